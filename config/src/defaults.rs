@@ -1,0 +1,1 @@
+//! Which value holds where nobody wrote one? Every default, one const each, with its reason.

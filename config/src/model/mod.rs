@@ -1,0 +1,76 @@
+//! What may the proxy rely on? The resolved configuration: every name bound, every default filled in.
+
+mod policy;
+mod route;
+mod sidecar;
+mod upstream;
+
+pub use policy::{Backoff, Origin, RequestTimeout, Retry, RetryCondition, Setting, Timeouts, TrafficPolicy};
+pub use route::{
+    Backend, Direction, HeaderMatch, HostPattern, HttpRoute, PathMatch, QueryMatch, RouteMatch, Rule, TextMatch,
+};
+pub use sidecar::{
+    AccessLog, Admin, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority, Workers,
+};
+pub use upstream::{Discovery, LoadBalancer, RetryBudget, Upstream, UpstreamId, UpstreamLimits};
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A whole generation of policy: what every file of the directory says, together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The process beside the service.
+    pub sidecar: Sidecar,
+    /// Who may be called; [`UpstreamId`] is the position in this list.
+    pub upstreams: Vec<Upstream>,
+    /// Routes of both directions, in the order in which they were written.
+    pub routes: Vec<HttpRoute>,
+}
+
+impl Config {
+    /// The upstream behind an id. Ids come only from the `Config` that they are used with.
+    pub fn upstream(&self, id: UpstreamId) -> &Upstream {
+        &self.upstreams[id.0]
+    }
+}
+
+/// A place in a policy file, for people: `routes.yaml:14:7`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Location {
+    /// The file as it was named on the command line or found in the directory.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// A name that other documents and metrics use: `[a-z0-9]([a-z0-9.-]*[a-z0-9])?`, at most 63 characters.
+/// Made only by the parser.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(pub(crate) Arc<str>);
+
+impl Name {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as shared text, for labels.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,120 @@
+//! What runs beside the service: listeners, admin, logs, limits.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::{Name, TrafficPolicy};
+
+/// The process beside one service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sidecar {
+    /// The service's name; says `via` whom a request came.
+    pub name: Name,
+    /// Data-path threads.
+    pub workers: Workers,
+    /// Ports on which others call the service.
+    pub inbound: Vec<Inbound>,
+    /// Where the service calls others; `None` when the document has no `outbound`.
+    pub outbound: Option<Outbound>,
+    /// Where operators and Prometheus look.
+    pub admin: Admin,
+    /// How it ends.
+    pub shutdown: Shutdown,
+    /// What is written of each exchange.
+    pub access_log: AccessLog,
+    /// Bounds on what a downstream peer may cost us.
+    pub limits: SidecarLimits,
+}
+
+/// How many data-path threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// As many as the cgroup quota grants processors.
+    Auto,
+    /// Exactly so many.
+    Fixed(NonZeroUsize),
+}
+
+/// One port of the service: `port` as others know it, led to `forward_to`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inbound {
+    /// The port that callers use; names this entry in metrics (`inbound-8080`).
+    pub port: u16,
+    /// Where we listen: `0.0.0.0:port` unless `listen` says otherwise.
+    pub listen: SocketAddr,
+    /// The application.
+    pub forward_to: SocketAddr,
+    /// Policy where no inbound route says otherwise. Attempts are 0 unless written: the caller's side retries.
+    pub policy: TrafficPolicy,
+}
+
+/// The port through which the service calls others (`capture: explicit`: the authority decides).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outbound {
+    /// Where the service's calls arrive.
+    pub listen: SocketAddr,
+    /// What becomes of an authority that no route and no upstream names.
+    pub unknown: UnknownAuthority,
+}
+
+/// What becomes of a request whose authority nobody names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownAuthority {
+    /// 404 with the reason `no-route`.
+    Reject,
+}
+
+/// Operators' ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// `/config`, `/upstreams`: loopback only.
+    pub listen: SocketAddr,
+    /// `/metrics`, `/livez`, `/readyz`.
+    pub metrics: SocketAddr,
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long in-flight work may take after SIGTERM.
+    pub drain: Duration,
+}
+
+/// What is written of each exchange (OB-3): all failures and slow ones, a sample of the rest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessLog {
+    /// Write anything at all (`format: json | off`).
+    pub enabled: bool,
+    /// Share of fast successes that is written, 0..=1.
+    pub success_sample: f64,
+    /// Every exchange that took at least so long is written.
+    pub slower_than: Duration,
+    /// Bytes a second; what is over is dropped and counted.
+    pub max_bytes_per_second: u64,
+}
+
+/// Bounds on a downstream peer. Names and defaults: DESIGN §2, table "Limits".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SidecarLimits {
+    /// Bytes of a request head; 431 above.
+    pub request_head: usize,
+    /// Fields of a request head; 431 above. At most 100 (what hyper parses without allocating).
+    pub request_fields: usize,
+    /// Bytes of a request target; 414 above.
+    pub request_target: usize,
+    /// From a head's first byte to its end; 408 after.
+    pub head_timeout: Duration,
+    /// Between requests of a connection.
+    pub idle_timeout: Duration,
+    /// Between bytes of a body in either direction.
+    pub body_idle_timeout: Duration,
+    /// Connections a listener, all workers together.
+    pub max_connections: usize,
+    /// `listen(2)` backlog.
+    pub backlog: u32,
+    /// Bytes and fields of trailers.
+    pub trailers: usize,
+    /// Fields of trailers.
+    pub trailer_fields: usize,
+}

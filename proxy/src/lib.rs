@@ -1,0 +1,1 @@
+//! Outrigger: a sidecar proxy that keeps failure from spreading.

@@ -1,0 +1,3 @@
+//! How does the process start and end?
+
+fn main() {}
