@@ -1,0 +1,248 @@
+//! Where does a message's content end? Decoders and encoders of RFC 9112 §6–7; pure, over slices, without buffers.
+
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
+    EXPECT, HOST, HeaderMap, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderName, HeaderValue};
+
+/// Octets of chunk extensions that one body may carry.
+const MAX_EXTENSIONS: usize = 16 * 1024;
+/// Hexadecimal digits of a chunk size: enough for 2^60.
+const MAX_SIZE_DIGITS: u8 = 15;
+
+/// How the end of the content is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// Exactly so many octets.
+    Length(u64),
+    /// Chunked transfer coding.
+    Chunked,
+    /// It ends with the connection (responses only).
+    UntilClose,
+}
+
+/// Bounds on trailers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrailerLimits {
+    /// Octets of the trailer section.
+    pub bytes: usize,
+    /// Field lines.
+    pub fields: usize,
+}
+
+/// Why content is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformation {
+    /// Not the chunked coding by grammar.
+    Chunk,
+    /// More chunk extensions than anyone needs.
+    Extensions,
+    /// More or larger trailers than allowed.
+    TrailersTooLarge,
+    /// Trailers that are no fields, or that would change framing, routing or authentication (RFC 9110 §6.5.1).
+    Trailers,
+    /// The connection ended before the content did.
+    Truncated,
+}
+
+impl Malformation {
+    /// For metrics and the reason header.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Chunk => "chunk",
+            Self::Extensions => "chunk-extensions",
+            Self::TrailersTooLarge => "trailers-too-large",
+            Self::Trailers => "trailers",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+/// What a decoder found next.
+#[derive(Debug)]
+pub enum Chunk<'a> {
+    /// Content; never empty.
+    Data(&'a [u8]),
+    /// All of the input is used up; read on.
+    More,
+    /// The content is complete.
+    End(Option<Box<HeaderMap>>),
+}
+
+/// Finds the content in what is read.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    limits: TrailerLimits,
+    extensions: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Length(u64),
+    UntilClose,
+    Size { value: u64, digits: u8 },
+    Extension { value: u64 },
+    SizeLf { value: u64 },
+    Data(u64),
+    DataCr,
+    DataLf,
+    Trailers(Vec<u8>),
+    Done,
+}
+
+impl Decoder {
+    /// Of a message framed so.
+    pub fn new(framing: Framing, limits: TrailerLimits) -> Self {
+        let state = match framing {
+            Framing::None | Framing::Length(0) => State::Done,
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Size { value: 0, digits: 0 },
+            Framing::UntilClose => State::UntilClose,
+        };
+        Self { state, limits, extensions: 0 }
+    }
+
+    /// All content was seen.
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// The connection ended here: is that an end of the content?
+    pub fn finish(&mut self) -> Result<(), Malformation> {
+        match self.state {
+            State::UntilClose | State::Done => {
+                self.state = State::Done;
+                Ok(())
+            }
+            _ => Err(Malformation::Truncated),
+        }
+    }
+
+    /// The next piece of `input`, which it takes from its front.
+    pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Result<Chunk<'a>, Malformation> {
+        loop {
+            match &mut self.state {
+                State::Done => return Ok(Chunk::End(None)),
+                _ if input.is_empty() => return Ok(Chunk::More),
+                State::UntilClose => return Ok(Chunk::Data(std::mem::take(input))),
+                State::Length(left) | State::Data(left) => {
+                    let take = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+                    let (data, rest) = input.split_at(take);
+                    *input = rest;
+                    *left -= take as u64;
+                    if *left == 0 {
+                        let was_chunk = matches!(self.state, State::Data(_));
+                        self.state = if was_chunk { State::DataCr } else { State::Done };
+                    }
+                    return Ok(Chunk::Data(data));
+                }
+                State::Trailers(_) => return self.trailers(input),
+                _ => {
+                    let octet = input[0];
+                    *input = &input[1..];
+                    self.between(octet)?;
+                }
+            }
+        }
+    }
+
+    /// One octet of chunked coding outside of chunk data (RFC 9112 §7.1). Line ends are CR LF and nothing else.
+    fn between(&mut self, octet: u8) -> Result<(), Malformation> {
+        self.state = match (&self.state, octet) {
+            (&State::Size { value, digits }, octet) if octet.is_ascii_hexdigit() => {
+                if digits == MAX_SIZE_DIGITS {
+                    return Err(Malformation::Chunk);
+                }
+                let digit = char::from(octet).to_digit(16).map_or(0, u64::from);
+                State::Size { value: value * 16 + digit, digits: digits + 1 }
+            }
+            (State::Size { digits: 0, .. }, _) => return Err(Malformation::Chunk),
+            (&(State::Size { value, .. } | State::Extension { value }), b'\r') => State::SizeLf { value },
+            (&State::Size { value, .. }, b';' | b' ' | b'\t') => self.extension(value)?,
+            (&State::Extension { value }, octet) if octet == b'\t' || (b' '..=b'~').contains(&octet) || octet >= 0x80 => {
+                self.extension(value)?
+            }
+            (State::SizeLf { value: 0 }, b'\n') => State::Trailers(Vec::new()),
+            (&State::SizeLf { value }, b'\n') => State::Data(value),
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => State::Size { value: 0, digits: 0 },
+            _ => return Err(Malformation::Chunk),
+        };
+        Ok(())
+    }
+
+    fn extension(&mut self, value: u64) -> Result<State, Malformation> {
+        self.extensions += 1;
+        if self.extensions > MAX_EXTENSIONS { Err(Malformation::Extensions) } else { Ok(State::Extension { value }) }
+    }
+
+    /// The trailer section, kept until its empty line is there (RFC 9112 §7.1.2).
+    fn trailers<'a>(&mut self, input: &mut &'a [u8]) -> Result<Chunk<'a>, Malformation> {
+        let State::Trailers(seen) = &mut self.state else { return Ok(Chunk::More) };
+        while let Some((&octet, rest)) = input.split_first() {
+            *input = rest;
+            seen.push(octet);
+            if seen.len() > self.limits.bytes + 2 {
+                return Err(Malformation::TrailersTooLarge);
+            }
+            if seen == b"\r\n" {
+                self.state = State::Done;
+                return Ok(Chunk::End(None));
+            }
+            if seen.ends_with(b"\r\n\r\n") {
+                let trailers = parse_trailers(seen, self.limits.fields)?;
+                self.state = State::Done;
+                return Ok(Chunk::End(Some(Box::new(trailers))));
+            }
+        }
+        Ok(Chunk::More)
+    }
+}
+
+fn parse_trailers(section: &[u8], max: usize) -> Result<HeaderMap, Malformation> {
+    let mut slots = vec![httparse::EMPTY_HEADER; max];
+    let parsed = match httparse::parse_headers(section, &mut slots) {
+        Ok(httparse::Status::Complete((_, parsed))) => parsed,
+        Err(httparse::Error::TooManyHeaders) => return Err(Malformation::TrailersTooLarge),
+        _ => return Err(Malformation::Trailers),
+    };
+    let mut trailers = HeaderMap::with_capacity(parsed.len());
+    for field in parsed {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformation::Trailers)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| Malformation::Trailers)?;
+        if FORBIDDEN_TRAILERS.contains(&name) {
+            return Err(Malformation::Trailers);
+        }
+        trailers.append(name, value);
+    }
+    Ok(trailers)
+}
+
+/// Fields that must not come after the content: framing, routing, modifiers, authentication (RFC 9110 §6.5.1).
+const FORBIDDEN_TRAILERS: [HeaderName; 17] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONNECTION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    COOKIE,
+    EXPECT,
+    HOST,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    SET_COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! How does one exchange with an upstream go? A connection that a worker keeps, drives inside the request's task, and
+//! gives back when the response has ended.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method};
+use tokio::net::TcpStream;
+
+use super::body::{Decoder, Framing, TrailerLimits};
+use super::encoder::Encoder;
+use super::head::{HeadError, HeadLimits, ResponseHead, parse_response};
+use super::wire::{Scratch, Wire};
+
+/// Why no response head came.
+#[derive(Debug)]
+pub enum ReceiveError {
+    /// The connection broke or ended; `silent`: before any octet of an answer.
+    Closed {
+        /// Nothing of an answer was seen.
+        silent: bool,
+    },
+    /// What came is no response head.
+    Head(HeadError),
+}
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub struct ClientConn {
+    /// Its octets.
+    pub wire: Wire,
+    /// The end of the response's content.
+    pub decoder: Decoder,
+    /// The end of the request's content.
+    pub encoder: Encoder,
+    /// Exchanges that it has carried before this one.
+    pub exchanges: u32,
+    /// When it was last given back.
+    pub idle_since: Instant,
+    /// For how long the endpoint says it keeps an idle connection (`Keep-Alive: timeout=`), less a second.
+    pub kept_for: Option<Duration>,
+    fields: HeaderMap,
+}
+
+impl ClientConn {
+    /// Over a socket connected at `now`.
+    pub fn new(stream: TcpStream, now: Instant) -> Self {
+        let nothing = TrailerLimits { bytes: 0, fields: 0 };
+        Self {
+            wire: Wire::new(stream),
+            decoder: Decoder::new(Framing::None, nothing),
+            encoder: Encoder::new(Framing::None),
+            exchanges: 0,
+            idle_since: now,
+            kept_for: None,
+            fields: HeaderMap::new(),
+        }
+    }
+
+    /// Nothing came while it was idle: neither an end nor octets that nobody asked for.
+    pub fn is_quiet(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> bool {
+        scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer)).is_pending()
+    }
+
+    /// The next response head, interim ones (1xx) included.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &Scratch,
+        (limits, trailers): (&HeadLimits, TrailerLimits),
+        to: &Method,
+    ) -> Poll<Result<ResponseHead, ReceiveError>> {
+        loop {
+            let (head, taken) = if self.wire.ahead().is_empty() {
+                let parsed = scratch.lend(|buffer| {
+                    let Ok(count @ 1..) = ready!(self.wire.poll_read(cx, buffer)) else {
+                        return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
+                    };
+                    let fields = std::mem::take(&mut self.fields);
+                    let parsed = parse_response(&buffer[..count], limits, fields, to).map_err(ReceiveError::Head)?;
+                    let taken = parsed.as_ref().map_or(0, |(_, taken)| *taken);
+                    self.wire.unread(&buffer[taken..count]);
+                    Poll::Ready(Ok(parsed))
+                });
+                match ready!(parsed)? {
+                    Some((head, _)) => (head, 0),
+                    None => continue,
+                }
+            } else {
+                let fields = std::mem::take(&mut self.fields);
+                match parse_response(self.wire.ahead(), limits, fields, to).map_err(ReceiveError::Head)? {
+                    Some(parsed) => parsed,
+                    None => {
+                        ready!(self.poll_more(cx, scratch))?;
+                        continue;
+                    }
+                }
+            };
+            self.wire.consume(taken);
+            self.decoder = Decoder::new(head.framing, trailers);
+            return Poll::Ready(Ok(head));
+        }
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<Result<(), ReceiveError>> {
+        let count: io::Result<usize> = ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer)));
+        Poll::Ready(match count {
+            Ok(1..) => Ok(()),
+            _ => Err(ReceiveError::Closed { silent: false }),
+        })
+    }
+
+    /// Takes back a response's fields, to use their memory again.
+    pub fn recycle(&mut self, fields: HeaderMap) {
+        self.fields = fields;
+    }
+}

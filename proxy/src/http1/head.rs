@@ -1,0 +1,344 @@
+//! Which requests and responses are well-formed? Strict: what is ambiguous is refused, never repaired and passed on.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+
+use super::body::Framing;
+
+/// The most fields that a head may have on any side; limits in policy are at most this.
+pub const MAX_FIELDS: usize = 200;
+
+/// Minor version of HTTP/1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0: no chunked coding, closes unless asked to keep.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// Bounds on a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Octets up to and including the empty line.
+    pub bytes: usize,
+    /// Field lines.
+    pub fields: usize,
+    /// Octets of the request target.
+    pub target: usize,
+}
+
+/// What a downstream asked for.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// Any token.
+    pub method: Method,
+    /// In origin, absolute, authority or asterisk form (RFC 9112 §3.2).
+    pub target: Uri,
+    /// As the peer speaks.
+    pub version: Version,
+    /// All fields, names in lower case, in order for equal names.
+    pub headers: HeaderMap,
+    /// How its content ends.
+    pub framing: Framing,
+    /// The peer wants the connection kept (RFC 9112 §9.3).
+    pub keep_alive: bool,
+    /// The peer waits for 100 (RFC 9110 §10.1.1).
+    pub expects_continue: bool,
+}
+
+/// What an upstream answered.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// 100..=999 as sent.
+    pub status: StatusCode,
+    /// As the peer speaks.
+    pub version: Version,
+    /// All fields.
+    pub headers: HeaderMap,
+    /// How its content ends.
+    pub framing: Framing,
+    /// The connection may serve another request.
+    pub keep_alive: bool,
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadError {
+    /// Not HTTP/1 by grammar.
+    Syntax,
+    /// Neither 1.0 nor 1.1.
+    Version,
+    /// Content-Length and Transfer-Encoding contradict each other or themselves (RFC 9112 §6.3).
+    Framing,
+    /// A transfer coding other than a final, single `chunked` (RFC 9112 §6.1).
+    TransferCoding,
+    /// No Host, several, or one that is no authority (RFC 9112 §3.2).
+    Host,
+    /// More octets than allowed.
+    TooLarge,
+    /// More fields than allowed.
+    TooManyFields,
+    /// A target longer than allowed.
+    TargetTooLong,
+}
+
+impl HeadError {
+    /// For metrics and the reason header.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::Version => "version",
+            Self::Framing => "framing",
+            Self::TransferCoding => "transfer-coding",
+            Self::Host => "host",
+            Self::TooLarge => "head-too-large",
+            Self::TooManyFields => "too-many-fields",
+            Self::TargetTooLong => "target-too-long",
+        }
+    }
+
+    /// What the downstream that sent it is told.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Syntax | Self::Framing | Self::Host => StatusCode::BAD_REQUEST,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::TooLarge | Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+        }
+    }
+}
+
+type Slots<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
+
+/// Reads a request head from the start of `bytes`; `None`: not complete yet. Answers how many octets it took.
+/// `fields` lends its allocation.
+pub fn parse_request(
+    bytes: &[u8],
+    limits: &HeadLimits,
+    fields: HeaderMap,
+) -> Result<Option<(RequestHead, usize)>, HeadError> {
+    let mut slots: Slots<'_> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let slots = &mut slots[..limits.fields.min(MAX_FIELDS)];
+    let len = match parsed.parse_with_uninit_headers(bytes, slots) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return partial(bytes, limits, parsed.path),
+        Err(error) => return Err(classify(error)),
+    };
+    let (Some(method), Some(path), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(HeadError::Syntax);
+    };
+    if len > limits.bytes {
+        return Err(HeadError::TooLarge);
+    }
+    if path.len() > limits.target {
+        return Err(HeadError::TargetTooLong);
+    }
+    // A fragment never travels in a target (RFC 9112 §3.2); `Uri` would drop it silently.
+    if path.contains('#') {
+        return Err(HeadError::Syntax);
+    }
+    let version = if minor == 1 { Version::Http11 } else { Version::Http10 };
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Syntax)?;
+    let whole = Bytes::copy_from_slice(&bytes[..len]);
+    let target =
+        Uri::from_maybe_shared(within(&whole, bytes, path.as_bytes())).map_err(|_| HeadError::Syntax)?;
+    let headers = collect(&whole, bytes, parsed.headers, fields)?;
+    let persistence = Persistence::of(&headers);
+    let framing = request_framing(&headers, version)?;
+    check_host(&headers, version)?;
+    let expects_continue = version == Version::Http11
+        && framing != Framing::None
+        && headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let keep_alive = persistence.keep_alive(version);
+    Ok(Some((RequestHead { method, target, version, headers, framing, keep_alive, expects_continue }, len)))
+}
+
+/// Reads a response head from the start of `bytes`; `None`: not complete yet. Answers how many octets it took.
+pub fn parse_response(
+    bytes: &[u8],
+    limits: &HeadLimits,
+    fields: HeaderMap,
+    to: &Method,
+) -> Result<Option<(ResponseHead, usize)>, HeadError> {
+    let mut slots: Slots<'_> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let slots = &mut slots[..limits.fields.min(MAX_FIELDS)];
+    let result = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, slots);
+    let len = match result {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return partial(bytes, limits, None),
+        Err(error) => return Err(classify(error)),
+    };
+    let (Some(code), Some(minor)) = (parsed.code, parsed.version) else { return Err(HeadError::Syntax) };
+    if len > limits.bytes {
+        return Err(HeadError::TooLarge);
+    }
+    let version = if minor == 1 { Version::Http11 } else { Version::Http10 };
+    let status = StatusCode::from_u16(code).map_err(|_| HeadError::Syntax)?;
+    let whole = Bytes::copy_from_slice(&bytes[..len]);
+    let headers = collect(&whole, bytes, parsed.headers, fields)?;
+    let persistence = Persistence::of(&headers);
+    let framing = response_framing(&headers, version, status, to)?;
+    let keep_alive = persistence.keep_alive(version) && framing != Framing::UntilClose;
+    Ok(Some((ResponseHead { status, version, headers, framing, keep_alive }, len)))
+}
+
+/// Not complete: is it already too much?
+fn partial<T>(bytes: &[u8], limits: &HeadLimits, path: Option<&str>) -> Result<Option<T>, HeadError> {
+    let target_so_far = match path {
+        Some(path) => path.len(),
+        None => bytes.split(|&octet| octet == b' ').nth(1).map_or(0, <[u8]>::len),
+    };
+    if target_so_far > limits.target && !bytes.contains(&b'\n') {
+        return Err(HeadError::TargetTooLong);
+    }
+    if bytes.len() >= limits.bytes { Err(HeadError::TooLarge) } else { Ok(None) }
+}
+
+fn classify(error: httparse::Error) -> HeadError {
+    match error {
+        httparse::Error::TooManyHeaders => HeadError::TooManyFields,
+        httparse::Error::Version => HeadError::Version,
+        _ => HeadError::Syntax,
+    }
+}
+
+/// The part of `whole` that is a copy of `part`, which lies within `bytes`.
+fn within(whole: &Bytes, bytes: &[u8], part: &[u8]) -> Bytes {
+    let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
+    whole.slice(start..start + part.len())
+}
+
+fn collect(
+    whole: &Bytes,
+    bytes: &[u8],
+    parsed: &[httparse::Header<'_>],
+    mut fields: HeaderMap,
+) -> Result<HeaderMap, HeadError> {
+    fields.clear();
+    fields.reserve(parsed.len());
+    for field in parsed {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadError::Syntax)?;
+        let value = if field.value.is_empty() {
+            HeaderValue::from_static("")
+        } else {
+            HeaderValue::from_maybe_shared(within(whole, bytes, field.value)).map_err(|_| HeadError::Syntax)?
+        };
+        fields.append(name, value);
+    }
+    Ok(fields)
+}
+
+/// RFC 9112 §6.3 for requests, refusing where it allows to guess.
+fn request_framing(headers: &HeaderMap, version: Version) -> Result<Framing, HeadError> {
+    match (transfer_coding(headers, version)?, content_length(headers)?) {
+        (true, Some(_)) => Err(HeadError::Framing),
+        (true, None) => Ok(Framing::Chunked),
+        (false, None | Some(0)) => Ok(Framing::None),
+        (false, Some(length)) => Ok(Framing::Length(length)),
+    }
+}
+
+/// RFC 9112 §6.3 for responses.
+fn response_framing(
+    headers: &HeaderMap,
+    version: Version,
+    status: StatusCode,
+    to: &Method,
+) -> Result<Framing, HeadError> {
+    let (chunked, length) = (transfer_coding(headers, version)?, content_length(headers)?);
+    if chunked && length.is_some() {
+        return Err(HeadError::Framing);
+    }
+    let bodiless = status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+        || *to == Method::HEAD;
+    Ok(match (bodiless, chunked, length) {
+        (true, ..) | (_, false, Some(0)) => Framing::None,
+        (_, true, _) => Framing::Chunked,
+        (_, false, Some(length)) => Framing::Length(length),
+        (_, false, None) => Framing::UntilClose,
+    })
+}
+
+/// Is the content chunked? Anything but one final `chunked` of HTTP/1.1 is refused (RFC 9112 §6.1).
+fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<bool, HeadError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(false) };
+    if version == Version::Http10 {
+        return Err(HeadError::Framing);
+    }
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(HeadError::TransferCoding);
+    }
+    Ok(true)
+}
+
+/// RFC 9110 §8.6: digits only; equal repetitions are refused too, since two readers may differ.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else { return Ok(None) };
+    let digits = length.as_bytes();
+    if lengths.next().is_some() || digits.is_empty() || digits.len() > 19 {
+        return Err(HeadError::Framing);
+    }
+    let mut value = 0u64;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return Err(HeadError::Framing);
+        }
+        value = value * 10 + u64::from(digit - b'0');
+    }
+    Ok(Some(value))
+}
+
+/// RFC 9112 §3.2: exactly one Host in 1.1, at most one in 1.0, and nothing in it that is no authority.
+fn check_host(headers: &HeaderMap, version: Version) -> Result<(), HeadError> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let Some(host) = hosts.next() else {
+        return if version == Version::Http10 { Ok(()) } else { Err(HeadError::Host) };
+    };
+    let fits = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~:[]!$&'()*+,;=%".contains(octet);
+    if hosts.next().is_none() && host.as_bytes().iter().all(fits) { Ok(()) } else { Err(HeadError::Host) }
+}
+
+/// What `Connection` says (RFC 9112 §9.3).
+struct Persistence {
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Persistence {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut said = Self { close: false, keep_alive: false };
+        for token in connection_tokens(headers) {
+            said.close |= token.eq_ignore_ascii_case(b"close");
+            said.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+        }
+        said
+    }
+
+    fn keep_alive(&self, version: Version) -> bool {
+        !self.close && (version == Version::Http11 || self.keep_alive)
+    }
+}
+
+/// The options of all `Connection` fields (RFC 9110 §7.6.1).
+pub fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&octet| octet == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

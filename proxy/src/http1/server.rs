@@ -1,0 +1,224 @@
+//! How does a downstream connection go? Request heads in, responses out, one exchange after the other.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use tokio::net::TcpStream;
+
+use super::body::{Decoder, Framing, TrailerLimits};
+use super::encoder::Encoder;
+use super::head::{HeadError, HeadLimits, RequestHead, parse_request};
+use super::wire::{Scratch, Wire};
+use crate::clock::{Alarm, now};
+
+/// What is read ahead of the exchange in hand, at most: pipelined requests wait in the kernel beyond it.
+const READ_AHEAD: usize = 16 * 1024;
+/// How long, and how much, we go on reading after the last answer, so that it isn't lost to a reset (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Why no further request comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Closed, idle for too long, or broken between requests: nobody waits for an answer.
+    Quietly,
+    /// The head is refused.
+    Malformed(HeadError),
+    /// The head took longer than `headTimeout`.
+    Slow,
+}
+
+/// A connection from a downstream.
+#[derive(Debug)]
+pub struct ServerConn {
+    /// Its octets.
+    pub wire: Wire,
+    /// Rings for whatever this connection waits for.
+    pub alarm: Alarm,
+    /// The end of the request's content.
+    pub decoder: Decoder,
+    /// The end of the response's content.
+    pub encoder: Encoder,
+    /// Who calls.
+    pub peer: SocketAddr,
+    fields: HeaderMap,
+}
+
+impl ServerConn {
+    /// Over an accepted socket.
+    pub fn new(stream: TcpStream, peer: SocketAddr, alarm: Alarm) -> Self {
+        let nothing = TrailerLimits { bytes: 0, fields: 0 };
+        Self {
+            wire: Wire::new(stream),
+            alarm,
+            decoder: Decoder::new(Framing::None, nothing),
+            encoder: Encoder::new(Framing::None),
+            peer,
+            fields: HeaderMap::new(),
+        }
+    }
+
+    /// The next request. The connection may be idle until `idle_until`; a head may take `head_timeout` from its first octet.
+    pub async fn read_head(
+        &mut self,
+        scratch: &Scratch,
+        (limits, trailers): (&HeadLimits, TrailerLimits),
+        idle_until: Instant,
+        head_timeout: Duration,
+    ) -> Result<RequestHead, Ended> {
+        let mut reader = HeadReader { conn: self, limits, head_timeout, searched: None };
+        let head = poll_fn(|cx| reader.poll(cx, scratch, idle_until)).await?;
+        self.decoder = Decoder::new(head.framing, trailers);
+        Ok(head)
+    }
+
+    /// Has the downstream gone while its answer is awaited? Call only after its request was read to the end.
+    ///
+    /// An end of its direction counts as leaving, since clients that give up close; one that announced its last request
+    /// (`Connection: close`) may half-close and still read.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>, scratch: &Scratch, may_half_close: bool) -> Poll<()> {
+        while self.wire.ahead().len() < READ_AHEAD {
+            if self.wire.is_eof() {
+                return if may_half_close { Poll::Pending } else { Poll::Ready(()) };
+            }
+            if ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer))).is_err() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Writes what waits, ends our direction, and reads on for a moment, so that the last answer arrives.
+    pub async fn close(&mut self, scratch: &Scratch) {
+        self.alarm.set(now() + LINGER);
+        let mut left = LINGER_BYTES;
+        let mut shut = false;
+        poll_fn(|cx| {
+            if self.alarm.poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if !shut {
+                let flushed: io::Result<()> = ready!(self.wire.poll_flush(cx));
+                if flushed.is_err() || ready!(self.wire.poll_shutdown(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                shut = true;
+            }
+            while !self.wire.is_eof() && left > 0 {
+                let Ok(count) = ready!(scratch.lend(|buffer| self.wire.poll_read(cx, buffer))) else { break };
+                left = left.saturating_sub(count);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Takes back a request's fields, to use their memory again.
+    pub fn recycle(&mut self, fields: HeaderMap) {
+        self.fields = fields;
+    }
+}
+
+/// Reads one head, in one piece or in many.
+struct HeadReader<'c> {
+    conn: &'c mut ServerConn,
+    limits: &'c HeadLimits,
+    head_timeout: Duration,
+    /// Up to where the octets read ahead hold no end of a head; `None`: not looked at yet.
+    searched: Option<usize>,
+}
+
+impl HeadReader<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &Scratch,
+        idle_until: Instant,
+    ) -> Poll<Result<RequestHead, Ended>> {
+        if self.searched.is_none() {
+            if self.conn.wire.ahead().is_empty() {
+                self.conn.alarm.set_idle(idle_until);
+            } else if let Some(result) = self.parse_ahead() {
+                return Poll::Ready(result);
+            }
+        }
+        loop {
+            if self.conn.alarm.poll(cx).is_ready() {
+                let begun = !self.conn.wire.ahead().is_empty();
+                return Poll::Ready(Err(if begun { Ended::Slow } else { Ended::Quietly }));
+            }
+            let result = if self.conn.wire.ahead().is_empty() {
+                ready!(scratch.lend(|buffer| self.poll_first(cx, buffer)))
+            } else {
+                match ready!(scratch.lend(|buffer| self.conn.wire.poll_read_ahead(cx, buffer))) {
+                    Ok(1..) => self.parse_ahead(),
+                    _ => Some(Err(Ended::Quietly)),
+                }
+            };
+            if let Some(result) = result {
+                return Poll::Ready(result);
+            }
+        }
+    }
+
+    /// The usual way: the whole head in the first read, parsed where it lies.
+    fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Option<Result<RequestHead, Ended>>> {
+        self.searched = Some(0);
+        let Ok(count @ 1..) = ready!(self.conn.wire.poll_read(cx, buffer)) else {
+            return Poll::Ready(Some(Err(Ended::Quietly)));
+        };
+        let fields = std::mem::take(&mut self.conn.fields);
+        Poll::Ready(match parse_request(&buffer[..count], self.limits, fields) {
+            Ok(Some((head, taken))) => {
+                self.conn.wire.unread(&buffer[taken..count]);
+                Some(Ok(head))
+            }
+            Ok(None) => {
+                self.conn.wire.unread(&buffer[..count]);
+                self.begin(count);
+                None
+            }
+            Err(error) => Some(Err(Ended::Malformed(error))),
+        })
+    }
+
+    /// The slow way. A head that trickles in is parsed once, when its empty line is there, not at every octet.
+    fn parse_ahead(&mut self) -> Option<Result<RequestHead, Ended>> {
+        let ahead = self.conn.wire.ahead();
+        if let Some(searched) = self.searched {
+            let fresh = &ahead[searched.saturating_sub(3)..];
+            let ends = fresh.windows(2).any(|pair| pair == b"\n\n") || fresh.windows(3).any(|three| three == b"\n\r\n");
+            if !ends && ahead.len() < self.limits.bytes {
+                self.searched = Some(ahead.len());
+                return None;
+            }
+        }
+        let fields = std::mem::take(&mut self.conn.fields);
+        match parse_request(ahead, self.limits, fields) {
+            Ok(Some((head, taken))) => {
+                self.conn.wire.consume(taken);
+                Some(Ok(head))
+            }
+            Ok(None) => {
+                if self.searched.is_none() {
+                    self.begin(self.conn.wire.ahead().len());
+                }
+                None
+            }
+            Err(error) => Some(Err(Ended::Malformed(error))),
+        }
+    }
+
+    fn begin(&mut self, searched: usize) {
+        self.searched = Some(searched);
+        self.conn.alarm.set(now() + self.head_timeout);
+    }
+}

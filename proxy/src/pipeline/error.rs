@@ -1,0 +1,172 @@
+//! Why did we answer ourselves? One closed enum of causes; each says status, flag and reason, without exceptions.
+
+use http::StatusCode;
+
+use crate::http1::{HeadError, Malformation};
+use crate::policy::outcome::ConnectFailure;
+use crate::telemetry::Flag;
+
+/// Why an exchange has no answer of its upstream, or not a whole one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The request head is refused.
+    BadRequest(HeadError),
+    /// The request head took too long.
+    SlowHead,
+    /// The request's content is malformed.
+    BadBody(Malformation),
+    /// CONNECT, which this version does not relay.
+    Unsupported,
+    /// A deadline that is no number.
+    BadDeadline,
+    /// Nobody named this authority or path.
+    NoRoute,
+    /// The upstream has no endpoint.
+    NoEndpoint,
+    /// No connection to the upstream.
+    Connect(ConnectFailure),
+    /// Too many requests wait for a connection already.
+    PendingLimit,
+    /// The upstream broke the connection before its answer.
+    Reset,
+    /// The upstream's answer is no response head, or over a limit.
+    Garbage(HeadError),
+    /// One attempt took too long.
+    AttemptTimeout,
+    /// The exchange took too long.
+    Deadline,
+    /// The deadline had passed when the request arrived.
+    Expired,
+    /// The content stood still for too long.
+    BodyIdle,
+    /// The answer's content broke off, or is malformed.
+    BrokenBody,
+    /// The downstream left.
+    Canceled,
+}
+
+impl Failure {
+    /// What the downstream is told; [`Canceled`](Self::Canceled) and broken content tell nobody.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest(error) => error.status(),
+            Self::BadBody(_) | Self::BadDeadline => StatusCode::BAD_REQUEST,
+            Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
+            Self::Unsupported => StatusCode::NOT_IMPLEMENTED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoEndpoint | Self::PendingLimit => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Connect(_) | Self::Reset | Self::Garbage(_) | Self::BrokenBody => StatusCode::BAD_GATEWAY,
+            Self::AttemptTimeout | Self::Deadline | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
+            // Nobody reads it; nginx's number for the log.
+            Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        }
+    }
+
+    /// Envoy's letters.
+    pub fn flag(self) -> Flag {
+        match self {
+            Self::BadRequest(_) | Self::SlowHead | Self::BadBody(_) | Self::Unsupported | Self::BadDeadline => {
+                Flag::DownstreamProtocolError
+            }
+            Self::NoRoute => Flag::NoRoute,
+            Self::NoEndpoint => Flag::NoHealthyUpstream,
+            Self::Connect(_) => Flag::UpstreamConnectionFailure,
+            Self::PendingLimit => Flag::UpstreamOverflow,
+            Self::Reset | Self::Garbage(_) | Self::BrokenBody => Flag::UpstreamConnectionTermination,
+            Self::AttemptTimeout | Self::Deadline | Self::Expired | Self::BodyIdle => Flag::UpstreamTimeout,
+            Self::Canceled => Flag::DownstreamConnectionTermination,
+        }
+    }
+
+    /// The cause in `x-outrigger-reason`.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::BadRequest(HeadError::Syntax) => "malformed-request",
+            Self::BadRequest(HeadError::Version) => "unsupported-version",
+            Self::BadRequest(HeadError::Framing) => "ambiguous-framing",
+            Self::BadRequest(HeadError::TransferCoding) => "unsupported-transfer-coding",
+            Self::BadRequest(HeadError::Host) => "bad-host",
+            Self::BadRequest(HeadError::TooLarge) => "request-head-too-large",
+            Self::BadRequest(HeadError::TooManyFields) => "too-many-request-fields",
+            Self::BadRequest(HeadError::TargetTooLong) => "request-target-too-long",
+            Self::SlowHead => "request-head-timeout",
+            Self::BadBody(_) => "malformed-request-body",
+            Self::Unsupported => "unsupported-method",
+            Self::BadDeadline => "malformed-deadline",
+            Self::NoRoute => "no-route",
+            Self::NoEndpoint => "no-endpoint",
+            Self::Connect(ConnectFailure::Refused) => "connect-refused",
+            Self::Connect(ConnectFailure::Unreachable) => "connect-unreachable",
+            Self::Connect(ConnectFailure::TimedOut) => "connect-timeout",
+            Self::PendingLimit => "limit-pending",
+            Self::Reset => "upstream-reset",
+            Self::Garbage(HeadError::TooLarge | HeadError::TooManyFields) => "upstream-head-too-large",
+            Self::Garbage(
+                HeadError::Syntax
+                | HeadError::Version
+                | HeadError::Framing
+                | HeadError::TransferCoding
+                | HeadError::Host
+                | HeadError::TargetTooLong,
+            ) => "upstream-malformed",
+            Self::AttemptTimeout => "attempt-timeout",
+            Self::Deadline => "deadline-exceeded",
+            Self::Expired => "deadline-expired-on-arrival",
+            Self::BodyIdle => "body-idle-timeout",
+            Self::BrokenBody => "upstream-body-broken",
+            Self::Canceled => "downstream-left",
+        }
+    }
+
+    /// The caller may well try again, after so many seconds.
+    pub fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::NoEndpoint | Self::PendingLimit => Some(1),
+            Self::BadRequest(_)
+            | Self::SlowHead
+            | Self::BadBody(_)
+            | Self::Unsupported
+            | Self::BadDeadline
+            | Self::NoRoute
+            | Self::Connect(_)
+            | Self::Reset
+            | Self::Garbage(_)
+            | Self::AttemptTimeout
+            | Self::Deadline
+            | Self::Expired
+            | Self::BodyIdle
+            | Self::BrokenBody
+            | Self::Canceled => None,
+        }
+    }
+
+    /// Which limit of the policy was hit, for `limit_exceeded_total`.
+    pub fn limit(self) -> Option<&'static str> {
+        match self {
+            Self::BadRequest(HeadError::TooLarge) => Some("request-head"),
+            Self::BadRequest(HeadError::TooManyFields) => Some("request-fields"),
+            Self::BadRequest(HeadError::TargetTooLong) => Some("request-target"),
+            Self::SlowHead => Some("head-timeout"),
+            Self::BadBody(Malformation::Extensions) => Some("chunk-extensions"),
+            Self::BadBody(Malformation::TrailersTooLarge) => Some("trailers"),
+            Self::PendingLimit => Some("pending"),
+            Self::Garbage(HeadError::TooLarge) => Some("response-head"),
+            Self::Garbage(HeadError::TooManyFields) => Some("response-fields"),
+            Self::BodyIdle => Some("body-idle"),
+            Self::BadRequest(_)
+            | Self::BadBody(_)
+            | Self::Unsupported
+            | Self::BadDeadline
+            | Self::NoRoute
+            | Self::NoEndpoint
+            | Self::Connect(_)
+            | Self::Reset
+            | Self::Garbage(_)
+            | Self::AttemptTimeout
+            | Self::Deadline
+            | Self::Expired
+            | Self::BrokenBody
+            | Self::Canceled => None,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! How does the request's content get to the upstream, perhaps more than once?
+//!
+//! It flows while the response is awaited and even while it is relayed. What has flowed is kept for a retry, up to the
+//! policy's `replayBody`, only where a retry could use it.
+
+use std::task::{Context, Poll, ready};
+
+use crate::http1::{ClientConn, Encoder, Framing, Malformation, Scratch, ServerConn, TransferError, poll_transfer};
+use crate::policy::retry::Body;
+
+/// The request's content on its way.
+#[derive(Debug)]
+pub struct Upload {
+    framing: Framing,
+    kept: Option<Vec<u8>>,
+    keep: usize,
+    /// What of the kept content the current attempt has been given.
+    replayed: usize,
+    /// The upstream must say `100 Continue` first.
+    gated: bool,
+    /// The current attempt has all of it.
+    complete: bool,
+    /// Octets taken from the downstream.
+    pub taken: u64,
+}
+
+/// Why the content doesn't get there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadError {
+    /// The downstream left.
+    Left,
+    /// What the downstream sent is no content.
+    Malformed(Malformation),
+    /// The upstream doesn't take it; it may still have answered.
+    Refused,
+}
+
+impl Upload {
+    /// Of a request with this framing; `keep` octets are kept for replay.
+    pub fn new(framing: Framing, keep: usize, gated: bool) -> Self {
+        let kept = (keep > 0 && framing != Framing::None).then(Vec::new);
+        Self { framing, kept, keep, replayed: 0, gated, complete: framing == Framing::None, taken: 0 }
+    }
+
+    /// Whether another attempt can send it all.
+    pub fn body(&self) -> Body {
+        if self.taken == 0 || self.kept.is_some() { Body::Replayable } else { Body::Gone }
+    }
+
+    /// The current attempt has all of it.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// It waits for the upstream's `100 Continue`.
+    pub fn is_gated(&self) -> bool {
+        self.gated && self.taken == 0
+    }
+
+    /// The upstream, or our patience, lets it go.
+    pub fn open(&mut self) {
+        self.gated = false;
+    }
+
+    /// Another attempt begins: all of it anew.
+    pub fn rewind(&mut self, conn: &mut ClientConn) {
+        conn.encoder = Encoder::new(self.framing);
+        self.replayed = 0;
+        self.complete = self.framing == Framing::None;
+    }
+
+    /// Nothing of what comes will be needed again.
+    pub fn forget(&mut self) {
+        self.kept = None;
+    }
+
+    /// Moves what can be moved.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &Scratch,
+        down: &mut ServerConn,
+        up: &mut ClientConn,
+    ) -> Poll<Result<(), UploadError>> {
+        if self.complete {
+            return up.wire.poll_flush(cx).map_err(|_| UploadError::Refused);
+        }
+        if self.is_gated() && down.wire.ahead().is_empty() {
+            return up.wire.poll_flush(cx).map_err(|_| UploadError::Refused).map_ok(|()| ()).and_pending();
+        }
+        if let Some(kept) = self.kept.as_ref().filter(|kept| self.replayed < kept.len()) {
+            up.encoder.push(cx, &mut up.wire, &kept[self.replayed..]).map_err(|_| UploadError::Refused)?;
+            self.replayed = kept.len();
+        }
+        if down.decoder.is_done() {
+            if !up.encoder.is_done() {
+                up.encoder.finish(&mut up.wire, None).map_err(|_| UploadError::Refused)?;
+            }
+        } else {
+            let (kept, taken, replayed, keep) = (&mut self.kept, &mut self.taken, &mut self.replayed, self.keep);
+            let tap = |data: &[u8]| {
+                *taken += data.len() as u64;
+                *replayed += data.len();
+                if kept.as_ref().is_some_and(|kept| kept.len() + data.len() > keep) {
+                    *kept = None;
+                }
+                if let Some(kept) = kept {
+                    kept.extend_from_slice(data);
+                }
+            };
+            let from = (&mut down.wire, &mut down.decoder);
+            let moved = poll_transfer(cx, scratch, from, (&mut up.wire, &mut up.encoder), tap);
+            ready!(moved).map_err(|error| match error {
+                TransferError::Source(_) | TransferError::Malformed(Malformation::Truncated) => UploadError::Left,
+                TransferError::Malformed(error) => UploadError::Malformed(error),
+                TransferError::Sink(_) => UploadError::Refused,
+            })?;
+            if down.decoder.had_trailers() {
+                self.kept = None;
+            }
+        }
+        self.complete = true;
+        up.wire.poll_flush(cx).map_err(|_| UploadError::Refused)
+    }
+}

@@ -1,0 +1,129 @@
+//! What is in force? The running configuration: immutable, numbered, swapped whole.
+
+mod build;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use outrigger_config::model::{Config, Direction, SidecarLimits, TrafficPolicy};
+
+use crate::http1::{HeadLimits, RequestHead, TrailerLimits};
+use crate::policy::router::Router;
+use crate::policy::weights::Weights;
+use crate::telemetry::ExchangeMetrics;
+use crate::upstream::Upstream;
+
+pub use build::build;
+
+/// One generation. A request holds it to its end.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// From 1, by one with each change.
+    pub generation: u64,
+    /// What it was built from.
+    pub config: Config,
+    /// Bounds on what downstreams may send.
+    pub head_limits: HeadLimits,
+    /// Bounds on trailers of both sides.
+    pub trailer_limits: TrailerLimits,
+    /// All upstreams, in the order of the policy.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Counts what reaches no route.
+    pub unrouted: [Arc<ExchangeMetrics>; 2],
+    /// `via` of requests (RFC 9110 §7.6.3).
+    pub via: String,
+    outbound: Table,
+    inbound: Vec<(SocketAddr, Table)>,
+}
+
+/// What one listener does with requests.
+#[derive(Debug)]
+struct Table {
+    router: Router,
+    routes: Vec<Vec<Rule>>,
+    /// Upstreams by the authorities that name them, for requests without a route.
+    named: HashMap<String, Rule, FixedState>,
+    /// Where everything else goes: the application.
+    otherwise: Option<Rule>,
+}
+
+/// Where matching requests go.
+#[derive(Debug)]
+pub struct Rule {
+    /// The route's name; `-` without one.
+    pub route: Arc<str>,
+    /// The rule's name; `-` without one.
+    pub name: Arc<str>,
+    weights: Weights,
+    backends: Vec<Backend>,
+}
+
+/// One upstream of a rule, and how exchanges with it are treated.
+#[derive(Debug)]
+pub struct Backend {
+    /// Whom to call.
+    pub upstream: Arc<Upstream>,
+    /// How.
+    pub policy: TrafficPolicy,
+    /// What is counted.
+    pub metrics: Arc<ExchangeMetrics>,
+}
+
+/// Which listener of the sidecar a connection came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId {
+    /// Which way it looks.
+    pub direction: Direction,
+    /// Where it listens; says which `inbound` entry it is.
+    pub addr: SocketAddr,
+}
+
+impl Snapshot {
+    /// The most specific rule for a request; `None`: nobody named its authority.
+    pub fn route(&self, listener: ListenerId, host: &str, head: &RequestHead) -> Option<&Rule> {
+        let table = match listener.direction {
+            Direction::Outbound => &self.outbound,
+            Direction::Inbound => {
+                self.inbound.iter().find(|(addr, _)| *addr == listener.addr).map(|(_, table)| table)?
+            }
+        };
+        let (path, query) = (head.target.path(), head.target.query());
+        if let Some(found) = table.router.route(host, path, query, &head.method, &head.headers) {
+            return Some(&table.routes[found.route][found.rule]);
+        }
+        if let Some(rule) = table.named.get(host) {
+            return Some(rule);
+        }
+        table.otherwise.as_ref()
+    }
+
+    /// The policy's bounds on downstreams.
+    pub fn limits(&self) -> &SidecarLimits {
+        &self.config.sidecar.limits
+    }
+
+    /// Counts what reaches no route.
+    pub fn unrouted(&self, direction: Direction) -> &ExchangeMetrics {
+        &self.unrouted[usize::from(direction == Direction::Outbound)]
+    }
+
+    /// All listeners that this generation wants.
+    pub fn listeners(&self) -> Vec<ListenerId> {
+        let sidecar = &self.config.sidecar;
+        let inbound = sidecar.inbound.iter().map(|inbound| (Direction::Inbound, inbound.listen));
+        let outbound = sidecar.outbound.iter().map(|outbound| (Direction::Outbound, outbound.listen));
+        inbound.chain(outbound).map(|(direction, addr)| ListenerId { direction, addr }).collect()
+    }
+}
+
+impl Rule {
+    /// One of the backends, by weight; `draw` is uniform.
+    pub fn backend(&self, draw: u64) -> &Backend {
+        match self.backends.as_slice() {
+            [only] => only,
+            several => &several[self.weights.choose(draw)],
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Who can be called, and how busy is it? Endpoints are shared by all workers; their load is exact across them.
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::policy::balancer::Ewma;
+
+/// For how long a lesson about an endpoint's idle limit holds.
+const REMEMBERED: Duration = Duration::from_secs(300);
+/// The shortest idle limit that is believed.
+const SHORTEST_KEPT: Duration = Duration::from_millis(50);
+
+/// One address of an upstream.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Unique in the process; says which pool of a worker is its own.
+    pub id: u64,
+    in_flight: AtomicU32,
+    latency: AtomicU64,
+    latency_at: AtomicU64,
+    kept_millis: AtomicU64,
+    learned_at: AtomicU64,
+    epoch: Instant,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+impl Endpoint {
+    /// An endpoint about which nothing is known.
+    pub fn new(addr: SocketAddr, now: Instant) -> Arc<Self> {
+        let unknown = Ewma::default();
+        Arc::new(Self {
+            addr,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            in_flight: AtomicU32::new(0),
+            latency: AtomicU64::new(unknown.value.to_bits()),
+            latency_at: AtomicU64::new(unknown.stamp),
+            kept_millis: AtomicU64::new(u64::MAX),
+            learned_at: AtomicU64::new(0),
+            epoch: now,
+        })
+    }
+
+    /// Attempts that have begun and not ended.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Its peak EWMA of latency. Two workers that observe at once may lose one observation, never more.
+    pub fn latency(&self) -> Ewma {
+        Ewma {
+            value: f64::from_bits(self.latency.load(Ordering::Relaxed)),
+            stamp: self.latency_at.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Nanoseconds since it was made, the clock of [`latency`](Self::latency).
+    pub fn stamp(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// An attempt took so long.
+    pub fn observe(&self, took: Duration, now: Instant) {
+        let mut latency = self.latency();
+        latency.observe(took, self.stamp(now));
+        self.latency.store(latency.value.to_bits(), Ordering::Relaxed);
+        self.latency_at.store(latency.stamp, Ordering::Relaxed);
+    }
+
+    /// For how long it keeps an idle connection, as far as its closes have taught us lately (REQUIREMENTS U5).
+    pub fn kept_for(&self, now: Instant) -> Duration {
+        let age = self.stamp(now).saturating_sub(self.learned_at.load(Ordering::Relaxed));
+        if u128::from(age) > REMEMBERED.as_nanos() {
+            return Duration::MAX;
+        }
+        Duration::from_millis(self.kept_millis.load(Ordering::Relaxed))
+    }
+
+    /// It closed a connection that had been idle for so long: idle connections of that age are not to be trusted.
+    ///
+    /// A restart closes connections of any age, so a lesson is forgotten after a while, and none makes reuse impossible.
+    pub fn closed_after(&self, idle: Duration, now: Instant) {
+        // Half of what was seen, so that no request is on its way when the close is.
+        let kept = (idle / 2).max(SHORTEST_KEPT).min(self.kept_for(now));
+        self.kept_millis.store(u64::try_from(kept.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.learned_at.store(self.stamp(now), Ordering::Relaxed);
+    }
+}
+
+/// The right to call an endpoint once; counts as its load until dropped.
+#[derive(Debug)]
+pub struct InFlight(Arc<Endpoint>);
+
+impl InFlight {
+    /// Begins an attempt.
+    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(endpoint)
+    }
+}
+
+impl Deref for InFlight {
+    type Target = Arc<Endpoint>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,129 @@
+//! Whom do we call? An [`Upstream`] is a named group of endpoints with what is known of them.
+
+pub mod connect;
+pub mod endpoint;
+pub mod pool;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use outrigger_config::model::{self, LoadBalancer};
+
+use self::endpoint::{Endpoint, InFlight};
+use crate::policy::balancer;
+use crate::policy::budget::Budget;
+use crate::telemetry::UpstreamMetrics;
+
+/// A named group of endpoints. Lives as long as a snapshot names it unchanged; shared by all workers.
+#[derive(Debug)]
+pub struct Upstream {
+    /// What the policy says of it.
+    pub config: model::Upstream,
+    /// Its counters.
+    pub metrics: Arc<UpstreamMetrics>,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    budget: Mutex<Budget>,
+    pending: AtomicUsize,
+    turn: AtomicUsize,
+}
+
+impl Upstream {
+    /// An upstream with its static endpoints, or none until discovery publishes some.
+    pub fn new(config: model::Upstream, metrics: Arc<UpstreamMetrics>, now: Instant) -> Arc<Self> {
+        let budget = Mutex::new(Budget::new(&config.retry_budget, now));
+        let upstream = Self {
+            config,
+            metrics,
+            endpoints: ArcSwap::default(),
+            budget,
+            pending: AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
+        };
+        if let model::Discovery::Static(addrs) = &upstream.config.discovery {
+            upstream.publish(addrs, now);
+        }
+        Arc::new(upstream)
+    }
+
+    /// Makes these addresses its endpoints; those that stay keep what is known of them.
+    pub fn publish(&self, addrs: &[std::net::SocketAddr], now: Instant) {
+        let old = self.endpoints.load();
+        let known = |addr| old.iter().find(|endpoint| endpoint.addr == addr).cloned();
+        let new = addrs.iter().map(|&addr| known(addr).unwrap_or_else(|| Endpoint::new(addr, now))).collect();
+        self.endpoints.store(Arc::new(new));
+        self.metrics.set_endpoints(addrs.len());
+    }
+
+    /// Its endpoints now.
+    pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
+        self.endpoints.load_full()
+    }
+
+    /// Chooses an endpoint that was not tried yet, or any when all were (RT-11); `None`: it has none.
+    pub fn pick(&self, tried: &[u64], rng: &mut fastrand::Rng, now: Instant) -> Option<InFlight> {
+        let endpoints = self.endpoints.load();
+        let index = match endpoints.len() {
+            0 => return None,
+            1 => 0,
+            count => {
+                let excluded = |index: usize| tried.contains(&endpoints[index].id);
+                match self.config.load_balancer {
+                    LoadBalancer::RoundRobin => {
+                        balancer::round_robin(count, self.turn.fetch_add(1, Ordering::Relaxed), excluded)
+                    }
+                    LoadBalancer::LeastRequest => {
+                        let load = |index: usize| f64::from(endpoints[index].in_flight());
+                        balancer::two_choices(count, rng, load, excluded)
+                    }
+                    LoadBalancer::PeakEwma => {
+                        let load = |index: usize| {
+                            let endpoint = &endpoints[index];
+                            endpoint.latency().cost(endpoint.in_flight(), endpoint.stamp(now))
+                        };
+                        balancer::two_choices(count, rng, load, excluded)
+                    }
+                }?
+            }
+        };
+        Some(InFlight::new(Arc::clone(&endpoints[index])))
+    }
+
+    /// A request, not a retry, goes to it: its budget grows.
+    pub fn deposit(&self, requests: u32, now: Instant) {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).deposit(requests, now);
+    }
+
+    /// Asks the budget for one retry.
+    pub fn withdraw(&self, now: Instant) -> bool {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).withdraw(now)
+    }
+
+    /// How many retries the budget holds.
+    pub fn balance(&self, now: Instant) -> u64 {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).balance(now)
+    }
+
+    /// The right to wait for a connection; `None`: too many wait already.
+    pub fn wait(self: &Arc<Self>) -> Option<Pending> {
+        let admitted = self.pending.fetch_add(1, Ordering::AcqRel) < self.config.limits.max_pending;
+        let pending = Pending(Arc::clone(self));
+        admitted.then_some(pending)
+    }
+
+    /// Requests that wait for a connection.
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+}
+
+/// A request that waits for a connection.
+#[derive(Debug)]
+pub struct Pending(Arc<Upstream>);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1, Ordering::AcqRel);
+    }
+}
