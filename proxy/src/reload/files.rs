@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Bytes of all files together. Policy is written by hand or by a template: what is larger is a mistake in the path.
 pub const MAX_TOTAL: u64 = 16 << 20;
 
-/// The link through which a ConfigMap or Secret volume shows one snapshot of all its files; the kubelet replaces it
+/// The link through which a mounted `ConfigMap` or Secret shows one snapshot of all its files; the kubelet replaces it
 /// by rename (`pkg/volume/util/atomic_writer.go`).
 const SNAPSHOT_LINK: &str = "..data";
 
@@ -112,8 +112,8 @@ fn policy_names(dir: &Path) -> Result<Vec<PathBuf>, ReadError> {
 /// Reads the file at `real` under the name `shown`, and takes its size from what is `left`.
 fn read_file(shown: &Path, real: &Path, left: &mut u64) -> Result<FileText, ReadError> {
     let mut bytes = Vec::new();
-    let read = File::open(real).and_then(|file| file.take(*left + 1).read_to_end(&mut bytes));
-    let size = read.map_err(|error| at(shown, error))? as u64;
+    let outcome = File::open(real).and_then(|file| file.take(*left + 1).read_to_end(&mut bytes));
+    let size = outcome.map_err(|error| at(shown, error))? as u64;
     *left = left.checked_sub(size).ok_or_else(|| ReadError::TooLarge(shown.to_owned()))?;
     let text = String::from_utf8(bytes)
         .map_err(|error| at(shown, io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))?;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::*;
 
-const NEVER: Duration = Duration::from_secs(3600);
+const NEVER: Duration = Duration::from_hours(1);
 const OFTEN: Duration = Duration::from_millis(20);
 const DEADLINE: Duration = Duration::from_secs(20);
 

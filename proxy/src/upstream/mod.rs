@@ -1,0 +1,3 @@
+//! The side we call.
+
+pub mod discovery;
