@@ -6,11 +6,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Bytes of all files together. Policy is written by hand or by a template: what is larger is a mistake in the path.
+/// Bytes of all files together. Policy is written by hand or by a template: what is larger is a mistake in
+/// the path.
 pub const MAX_TOTAL: u64 = 16 << 20;
 
-/// The link through which a mounted `ConfigMap` or Secret shows one snapshot of all its files; the kubelet replaces it
-/// by rename (`pkg/volume/util/atomic_writer.go`).
+/// The link through which a mounted `ConfigMap` or Secret shows one snapshot of all its files; the kubelet
+/// replaces it by rename (`pkg/volume/util/atomic_writer.go`).
 const SNAPSHOT_LINK: &str = "..data";
 
 /// One policy file.
@@ -27,8 +28,8 @@ pub struct FileText {
 pub enum ReadError {
     /// This file or directory could not be read.
     Io(PathBuf, io::Error),
-    /// The directory has no `*.yaml` or `*.yml`. Never what anyone wants of a running proxy: more likely a volume
-    /// that is not mounted yet, or a deployment halfway.
+    /// The directory has no `*.yaml` or `*.yml`. Never what anyone wants of a running proxy: more likely a
+    /// volume that is not mounted yet, or a deployment halfway.
     NoFiles(PathBuf),
     /// The files hold more than [`MAX_TOTAL`] bytes; this one crossed the line.
     TooLarge(PathBuf),
@@ -58,8 +59,8 @@ impl std::error::Error for ReadError {
     }
 }
 
-/// Reads `path`: a file, or every `*.yaml` and `*.yml` of a directory, sorted by name, links followed, dotfiles and
-/// sub-directories left out. All or nothing; the error names the file. Blocks.
+/// Reads `path`: a file, or every `*.yaml` and `*.yml` of a directory, sorted by name, links followed,
+/// dotfiles and sub-directories left out. All or nothing; the error names the file. Blocks.
 pub fn read(path: &Path) -> Result<Vec<FileText>, ReadError> {
     match read_once(path) {
         // The snapshot was swapped, or a file replaced, under our hands. If it is still missing, it is gone.
@@ -68,9 +69,11 @@ pub fn read(path: &Path) -> Result<Vec<FileText>, ReadError> {
     }
 }
 
-/// Equal if and only if names, texts and order are equal (but for a chance of 2⁻⁶⁴); the same in every process.
+/// Equal if and only if names, texts and order are equal (but for a chance of 2⁻⁶⁴); the same in every
+/// process.
 pub fn fingerprint(files: &[FileText]) -> u64 {
-    // SipHash with its fixed keys: nobody gains by forging a collision with a policy that they may edit anyway.
+    // SipHash with its fixed keys: nobody gains by forging a collision with a policy that they may edit
+    // anyway.
     let mut hasher = DefaultHasher::new();
     files.hash(&mut hasher);
     hasher.finish()

@@ -7,9 +7,9 @@
 //!                                     apply(files or error): parse, build, swap
 //! ```
 //!
-//! [`watch`] says *perhaps now*, [`files`] says *this is what stands there*, and [`run`] compares contents, never times
-//! of modification. What cannot be read or applied leaves the running snapshot alone (CF-1, CF-7): the source is only
-//! asked again, and asking has no end.
+//! [`watch`] says *perhaps now*, [`files`] says *this is what stands there*, and [`run`] compares contents,
+//! never times of modification. What cannot be read or applied leaves the running snapshot alone (CF-1,
+//! CF-7): the source is only asked again, and asking has no end.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,16 +23,16 @@ pub mod watch;
 #[cfg(test)]
 mod tests;
 
-/// How often the content is compared though no event came. Events are lost on network and overlay file systems
-/// (REQUIREMENTS U8), so this bounds how late a change may be noticed.
+/// How often the content is compared though no event came. Events are lost on network and overlay file
+/// systems (REQUIREMENTS U8), so this bounds how late a change may be noticed.
 pub const DEFAULT_POLL: Duration = Duration::from_secs(10);
 
 /// Follows the policy at `path` for ever, and calls `apply` with each new content.
 ///
-/// `running` is the [`files::fingerprint`] of what the process started with. The source is read once at the start, so a
-/// change between the first load and this call is not lost. Then `apply` is called
-/// - with `Ok` when the content differs from the last that was passed on, or is readable again after it was not, so that
-///   "in sync" can be told anew;
+/// `running` is the [`files::fingerprint`] of what the process started with. The source is read once at the
+/// start, so a change between the first load and this call is not lost. Then `apply` is called
+/// - with `Ok` when the content differs from the last that was passed on, or is readable again after it was
+///   not, so that "in sync" can be told anew;
 /// - with `Err` when it cannot be read, once for each distinct reason;
 /// - in any case on SIGHUP: who asks by hand wants an answer.
 ///

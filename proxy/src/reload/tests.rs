@@ -49,8 +49,8 @@ impl Follower {
         Self::start(path, Changes::poll_only(path, OFTEN)).await
     }
 
-    /// Waits until `apply` was given what is asked for. Steps in between are fine: a write is not atomic, and the
-    /// SIGHUP of another test reaches all.
+    /// Waits until `apply` was given what is asked for. Steps in between are fine: a write is not atomic, and
+    /// the SIGHUP of another test reaches all.
     async fn until(&mut self, wanted: impl Fn(&Applied) -> bool) {
         let search = async {
             loop {

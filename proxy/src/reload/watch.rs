@@ -1,9 +1,9 @@
 //! When is it worth to look at the policy again?
 //!
-//! Three sources, none trusted alone: events of the file system, a poll, SIGHUP. Directories are watched, not files: a
-//! watch on a file sticks to its inode and is silent for ever once the file was replaced by rename, which is what the
-//! kubelet and most editors do (REQUIREMENTS U8). An event is a hint to compare contents; whether anything changed is
-//! not decided here.
+//! Three sources, none trusted alone: events of the file system, a poll, SIGHUP. Directories are watched, not
+//! files: a watch on a file sticks to its inode and is silent for ever once the file was replaced by rename,
+//! which is what the kubelet and most editors do (REQUIREMENTS U8). An event is a hint to compare contents;
+//! whether anything changed is not decided here.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -44,9 +44,11 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Watches `path`, a file or a directory, which need not exist yet. From here on SIGHUP no longer ends the process.
+    /// Watches `path`, a file or a directory, which need not exist yet. From here on SIGHUP no longer ends
+    /// the process.
     ///
-    /// A watcher or handler that cannot be had is a warning. Must be called on a tokio runtime with IO and time.
+    /// A watcher or handler that cannot be had is a warning. Must be called on a tokio runtime with IO and
+    /// time.
     pub fn new(path: &Path, poll: Duration) -> Self {
         let mut changes = Self::poll_only(path, poll);
         changes.watcher = watcher(Arc::clone(&changes.events));
@@ -84,8 +86,8 @@ impl Changes {
         while Instant::now() < give_up && timeout(QUIET, self.events.notified()).await.is_ok() {}
     }
 
-    /// Watches again what may be another directory by now. Adding a watch twice is free; a directory that does not
-    /// exist is left to the poll.
+    /// Watches again what may be another directory by now. Adding a watch twice is free; a directory that
+    /// does not exist is left to the poll.
     fn watch_directories(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         for dir in directories(&self.path) {
@@ -96,7 +98,8 @@ impl Changes {
     }
 }
 
-/// Where a change of `path` can show: the directory itself, or that of the file, and behind links the real one too.
+/// Where a change of `path` can show: the directory itself, or that of the file, and behind links the real
+/// one too.
 fn directories(path: &Path) -> BTreeSet<PathBuf> {
     let mut dirs = BTreeSet::new();
     for place in [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten() {

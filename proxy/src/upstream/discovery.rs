@@ -1,7 +1,7 @@
 //! Who are the endpoints of a DNS name now?
 //!
-//! [`Resolver`] asks, [`Schedule`] decides what an answer or a failure means and when to ask again, [`watch`] joins them
-//! and tells the upstream. DNS is only ever asked here, never by a request.
+//! [`Resolver`] asks, [`Schedule`] decides what an answer or a failure means and when to ask again, [`watch`]
+//! joins them and tells the upstream. DNS is only ever asked here, never by a request.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ mod tests;
 /// What is known of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update {
-    /// Whom to call: sorted and unique, so that equal sets are equal. Empty before the first answer, and when the last
-    /// good one has served stale for too long.
+    /// Whom to call: sorted and unique, so that equal sets are equal. Empty before the first answer, and when
+    /// the last good one has served stale for too long.
     pub endpoints: Vec<SocketAddr>,
     /// When the last good answer came, if ever.
     pub answered_at: Option<Instant>,
@@ -33,8 +33,8 @@ pub struct Update {
     pub error: Option<String>,
 }
 
-/// Keeps `name` resolved, and calls `publish` after each answer, each failure, and when a stale set expires (late by one
-/// lookup at most). The first question goes out at once. Ends only by being dropped.
+/// Keeps `name` resolved, and calls `publish` after each answer, each failure, and when a stale set expires
+/// (late by one lookup at most). The first question goes out at once. Ends only by being dropped.
 ///
 /// `stale_for` counts from the first failure after a good answer (LB-11).
 pub async fn watch(

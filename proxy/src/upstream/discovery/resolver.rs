@@ -1,8 +1,8 @@
 //! What does DNS, or the hosts file, say of a name at this moment?
 //!
-//! A fresh resolver for each question: it follows edits of `/etc/resolv.conf` and `/etc/hosts` while the process lives,
-//! and it has no cache, so nothing but our own schedule decides how long an answer holds. The price is reading two small
-//! files every few seconds.
+//! A fresh resolver for each question: it follows edits of `/etc/resolv.conf` and `/etc/hosts` while the
+//! process lives, and it has no cache, so nothing but our own schedule decides how long an answer holds. The
+//! price is reading two small files every few seconds.
 
 use std::env;
 use std::fmt;
@@ -79,8 +79,8 @@ impl Resolver {
         Self { nameserver: Some(nameserver), patience: PATIENCE }
     }
 
-    /// [`Resolver::at`] the address in the environment variable `OUTRIGGER_DNS` (`ip:port`) where it is set and not
-    /// empty, else [`Resolver::system`].
+    /// [`Resolver::at`] the address in the environment variable `OUTRIGGER_DNS` (`ip:port`) where it is set
+    /// and not empty, else [`Resolver::system`].
     pub fn from_environment() -> Result<Self, BadNameserver> {
         Self::from_setting(&env::var_os(NAMESERVER_VARIABLE).unwrap_or_default().to_string_lossy())
     }
@@ -98,8 +98,8 @@ impl Resolver {
         Self { patience, ..self }
     }
 
-    /// Both address families of `name`. An address is its own answer; a name in the hosts file is answered from there
-    /// alone, as the C library does.
+    /// Both address families of `name`. An address is its own answer; a name in the hosts file is answered
+    /// from there alone, as the C library does.
     pub async fn lookup(&self, name: &str) -> Result<Found, LookupError> {
         if let Ok(address) = name.parse() {
             return Ok(Found { addresses: vec![address], ttl: Duration::from_secs(MAX_TTL.into()) });
@@ -130,8 +130,8 @@ impl Resolver {
         let options = builder.options_mut();
         options.use_hosts_file = ResolveHosts::Never;
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        // Many a name server drops the questions for one family. All tries for it must be over before our patience is,
-        // or the answer for the other would be lost with them.
+        // Many a name server drops the questions for one family. All tries for it must be over before our
+        // patience is, or the answer for the other would be lost with them.
         options.attempts = options.attempts.min(RETRIES.into());
         options.timeout = options.timeout.min(self.patience / (u32::from(RETRIES) + 2));
         builder.build()

@@ -1,8 +1,8 @@
 //! Which addresses serve, and when is DNS asked again?
 //!
 //! # Question
-//! Given what the resolver said and when, which endpoints may be called now (LB-11), and at what time is there
-//! something to do?
+//! Given what the resolver said and when, which endpoints may be called now (LB-11), and at what time is
+//! there something to do?
 //!
 //! # States and transitions
 //! ```text
@@ -13,26 +13,27 @@
 //!                       │                              │
 //!                     Empty ◀── `stale_for` is over ───┘
 //! ```
-//! `Unknown` and `Empty` serve nothing, `Fresh` and `Stale` the last good answer. A failure is whatever gives no
-//! address: NXDOMAIN, SERVFAIL, a time-out, and an empty answer too, for nobody scales to zero by emptying a record, but
-//! resolvers that lost their data do answer like that.
+//! `Unknown` and `Empty` serve nothing, `Fresh` and `Stale` the last good answer. A failure is whatever gives
+//! no address: NXDOMAIN, SERVFAIL, a time-out, and an empty answer too, for nobody scales to zero by emptying
+//! a record, but resolvers that lost their data do answer like that.
 //!
 //! # Invariants
 //! - A good answer serves until the next one, or until `stale_for` after the first failure that followed it.
-//! - The next refresh lies after `now`: an answer is asked for again after its TTL, clamped to `Bounds`, plus at most a tenth;
-//!   a failure after a back-off that doubles from `first_retry` to `max_retry`, of which the jitter takes at most half.
+//! - The next refresh lies after `now`: an answer is asked for again after its TTL, clamped to `Bounds`, plus
+//!   at most a tenth; a failure after a back-off that doubles from `first_retry` to `max_retry`, of which the
+//!   jitter takes at most half.
 //! - Endpoints are sorted and unique, so the order of a reply changes nothing.
 //!
 //! # Time
-//! An argument, like the jitter (0 to 1). [`Schedule::next_wakeup`] says when to come back; coming back early or late
-//! breaks nothing.
+//! An argument, like the jitter (0 to 1). [`Schedule::next_wakeup`] says when to come back; coming back early
+//! or late breaks nothing.
 //!
 //! # On reload
 //! Kept with its upstream; a change of name, port or `stale_for` starts anew.
 //!
 //! # Source
-//! RFC 8767 (serving stale data; its maximum stale timer is `stale_for`), RFC 2308 (negative answers; their TTL is not
-//! used: we would rather recover soon).
+//! RFC 8767 (serving stale data; its maximum stale timer is `stale_for`), RFC 2308 (negative answers; their
+//! TTL is not used: we would rather recover soon).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -51,8 +52,8 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// What production uses. A TTL of 0 is common behind load balancers and must not make a query storm; a day is common
-    /// too, and an address that was taken away must not be called for a day.
+    /// What production uses. A TTL of 0 is common behind load balancers and must not make a query storm; a
+    /// day is common too, and an address that was taken away must not be called for a day.
     pub const DEFAULT: Self = Self {
         min_ttl: Duration::from_secs(5),
         max_ttl: Duration::from_mins(5),
