@@ -1,6 +1,7 @@
 //! Whom do we call? An [`Upstream`] is a named group of endpoints with what is known of them.
 
 pub mod connect;
+pub mod discovery;
 pub mod endpoint;
 pub mod pool;
 
