@@ -79,6 +79,7 @@ pub struct Decoder {
     state: State,
     limits: TrailerLimits,
     extensions: usize,
+    had_trailers: bool,
 }
 
 #[derive(Debug)]
@@ -104,12 +105,17 @@ impl Decoder {
             Framing::Chunked => State::Size { value: 0, digits: 0 },
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state, limits, extensions: 0 }
+        Self { state, limits, extensions: 0, had_trailers: false }
     }
 
     /// All content was seen.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
+    }
+
+    /// The content was followed by trailers.
+    pub fn had_trailers(&self) -> bool {
+        self.had_trailers
     }
 
     /// The connection ended here: is that an end of the content?
@@ -197,6 +203,7 @@ impl Decoder {
             if seen.ends_with(b"\r\n\r\n") {
                 let trailers = parse_trailers(seen, self.limits.fields)?;
                 self.state = State::Done;
+                self.had_trailers = true;
                 return Ok(Chunk::End(Some(Box::new(trailers))));
             }
         }

@@ -5,8 +5,10 @@
 
 use std::task::{Context, Poll, ready};
 
+use super::exchange::Exchange;
 use crate::http1::{ClientConn, Encoder, Framing, Malformation, Scratch, ServerConn, TransferError, poll_transfer};
 use crate::policy::retry::Body;
+use crate::snapshot::Backend;
 
 /// The request's content on its way.
 #[derive(Debug)]
@@ -36,8 +38,11 @@ pub enum UploadError {
 }
 
 impl Upload {
-    /// Of a request with this framing; `keep` octets are kept for replay.
-    pub fn new(framing: Framing, keep: usize, gated: bool) -> Self {
+    /// Of this request; kept for replay as far as its policy says and a retry could use it.
+    pub fn of(exchange: &Exchange<'_>, backend: &Backend) -> Self {
+        let retry = &backend.policy.retry;
+        let (framing, gated) = (exchange.head.framing, exchange.head.expects_continue);
+        let keep = if *retry.attempts > 0 { *retry.replay_body } else { 0 };
         let kept = (keep > 0 && framing != Framing::None).then(Vec::new);
         Self { framing, kept, keep, replayed: 0, gated, complete: framing == Framing::None, taken: 0 }
     }
@@ -86,7 +91,8 @@ impl Upload {
             return up.wire.poll_flush(cx).map_err(|_| UploadError::Refused);
         }
         if self.is_gated() && down.wire.ahead().is_empty() {
-            return up.wire.poll_flush(cx).map_err(|_| UploadError::Refused).map_ok(|()| ()).and_pending();
+            ready!(up.wire.poll_flush(cx)).map_err(|_| UploadError::Refused)?;
+            return Poll::Pending;
         }
         if let Some(kept) = self.kept.as_ref().filter(|kept| self.replayed < kept.len()) {
             up.encoder.push(cx, &mut up.wire, &kept[self.replayed..]).map_err(|_| UploadError::Refused)?;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::policy::balancer::Ewma;
+use crate::policy::balancer::{Ewma, Load};
+use crate::policy::outcome::Outcome;
 
 /// For how long a lesson about an endpoint's idle limit holds.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -33,13 +34,13 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 impl Endpoint {
     /// An endpoint about which nothing is known.
     pub fn new(addr: SocketAddr, now: Instant) -> Arc<Self> {
-        let unknown = Ewma::default();
+        let [value, stamp] = Ewma::new(0).to_words();
         Arc::new(Self {
             addr,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             in_flight: AtomicU32::new(0),
-            latency: AtomicU64::new(unknown.value.to_bits()),
-            latency_at: AtomicU64::new(unknown.stamp),
+            latency: AtomicU64::new(value),
+            latency_at: AtomicU64::new(stamp),
             kept_millis: AtomicU64::new(u64::MAX),
             learned_at: AtomicU64::new(0),
             epoch: now,
@@ -51,25 +52,24 @@ impl Endpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Its peak EWMA of latency. Two workers that observe at once may lose one observation, never more.
-    pub fn latency(&self) -> Ewma {
-        Ewma {
-            value: f64::from_bits(self.latency.load(Ordering::Relaxed)),
-            stamp: self.latency_at.load(Ordering::Relaxed),
-        }
+    /// What it is busy with, and how long it is expected to take.
+    pub fn load(&self) -> Load {
+        let words = [self.latency.load(Ordering::Relaxed), self.latency_at.load(Ordering::Relaxed)];
+        Load { in_flight: self.in_flight(), latency: Ewma::from_words(words) }
     }
 
-    /// Nanoseconds since it was made, the clock of [`latency`](Self::latency).
+    /// Nanoseconds since it was made, the clock of its [`Ewma`].
     pub fn stamp(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// An attempt took so long.
-    pub fn observe(&self, took: Duration, now: Instant) {
-        let mut latency = self.latency();
-        latency.observe(took, self.stamp(now));
-        self.latency.store(latency.value.to_bits(), Ordering::Relaxed);
-        self.latency_at.store(latency.stamp, Ordering::Relaxed);
+    /// An attempt ended. Two workers that observe at once may lose one observation, never more.
+    pub fn on_outcome(&self, outcome: &Outcome, took: Duration, now: Instant) {
+        let mut latency = self.load().latency;
+        latency.on_outcome(outcome, took, self.stamp(now));
+        let [value, stamp] = latency.to_words();
+        self.latency.store(value, Ordering::Relaxed);
+        self.latency_at.store(stamp, Ordering::Relaxed);
     }
 
     /// For how long it keeps an idle connection, as far as its closes have taught us lately (REQUIREMENTS U5).

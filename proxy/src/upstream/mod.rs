@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use outrigger_config::model::{self, LoadBalancer};
+use outrigger_config::model;
 
 use self::endpoint::{Endpoint, InFlight};
 use crate::policy::balancer;
@@ -65,27 +65,14 @@ impl Upstream {
     /// Chooses an endpoint that was not tried yet, or any when all were (RT-11); `None`: it has none.
     pub fn pick(&self, tried: &[u64], rng: &mut fastrand::Rng, now: Instant) -> Option<InFlight> {
         let endpoints = self.endpoints.load();
-        let index = match endpoints.len() {
-            0 => return None,
-            1 => 0,
-            count => {
-                let excluded = |index: usize| tried.contains(&endpoints[index].id);
-                match self.config.load_balancer {
-                    LoadBalancer::RoundRobin => {
-                        balancer::round_robin(count, self.turn.fetch_add(1, Ordering::Relaxed), excluded)
-                    }
-                    LoadBalancer::LeastRequest => {
-                        let load = |index: usize| f64::from(endpoints[index].in_flight());
-                        balancer::two_choices(count, rng, load, excluded)
-                    }
-                    LoadBalancer::PeakEwma => {
-                        let load = |index: usize| {
-                            let endpoint = &endpoints[index];
-                            endpoint.latency().cost(endpoint.in_flight(), endpoint.stamp(now))
-                        };
-                        balancer::two_choices(count, rng, load, excluded)
-                    }
-                }?
+        let index = match endpoints.as_slice() {
+            [_] => 0,
+            several => {
+                let policy = self.config.load_balancer;
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                let cost = |index: usize| several[index].load().cost(policy, several[index].stamp(now));
+                let excluded = |index: usize| tried.contains(&several[index].id);
+                balancer::pick(policy, several.len(), turn, rng, cost, excluded)?
             }
         };
         Some(InFlight::new(Arc::clone(&endpoints[index])))

@@ -1,0 +1,208 @@
+//! What is known of the request in hand? One value from its head to its last byte; its end is counted and logged.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use http::header::HOST;
+use outrigger_config::model::Direction;
+
+use super::After;
+use super::error::Failure;
+use super::headers::REQUEST_ID;
+use crate::http1::{RequestHead, ServerConn};
+use crate::policy::deadline::Deadline;
+use crate::policy::outcome::ConnectFailure;
+use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
+use crate::telemetry::{Flag, Record};
+use crate::worker::Worker;
+
+/// One request and what became of it.
+#[derive(Debug)]
+pub struct Exchange<'s> {
+    /// Who carries it.
+    pub worker: &'s Worker,
+    /// The one configuration that it sees.
+    pub snapshot: &'s Snapshot,
+    /// Where it came in.
+    pub listener: ListenerId,
+    /// Who sent it.
+    pub peer: SocketAddr,
+    /// What was asked.
+    pub head: RequestHead,
+    /// When its head was complete.
+    pub started: Instant,
+    /// Where it goes.
+    pub chosen: Option<(&'s Rule, &'s Backend)>,
+    /// When it must be over.
+    pub deadline: Deadline,
+    /// Attempts that have begun.
+    pub attempts: u32,
+    /// When the last of them began.
+    pub attempt_began: Instant,
+    /// Whom the last attempt met.
+    pub endpoint: Option<SocketAddr>,
+    /// The downstream connection serves another request after this.
+    pub keep_alive: bool,
+    /// What the downstream was told.
+    pub status: Option<StatusCode>,
+    /// Why we answered ourselves, or broke off.
+    pub failure: Option<Failure>,
+    /// The upstream's answer stands although a retry was wanted.
+    pub gave_up: bool,
+    /// The request's id, where the downstream gave none.
+    pub own_id: Option<u128>,
+    /// The trace that it begins, where the downstream is in none.
+    pub own_trace: Option<(u128, u64)>,
+    /// Octets of content from the downstream.
+    pub bytes_in: u64,
+    /// Octets of content to the downstream.
+    pub bytes_out: u64,
+}
+
+impl<'s> Exchange<'s> {
+    /// A request whose head has just come.
+    pub fn begin(
+        worker: &'s Worker,
+        snapshot: &'s Snapshot,
+        listener: ListenerId,
+        peer: SocketAddr,
+        head: RequestHead,
+        started: Instant,
+    ) -> Self {
+        let own_id = (!head.headers.contains_key(REQUEST_ID)).then(|| worker.rng(|rng| rng.u128(..)));
+        let own_trace = (!head.headers.contains_key("traceparent"))
+            .then(|| worker.rng(|rng| (rng.u128(1..), rng.u64(1..))));
+        Self {
+            worker,
+            snapshot,
+            listener,
+            peer,
+            keep_alive: head.keep_alive && !(worker.draining.get() && listener.drains()),
+            head,
+            started,
+            chosen: None,
+            deadline: Deadline::unset(started),
+            attempts: 0,
+            attempt_began: started,
+            endpoint: None,
+            status: None,
+            failure: None,
+            gave_up: false,
+            own_id,
+            own_trace,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// Whom the request is for: the target's authority, else `Host` (RFC 9112 §3.3).
+    pub fn authority(&self) -> &str {
+        match self.head.target.authority() {
+            Some(authority) => authority.as_str(),
+            None => self.head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        }
+    }
+
+    /// Where the policy sends it.
+    pub fn route(&self) -> Option<(&'s Rule, &'s Backend)> {
+        let rule = self.snapshot.route(self.listener, host_of(self.authority()), &self.head)?;
+        Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
+    }
+
+    /// Retries are done with: hops above that see this request's answer must not repeat it (RT-10).
+    pub fn settle(&self) {
+        if self.listener.direction == Direction::Outbound
+            && let Some(id) = self.head.headers.get(REQUEST_ID)
+        {
+            self.worker.shared.settled().insert(id.as_bytes(), self.started);
+        }
+    }
+
+    /// A hop below has done the retrying for this request: seen by its id, which applications pass on.
+    pub fn is_settled_below(&self) -> bool {
+        let mut own = [0; 32];
+        let id = match self.own_id {
+            Some(id) => hex(id, &mut own),
+            None => self.head.headers.get(REQUEST_ID).map_or(&[][..], http::HeaderValue::as_bytes),
+        };
+        self.listener.direction == Direction::Inbound && self.worker.shared.settled().contains(id, self.started)
+    }
+
+    /// Counts and logs its end; says what becomes of the connection.
+    pub fn finish(self, down: &mut ServerConn, after: After) -> After {
+        let now = crate::clock::now();
+        let took = now.saturating_duration_since(self.started);
+        let metrics = match self.chosen {
+            Some((_, backend)) => &*backend.metrics,
+            None => self.snapshot.unrouted(self.listener.direction),
+        };
+        let code = self.status.map_or(0, |status| status.as_u16());
+        let flag = self.flag();
+        metrics.record(self.worker.id, code, flag, took);
+        if let Some(failure) = self.failure {
+            self.count_failure(failure);
+        }
+        let log = &self.worker.shared.access_log;
+        if log.wants(code, flag, took, self.worker.rng(fastrand::Rng::f64)) {
+            log.write(&self.record(code, flag, took));
+        }
+        down.recycle(self.head.headers);
+        match after {
+            After::Keep(_) => After::Keep(now),
+            other => other,
+        }
+    }
+
+    fn flag(&self) -> Flag {
+        match self.failure {
+            Some(failure) => failure.flag(),
+            None if self.gave_up => Flag::UpstreamRetryLimit,
+            None => Flag::None,
+        }
+    }
+
+    fn count_failure(&self, failure: Failure) {
+        let (metrics, id) = (&self.worker.shared.metrics, self.worker.id);
+        if let Some(limit) = failure.limit() {
+            metrics.limit_exceeded(id, limit);
+        }
+        match failure {
+            Failure::Deadline => metrics.deadline_exceeded(id, "request"),
+            Failure::AttemptTimeout => metrics.deadline_exceeded(id, "attempt"),
+            Failure::Expired => metrics.deadline_exceeded(id, "arrival"),
+            Failure::Connect(ConnectFailure::TimedOut) => {
+                metrics.deadline_exceeded(id, "connect");
+            }
+            Failure::BodyIdle => metrics.deadline_exceeded(id, "idle"),
+            Failure::BadRequest(error) => {
+                metrics.downstream(self.listener.direction).protocol_error(id, error.label());
+            }
+            Failure::BadBody(error) => {
+                metrics.downstream(self.listener.direction).protocol_error(id, error.label());
+            }
+            _ => {}
+        }
+    }
+
+    fn record(&self, code: u16, flag: Flag, took: Duration) -> Record<'_> {
+        let text = |name| self.head.headers.get(name).map(http::HeaderValue::as_bytes);
+        todo!()
+    }
+}
+
+/// An authority without its port, which may be an IPv6 literal (RFC 3986 §3.2.2).
+fn host_of(authority: &str) -> &str {
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+fn hex(id: u128, out: &mut [u8; 32]) -> &[u8] {
+    for (nth, digit) in out.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[usize::try_from(id >> (124 - 4 * nth) & 15).unwrap_or(0)];
+    }
+    out
+}

@@ -1,0 +1,212 @@
+//! Which fields go on? Heads are written anew, field by field, so that what stays here never leaves; the request's own
+//! head is not touched and serves the next attempt as it is.
+
+use std::io::Write;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderName, StatusCode};
+use outrigger_config::model::Direction;
+
+use super::exchange::Exchange;
+use crate::http1::encoder::push_field;
+use crate::http1::head::connection_tokens;
+use crate::http1::{Framing, ResponseHead, Version};
+use crate::policy::deadline;
+
+/// Correlates the log lines of a request over all hops.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Says why an answer is not the application's, and by `attempts=` that retries are done with (RT-10).
+pub const REASON: HeaderName = HeaderName::from_static("x-outrigger-reason");
+
+/// What becomes of a field that is about to be passed on.
+enum Fate {
+    Goes,
+    Stays,
+}
+
+/// Fields of one connection, never passed on (RFC 9110 §7.6.1), and those that we write ourselves.
+fn fate(name: &str) -> Fate {
+    match name {
+        "connection" | "proxy-connection" | "keep-alive" | "te" | "transfer-encoding" | "upgrade" | "content-length" => {
+            Fate::Stays
+        }
+        _ => Fate::Goes,
+    }
+}
+
+/// Fields of a request that we write ourselves.
+fn is_ours(name: &str) -> bool {
+    matches!(
+        name,
+        "host" | "via" | "x-request-attempt" | "x-deadline" | "grpc-timeout" | "x-envoy-expected-rq-timeout-ms"
+            | "x-forwarded-for" | "proxy-authorization"
+    )
+}
+
+/// `Connection` may name further fields of this connection (RFC 9110 §7.6.1).
+fn nominated(headers: &HeaderMap) -> bool {
+    connection_tokens(headers).any(|token| {
+        !(token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive"))
+    })
+}
+
+fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
+    connection_tokens(headers).any(|token| token.eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+/// The head of the next attempt, with `left_ms` milliseconds to the deadline.
+pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, left_ms: u64) {
+    let head = &exchange.head;
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    let path = head.target.path_and_query().map_or("/", |path| path.as_str());
+    out.extend_from_slice(path.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    push_field(out, HOST.as_str(), exchange.authority().as_bytes());
+    let nominated = nominated(&head.headers);
+    for (name, value) in &head.headers {
+        let keep = matches!(fate(name.as_str()), Fate::Goes) && !is_ours(name.as_str());
+        if keep && !(nominated && is_nominated(&head.headers, name)) {
+            push_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    match head.framing {
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Length(length) => push_number(out, "content-length", length),
+        // A length of zero says more than none (RFC 9110 §8.6).
+        Framing::None | Framing::UntilClose => {
+            if head.headers.contains_key(CONTENT_LENGTH) {
+                out.extend_from_slice(b"content-length: 0\r\n");
+            }
+        }
+    }
+    if nominated && connection_tokens(&head.headers).any(|token| token.eq_ignore_ascii_case(b"te")) {
+        write_te(out, &head.headers);
+    }
+    write_ours(out, exchange, left_ms);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Trailers are the one thing in `TE` that we pass on, since we can (RFC 9110 §10.1.4).
+fn write_te(out: &mut Vec<u8>, headers: &HeaderMap) {
+    let trailers = |value: &[u8]| value.split(|&o| o == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+    if headers.get_all(http::header::TE).iter().any(|value| trailers(value.as_bytes())) {
+        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+    }
+}
+
+/// What we add to every request (DESIGN §6).
+fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, left_ms: u64) {
+    let headers = &exchange.head.headers;
+    for via in headers.get_all(http::header::VIA) {
+        push_field(out, "via", via.as_bytes());
+    }
+    out.extend_from_slice(exchange.snapshot.via.as_bytes());
+    push_number(out, "x-request-attempt", u64::from(exchange.attempts));
+    deadline::write_fields(out, &exchange.deadline, left_ms);
+    if let Some(id) = exchange.own_id {
+        let _ = write!(out, "x-request-id: {id:032x}\r\n");
+    }
+    if let Some((trace, span)) = exchange.own_trace {
+        // Not sampled: nobody has decided to record this trace (W3C Trace Context §3.2).
+        let _ = write!(out, "traceparent: 00-{trace:032x}-{span:016x}-00\r\n");
+    }
+    if exchange.listener.direction == Direction::Inbound {
+        out.extend_from_slice(b"x-forwarded-for: ");
+        for said in headers.get_all("x-forwarded-for") {
+            out.extend_from_slice(said.as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        let _ = write!(out, "{}\r\n", exchange.peer.ip());
+    } else {
+        for said in headers.get_all("x-forwarded-for") {
+            push_field(out, "x-forwarded-for", said.as_bytes());
+        }
+    }
+}
+
+/// The head of an upstream's answer, as the downstream gets it; `framing` is ours towards the downstream.
+pub fn write_response(out: &mut Vec<u8>, answer: &ResponseHead, framing: Framing, exchange: &Exchange<'_>) {
+    write_status(out, answer.status);
+    let nominated = nominated(&answer.headers);
+    for (name, value) in &answer.headers {
+        let keep = matches!(fate(name.as_str()), Fate::Goes);
+        if keep && !(nominated && is_nominated(&answer.headers, name)) {
+            push_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    match framing {
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Length(length) => push_number(out, "content-length", length),
+        Framing::UntilClose => {}
+        // A length that describes what a GET would bring (HEAD, 304) goes on; with 204 it is an error (RFC 9110 §8.6).
+        Framing::None => {
+            if answer.status != StatusCode::NO_CONTENT {
+                for length in answer.headers.get_all(CONTENT_LENGTH) {
+                    push_field(out, "content-length", length.as_bytes());
+                }
+            }
+        }
+    }
+    write_persistence(out, exchange.keep_alive, exchange.head.version);
+}
+
+/// An interim response, as it came (RFC 9110 §15.2).
+pub fn write_interim(out: &mut Vec<u8>, answer: &ResponseHead) {
+    write_status(out, answer.status);
+    for (name, value) in &answer.headers {
+        if matches!(fate(name.as_str()), Fate::Goes) {
+            push_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether the connection is kept, where the version's default says otherwise (RFC 9112 §9.3).
+pub fn write_persistence(out: &mut Vec<u8>, keep_alive: bool, version: Version) {
+    match (keep_alive, version) {
+        (false, _) => out.extend_from_slice(b"connection: close\r\n"),
+        (true, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        (true, Version::Http11) => {}
+    }
+}
+
+/// A status line (RFC 9112 §4).
+pub fn write_status(out: &mut Vec<u8>, status: StatusCode) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A field whose value is a number.
+pub fn push_number(out: &mut Vec<u8>, name: &str, number: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789"[usize::try_from(rest % 10).unwrap_or(0)];
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    push_field(out, name, &digits[at..]);
+}
+
+/// Whether an answer bears the mark of a hop that has done what retries can do (RT-10).
+pub fn is_settled(headers: &HeaderMap) -> bool {
+    headers.get_all(REASON).iter().any(|reason| {
+        reason.to_str().is_ok_and(|reason| reason.split("; ").any(|part| part.starts_with("attempts=")))
+    })
+}
+
+/// How long an idle connection is kept, as its server says, less a second for the way (REQUIREMENTS U5).
+pub fn kept_for(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers.get("keep-alive")?.to_str().ok()?;
+    let seconds = said.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?.parse::<u64>().ok()?;
+    Some(Duration::from_millis((seconds * 1000).saturating_sub(1000).max(seconds * 500)))
+}

@@ -1,0 +1,68 @@
+//! What happens to one request? [`handle`] is its life, in order.
+
+mod answer;
+mod attempt;
+mod error;
+mod exchange;
+pub mod headers;
+mod relay;
+mod retry;
+mod upload;
+
+use std::time::Instant;
+
+use http::Method;
+
+pub use self::answer::refuse;
+pub use self::error::Failure;
+use self::exchange::Exchange;
+use self::upload::Upload;
+use crate::http1::{RequestHead, ServerConn};
+use crate::policy::deadline::Deadline;
+use crate::snapshot::{ListenerId, Snapshot};
+use crate::worker::Worker;
+
+/// What becomes of the downstream connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// It may send the next request; idle since then.
+    Keep(Instant),
+    /// It ends, in order.
+    Close,
+    /// It ends at once: its answer broke off, and it must see that.
+    Abort,
+}
+
+/// The life of a request: one snapshot, a route, a deadline, attempts, the answer.
+pub async fn handle(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    listener: ListenerId,
+    down: &mut ServerConn,
+    head: RequestHead,
+) -> After {
+    let now = crate::clock::now();
+    let mut exchange = Exchange::begin(worker, snapshot, listener, down.peer, head, now);
+    let after = match carry(&mut exchange, down).await {
+        Ok(()) => relay::after(&exchange, down),
+        Err(failure) => answer::fail(&mut exchange, down, failure).await,
+    };
+    exchange.finish(down, after)
+}
+
+/// The way there and back, up to whatever stops it.
+async fn carry(exchange: &mut Exchange<'_>, down: &mut ServerConn) -> Result<(), Failure> {
+    if exchange.head.method == Method::CONNECT {
+        return Err(Failure::Unsupported);
+    }
+    let (rule, backend) = exchange.route().ok_or(Failure::NoRoute)?;
+    exchange.chosen = Some((rule, backend));
+    exchange.deadline = Deadline::of(&exchange.head.headers, &backend.policy.timeouts, exchange.started)
+        .map_err(|_| Failure::BadDeadline)?;
+    if exchange.deadline.is_expired_on_arrival() {
+        return Err(Failure::Expired);
+    }
+    let mut upload = Upload::of(exchange, backend);
+    let answer = retry::until_answered(exchange, backend, &mut upload, down).await?;
+    relay::relay(exchange, backend, upload, answer, down).await
+}

@@ -1,0 +1,151 @@
+//! How often do we try? Attempts, one after the other, until an answer stands or nothing more may be done.
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::attempt::{self, Answer, Attempt};
+use super::error::Failure;
+use super::exchange::Exchange;
+use super::headers::is_settled;
+use super::relay;
+use super::upload::Upload;
+use crate::clock::now;
+use crate::http1::ServerConn;
+use crate::policy::outcome::{Class, Outcome};
+use crate::policy::retry::{Decision, Refused, Standing, decide};
+use crate::snapshot::Backend;
+
+/// The answer that stands.
+pub async fn until_answered(
+    exchange: &mut Exchange<'_>,
+    backend: &Backend,
+    upload: &mut Upload,
+    down: &mut ServerConn,
+) -> Result<Answer, Failure> {
+    let mut tried = SmallVec::<[u64; 4]>::new();
+    let (mut retries, mut repaired, mut sent, mut fresh) = (0, false, false, false);
+    backend.upstream.deposit(1, exchange.started);
+    loop {
+        exchange.attempts += 1;
+        let ended = attempt::attempt(exchange, backend, upload, down, &tried, fresh).await;
+        let outcome = classify(&ended);
+        backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
+        if let Ok(answer) = ended.result.as_ref()
+            && answer.head.status.as_u16() < 400
+        {
+            return ended.result;
+        }
+        sent |= ended.sent;
+        let now = now();
+        let standing = Standing {
+            method: &exchange.head.method,
+            idempotency_key: exchange.head.headers.contains_key("idempotency-key"),
+            body: upload.body(),
+            sent,
+            retries,
+            repaired,
+            now,
+            deadline: exchange.deadline.at,
+        };
+        let draw = exchange.worker.rng(fastrand::Rng::f64);
+        let decision =
+            decide(&backend.policy.retry, &standing, &outcome, draw, || backend.upstream.withdraw(now));
+        match decision {
+            Decision::Stop(refused) => return stand(exchange, backend, refused, &outcome, ended),
+            Decision::Retry { after, fresh: on_fresh } => {
+                backend.upstream.metrics.retry(exchange.worker.id, outcome.label());
+                if on_fresh {
+                    repaired = true;
+                    backend.upstream.metrics.stale_connection(exchange.worker.id);
+                } else {
+                    retries += 1;
+                    tried.extend(ended.endpoint);
+                }
+                fresh = on_fresh;
+                if let Ok(answer) = ended.result {
+                    relay::discard(exchange, backend, answer, upload.is_complete());
+                }
+                pause(exchange, down, now, after).await?;
+            }
+        }
+    }
+}
+
+/// No further attempt: the outcome stands, and says so.
+fn stand(
+    exchange: &mut Exchange<'_>,
+    backend: &Backend,
+    refused: Refused,
+    outcome: &Outcome,
+    ended: Attempt,
+) -> Result<Answer, Failure> {
+    if refused != Refused::NotListed {
+        backend.upstream.metrics.retry_refused(exchange.worker.id, refused.label());
+        exchange.gave_up = refused.settles() && outcome.class() == Class::System;
+        if exchange.gave_up {
+            exchange.settle();
+        }
+    }
+    ended.result
+}
+
+/// What happened, in the words that breaker, retry and metrics share.
+fn classify(ended: &Attempt) -> Outcome {
+    match &ended.result {
+        Ok(answer) => Outcome::Response {
+            status: answer.head.status,
+            retry_after: retry_after(answer),
+            settled_below: answer.head.status.as_u16() >= 400 && is_settled(&answer.head.headers),
+        },
+        Err(failure) => match failure {
+            Failure::NoEndpoint => Outcome::Unresolved,
+            Failure::Connect(kind) => Outcome::ConnectFailure(*kind),
+            Failure::Reset if ended.stale => Outcome::Stale,
+            Failure::Reset => Outcome::Reset { responded: false },
+            Failure::Garbage(_) => Outcome::Garbage,
+            Failure::AttemptTimeout => Outcome::AttemptTimeout,
+            Failure::Deadline | Failure::Expired => Outcome::DeadlineExceeded,
+            Failure::BrokenBody => Outcome::Reset { responded: true },
+            // What the downstream did, or we refused, says nothing about the upstream.
+            Failure::Canceled
+            | Failure::BadBody(_)
+            | Failure::BodyIdle
+            | Failure::PendingLimit
+            | Failure::BadRequest(_)
+            | Failure::SlowHead
+            | Failure::Unsupported
+            | Failure::BadDeadline
+            | Failure::NoRoute => Outcome::Canceled,
+        },
+    }
+}
+
+/// `Retry-After` in either of its forms (RFC 9110 §10.2.3).
+fn retry_after(answer: &Answer) -> Option<Duration> {
+    let said = answer.head.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
+    match said.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => httpdate::parse_http_date(said).ok()?.duration_since(std::time::SystemTime::now()).ok(),
+    }
+}
+
+/// Waits before the next attempt, unless the downstream leaves.
+async fn pause(
+    exchange: &Exchange<'_>,
+    down: &mut ServerConn,
+    now: Instant,
+    after: Duration,
+) -> Result<(), Failure> {
+    if after.is_zero() {
+        return Ok(());
+    }
+    down.alarm.set(now + after);
+    attempt::watched(exchange, down, std::future::pending::<()>()).await.map_or_else(
+        |stopped| match stopped {
+            attempt::Stopped::Rung => Ok(()),
+            attempt::Stopped::Left => Err(Failure::Canceled),
+        },
+        Ok,
+    )
+}
