@@ -50,7 +50,7 @@ def find(name, given=None):
         return None
     said = subprocess.run([binary, version], capture_output=True, text=True, timeout=10, check=False)
     first = ((said.stdout + said.stderr).strip().splitlines() or ["?"])[0].strip()
-    return Proxy(name, os.path.abspath(shutil.which(binary)), first, command)
+    return Proxy(name, os.path.abspath(shutil.which(binary)), first.rpartition("version: ")[2], command)
 
 
 def find_system(name):

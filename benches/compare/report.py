@@ -18,7 +18,8 @@ TARGETS = [
 ]
 COLUMNS = {
     "cpu_us": ("µs/request", "{:.1f}"), "user_us": ("of it user", "{:.1f}"), "rps": ("requests/s", "{:,.0f}"),
-    "p50_us": ("p50 µs", "{:,.0f}"), "p99_us": ("p99 µs", "{:,.0f}"), "busy": ("CPU busy", "{:.0%}"), "late_us": ("sent late p99", "{:,.0f}"),
+    "p50_us": ("p50 µs", "{:,.0f}"), "p99_us": ("p99 µs", "{:,.0f}"), "busy": ("CPU busy", "{:.0%}"), "waited": ("waited", "{:.0%}"),
+    "late_us": ("sent late p99", "{:,.0f}"),
     "start_mib": ("start MiB", "{:.1f}"), "connection_kib": ("KiB/connection", "{:.1f}"),
     "download_mib": ("download MiB", "{:.1f}"), "download_seconds": ("s", "{:.1f}"),
     "upload_mib": ("upload MiB", "{:.1f}"), "upload_seconds": ("s", "{:.1f}"),

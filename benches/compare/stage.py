@@ -106,6 +106,18 @@ class Process:
             user, system = user + int(fields[11]), system + int(fields[12])
         return user / TICK, system / TICK
 
+    def waited(self):
+        """Seconds that its threads were ready and others had its CPU; 0 where the kernel does not say."""
+        waited = 0
+        for pid in self.pids():
+            for task in os.listdir(f"/proc/{pid}/task"):
+                try:
+                    with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as schedstat:
+                        waited += int(schedstat.read().split()[1])
+                except FileNotFoundError:
+                    pass
+        return waited / 1e9
+
     def resident(self, field="VmRSS"):
         """Bytes of resident memory now; with `VmHWM` at their peak."""
         return sum(self._status(pid, field) for pid in self.pids()) * 1024
