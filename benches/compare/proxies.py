@@ -13,12 +13,15 @@ from stage import HOST, PROXY_CPU, Process, free_ports, wait_ready, write
 
 @dataclass
 class Hop:
-    """One proxy process: where it listens, whom it calls, on which side of a service it stands."""
+    """One proxy process: where it listens, whom it calls, on which side of a service it stands.
+
+    `request_timeout` is set where the usual one would cut a huge body.
+    """
 
     listen: int
     to: int
     side: str = "outbound"
-    request_timeout: str = "2s"
+    request_timeout: str = ""
 
 
 @dataclass
@@ -60,13 +63,15 @@ def find_system(name):
 def find_envoy():
     """$ENVOY_BIN, then the Python package `envoy`, then PATH."""
     package = importlib.util.find_spec("envoy")
-    packed = [os.path.join(place, "_bin", "envoy") for place in package.submodule_search_locations or []] if package else []
-    return os.environ.get("ENVOY_BIN") or next(filter(os.path.exists, packed), None) or shutil.which("envoy")
+    places = package.submodule_search_locations or [] if package else []
+    packed = filter(os.path.exists, (os.path.join(place, "_bin", "envoy") for place in places))
+    return os.environ.get("ENVOY_BIN") or next(packed, None) or shutil.which("envoy")
 
 
 def outrigger(binary, hop, directory):
     """Retries, budget, timeouts, deadline, metrics and the sampled access log are on."""
     admin, metrics = free_ports(2)
+    until_head = hop.request_timeout or "1s"
     side = {
         "outbound": f"outbound: {{listen: 127.0.0.1:{hop.listen}, capture: explicit, unknown: reject}}",
         "inbound": f"inbound: [{{port: {hop.listen}, listen: 127.0.0.1:{hop.listen}, "
@@ -95,7 +100,7 @@ rules:
   - name: all
     matches: [{{path: {{type: PathPrefix, value: /}}}}]
     backendRefs: [{{name: origin}}]
-    timeouts: {{request: {hop.request_timeout}, responseHeaders: 1s}}
+    timeouts: {{request: {hop.request_timeout or "2s"}, responseHeaders: {until_head}}}
     retry: {{on: [connect-failure, reset, gateway-error], attempts: 2}}
 """
     return [binary, "run", "--config", write(f"{directory}/outrigger-{hop.listen}.yaml", policy)]
@@ -147,9 +152,8 @@ def envoy(binary, hop, directory):
     api = "type.googleapis.com/envoy.extensions.filters"
     address = lambda port: {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     route = {"match": {"prefix": "/"}, "route": {
-        "cluster": "origin", "timeout": "15s", "retry_policy": {"retry_on": "connect-failure", "num_retries": 1}}}
-    if hop.request_timeout != "2s":
-        route["route"]["timeout"] = hop.request_timeout
+        "cluster": "origin", "timeout": hop.request_timeout or "15s",
+        "retry_policy": {"retry_on": "connect-failure", "num_retries": 1}}}
     manager = {
         "@type": f"{api}.network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "in",
         "use_remote_address": True,

@@ -18,8 +18,8 @@ TARGETS = [
 ]
 COLUMNS = {
     "cpu_us": ("µs/request", "{:.1f}"), "user_us": ("of it user", "{:.1f}"), "rps": ("requests/s", "{:,.0f}"),
-    "p50_us": ("p50 µs", "{:,.0f}"), "p99_us": ("p99 µs", "{:,.0f}"), "busy": ("CPU busy", "{:.0%}"), "waited": ("waited", "{:.0%}"),
-    "late_us": ("sent late p99", "{:,.0f}"),
+    "p50_us": ("p50 µs", "{:,.0f}"), "p99_us": ("p99 µs", "{:,.0f}"), "late_us": ("sent late p99", "{:,.0f}"),
+    "busy": ("CPU busy", "{:.0%}"), "waited": ("waited", "{:.0%}"),
     "start_mib": ("start MiB", "{:.1f}"), "connection_kib": ("KiB/connection", "{:.1f}"),
     "download_mib": ("download MiB", "{:.1f}"), "download_seconds": ("s", "{:.1f}"),
     "upload_mib": ("upload MiB", "{:.1f}"), "upload_seconds": ("s", "{:.1f}"),
@@ -80,4 +80,5 @@ def verdict_line(verdict):
     against = f" x {verdict['against']}" if verdict["against"] else ""
     value = "-" if verdict["value"] is None else f"{verdict['value']:.2f}"
     label = COLUMNS[verdict["figure"]][0]
-    return f"{verdict['state']:>12}  {verdict['scenario']}: {label} {value}{against}, target <= {verdict['most']:g}{against}"
+    target = f"target <= {verdict['most']:g}{against}"
+    return f"{verdict['state']:>12}  {verdict['scenario']}: {label} {value}{against}, {target}"

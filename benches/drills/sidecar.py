@@ -9,13 +9,12 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "compare"))
 
-from proxies import find_system
 from stage import LOAD_CPU, PROXY_CPU, Process, end_on_signals, free_ports, isolate
 
 
-def options(parser=None):
+def options(description):
     """A parser that knows `--outrigger`; everything else is the drill's."""
-    parser = parser or argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--outrigger", metavar="PATH", default="target/release/outrigger")
     return parser
 
