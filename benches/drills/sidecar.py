@@ -1,0 +1,83 @@
+"""How does a drill get its sidecar? A private network, a policy file, and the real binary until the drill ends."""
+
+import argparse
+import os
+import resource
+import shutil
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "compare"))
+
+from stage import LOAD_CPU, PROXY_CPU, Process, end_on_signals, free_ports, isolate
+
+
+def options(description):
+    """A parser that knows `--outrigger`; everything else is the drill's."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--outrigger", metavar="PATH", default="target/release/outrigger")
+    return parser
+
+
+def prepare(binary):
+    """Isolates the drill and raises its file limit; returns the binary's absolute path."""
+    found = shutil.which(binary)
+    if not found:
+        sys.exit(f"no sidecar at {binary}: cargo build --release")
+    end_on_signals()
+    if reason := isolate():
+        say(f"no network namespace of its own ({reason}): runs on this machine's loopback")
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    os.sched_setaffinity(0, {LOAD_CPU} & os.sched_getaffinity(0) or os.sched_getaffinity(0))
+    return os.path.abspath(found)
+
+
+def head(listen):
+    """The `Sidecar` document, and the port of its metrics."""
+    admin, metrics = free_ports(2)
+    return f"""apiVersion: outrigger/v1
+kind: Sidecar
+name: drill
+workers: 1
+outbound: {{listen: 127.0.0.1:{listen}, capture: explicit, unknown: reject}}
+admin: {{listen: 127.0.0.1:{admin}, metrics: 127.0.0.1:{metrics}}}
+""", metrics
+
+
+def upstream(name, address):
+    """An `Upstream` document with one endpoint."""
+    return f"""---
+apiVersion: outrigger/v1
+kind: Upstream
+name: {name}
+hosts: [{name}.local]
+discovery: {{static: [{address}]}}
+"""
+
+
+def start(binary, policy, directory):
+    """The sidecar with this policy file."""
+    cpu = PROXY_CPU if os.cpu_count() > 1 else LOAD_CPU
+    return Process([binary, "run", "--config", policy], cpu, directory)
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def progress(text):
+    """One line that overwrites itself on a terminal; nothing elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\r{text:<100}", end="", file=sys.stderr, flush=True)
+
+
+def verdict(facts, failures):
+    """Prints what was seen and the judgement; the exit code."""
+    progress("")
+    for name, value in facts.items():
+        print(f"{name:>34}  {value}")
+    for failure in failures:
+        print(f"FAILED: {failure}")
+    print("verdict: " + ("failed" if failures else "passed"))
+    return 1 if failures else 0
