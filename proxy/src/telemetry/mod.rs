@@ -1,0 +1,15 @@
+//! What happened, and who is told? Counters for Prometheus, a line of text for each exchange worth one.
+//!
+//! Three layers, each using only what is above it:
+//!
+//! - [`cells`]: numbers that a worker writes without a locked instruction and without sharing a cache line.
+//! - [`metrics`]: the families, their labels, the bound on how many series they may have, the scrape.
+//! - [`access_log`]: which exchanges are written down, how one looks, and the thread that writes it.
+//!
+//! Nothing here decides about traffic, and no clock is read: time comes in as an argument.
+
+pub mod cells;
+pub mod metrics;
+
+pub use cells::{Counter, Gauge, Histogram, WorkerId};
+pub use metrics::{DownstreamMetrics, ExchangeMetrics, Flag, Metrics, Protocol, UpstreamMetrics};
