@@ -72,7 +72,7 @@ impl Scrape {
         self.families.extend(families);
     }
 
-    /// The text. What was added before an error stays, and there is none: every family has a name and a row.
+    /// The text. The encoder refuses only families without a name or a row, which [`Self::family`] never adds.
     pub(super) fn into_text(self) -> String {
         let mut text = String::new();
         if let Err(error) = TextEncoder::new().encode_utf8(&self.families, &mut text) {

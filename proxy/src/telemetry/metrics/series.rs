@@ -100,7 +100,7 @@ impl<V: Value> Series<V> {
     fn counter(&self, value: V) -> &Counter {
         let mut link = &self.first;
         for _ in 0..MAX_VALUES {
-            let Some(node) = link.get().or_else(|| self.grow(link, value)) else { break };
+            let Some(node) = link.get().map(AsRef::as_ref).or_else(|| self.grow(link, value)) else { break };
             if node.value.same(value) {
                 return &node.count;
             }
@@ -113,11 +113,10 @@ impl<V: Value> Series<V> {
     }
 
     /// One more value at the end of the list, unless this family is full or the cap is reached.
-    fn grow<'a>(&self, end: &'a Link<V>, value: V) -> Option<&'a Box<Node<V>>> {
+    fn grow<'a>(&self, end: &'a Link<V>, value: V) -> Option<&'a Node<V>> {
         let room = self.full.get().is_none() && self.cap.take(1);
-        room.then(|| {
-            end.get_or_init(|| Box::new(Node { value, count: Counter::new(self.workers), next: Link::new() }))
-        })
+        let new = || Box::new(Node { value, count: Counter::new(self.workers), next: Link::new() });
+        room.then(|| end.get_or_init(new).as_ref())
     }
 
     /// Each value with its count.
