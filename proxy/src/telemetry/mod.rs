@@ -7,11 +7,13 @@
 //! - [`access_log`]: which exchanges are written down, how one looks, and the thread that writes it.
 //!
 //! Nothing here decides about traffic, and no clock is read: time comes in as an argument.
+
 pub mod access_log;
 pub mod cells;
 pub mod metrics;
 
 pub use access_log::{AccessLog, LineSink, Record, SinkEnd};
-
-pub use cells::{Counter, Gauge, Histogram, WorkerId};
-pub use metrics::{DownstreamMetrics, ExchangeMetrics, Flag, Metrics, Protocol, UpstreamMetrics};
+pub use cells::{Counter, Gauge, Held, Histogram, WorkerId};
+pub use metrics::{
+    ConfigMetrics, DownstreamMetrics, ExchangeMetrics, Flag, Metrics, Protocol, UpstreamMetrics,
+};

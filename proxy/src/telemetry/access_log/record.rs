@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use outrigger_config::model::Direction;
 use serde::{Serialize, Serializer};
 
 use super::super::metrics::Flag;
@@ -18,8 +19,9 @@ pub struct Record<'a> {
     /// When the request's head had arrived; RFC 3339, UTC.
     #[serde(serialize_with = "time")]
     pub time: SystemTime,
-    /// `inbound` or `outbound`.
-    pub direction: &'static str,
+    /// Whom the caller called: our service, or another.
+    #[serde(serialize_with = "direction")]
+    pub direction: Direction,
     /// The other end of the downstream connection.
     pub peer: SocketAddr,
     /// The request's method.
@@ -107,6 +109,14 @@ impl Serialize for Flag {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(self.as_str())
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn direction<S: Serializer>(direction: &Direction, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
+    })
 }
 
 fn time<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {

@@ -58,7 +58,7 @@ fn config() -> model::AccessLog {
 fn record() -> Record<'static> {
     Record {
         time: SystemTime::UNIX_EPOCH,
-        direction: "outbound",
+        direction: model::Direction::Outbound,
         peer: ([127, 0, 0, 1], 4000).into(),
         method: Text(b"GET"),
         authority: Text(b"market-data"),

@@ -1,24 +1,23 @@
 //! Which counter belongs to these label values, and how many may there be? (OB-11)
 //!
 //! The values of a label inside one handle are few and come up in the order of their frequency, so they are a
-//! list that only grows: the common value is found first, by comparing integers or addresses, without a hash and
-//! without a lock. What no longer fits under the cap is counted in one overflow counter, so nothing is lost from
+//! list that only grows: the common value is found first, by comparing integers or addresses, without a hash or a
+//! lock. What no longer fits under the cap is counted in one overflow counter, so nothing is lost from
 //! the total.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use super::super::cells::{Counter, WorkerId};
 
 /// The value of a label whose true value found no place.
 pub(super) const OVERFLOW: &str = "overflow";
 
-/// Different label values inside one handle. Code sets are closed and smaller; status codes come from
-/// the upstream, and one that answers with random ones must not grow the list for ever.
+/// Different label values inside one handle. Sets of words are smaller; status codes come from the upstream, and one
+/// that answers with random ones must not grow the list for ever.
 const MAX_VALUES: usize = 64;
 
-/// How many series there may be in all, and how many label sets were refused.
+/// How many series there may be in all, and how often that was too few.
 #[derive(Debug)]
 pub(super) struct SeriesCap {
     left: AtomicUsize,
