@@ -1,0 +1,163 @@
+//! What does each family mean? Names, help and rows of all that a scrape shows (DESIGN §7).
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus::core::Collector;
+
+use super::scrape::Scrape;
+use super::series::{OVERFLOW, Series};
+use super::{ExchangeMetrics, Metrics, Protocol, Side, UpstreamMetrics};
+
+impl Metrics {
+    /// All families, in a stable order.
+    pub(super) fn scrape(&self) -> Scrape {
+        let mut scrape = Scrape::default();
+        self.exchange_families(&mut scrape);
+        self.upstream_families(&mut scrape);
+        self.downstream_families(&mut scrape);
+        self.process_families(&mut scrape);
+        scrape
+    }
+
+    fn sides(&self) -> [(&'static str, &Side); 2] {
+        [("inbound", &self.inbound), ("outbound", &self.outbound)]
+    }
+
+    fn visit_exchanges(&self, mut visitor: impl FnMut([(&str, &str); 3], &ExchangeMetrics)) {
+        for (direction, side) in self.sides() {
+            side.exchanges.visit(|(route, upstream), exchange, _| {
+                visitor([("direction", direction), ("route", route), ("upstream", upstream)], exchange);
+            });
+        }
+    }
+
+    fn exchange_families(&self, scrape: &mut Scrape) {
+        scrape.counters(
+            "requests_total",
+            "Exchanges ended, by the status that the caller saw (0: none) and Envoy's response flag.",
+            |row| {
+                self.visit_exchanges(|[direction, route, upstream], exchange| {
+                    let mut coded = |code: &str, flag: &str, count| {
+                        row(&[direction, route, upstream, ("code", code), ("flag", flag)], count);
+                    };
+                    for ((code, flag), count) in exchange.codes.iter() {
+                        coded(&code.to_string(), flag.as_str(), count);
+                    }
+                    if let Some(count) = exchange.codes.overflowed() {
+                        coded(OVERFLOW, OVERFLOW, count);
+                    }
+                });
+            },
+        );
+        scrape.histograms(
+            "request_duration_seconds",
+            "From a request's head to the last byte of its answer, retries included.",
+            |row| self.visit_exchanges(|labels, exchange| row(&labels, exchange.durations.get())),
+        );
+    }
+
+    fn upstream_families(&self, scrape: &mut Scrape) {
+        let mut by_word = |name, help, label, series: fn(&UpstreamMetrics) -> &Series<&'static str>| {
+            scrape.counters(name, help, |row| {
+                self.upstreams.visit(|upstream, metrics, _| {
+                    words(series(metrics), |word, count| {
+                        row(&[("upstream", upstream), (label, word)], count);
+                    });
+                });
+            });
+        };
+        by_word("attempts_total", "Attempts ended, retries included.", "outcome", |of| &of.attempts);
+        by_word("retries_total", "Attempts after the first, by what caused them.", "cause", |of| &of.retries);
+        let help = "Retries that were wanted and not made, by what stood against them.";
+        by_word("retries_refused_total", help, "reason", |of| &of.refused);
+        by_word("dns_refreshes_total", "Answers of the resolver.", "result", |of| &of.dns);
+        scrape.counters(
+            "stale_connections_total",
+            "Idle connections that turned out closed when they were used.",
+            |row| self.upstreams.visit(|name, of, _| row(&[("upstream", name)], of.stale.get())),
+        );
+        scrape.gauges("endpoints", "Endpoints known now.", |row| {
+            self.visit_live_upstreams(|name, of| row(&[name], of.endpoints.load(Relaxed)));
+        });
+        scrape.gauges("pending_requests", "Requests that wait for a connection.", |row| {
+            self.visit_live_upstreams(|name, of| row(&[name], of.pending.get()));
+        });
+    }
+
+    fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {
+        self.upstreams.visit(|name, metrics, live| {
+            if live {
+                visitor(("upstream", name), metrics);
+            }
+        });
+    }
+
+    fn downstream_families(&self, scrape: &mut Scrape) {
+        scrape.gauges("connections_active", "Downstream connections open now.", |row| {
+            for (direction, side) in self.sides() {
+                for protocol in Protocol::ALL {
+                    let labels = [("direction", direction), ("protocol", protocol.as_str())];
+                    row(&labels, side.downstream.active[protocol as usize].get());
+                }
+            }
+        });
+        scrape.counters("connections_total", "Downstream connections accepted.", |row| {
+            for (direction, side) in self.sides() {
+                row(&[("direction", direction)], side.downstream.accepted.get());
+            }
+        });
+        scrape.counters("connections_refused_total", "Downstream connections turned away.", |row| {
+            for (direction, side) in self.sides() {
+                words(&side.downstream.refused, |reason, count| {
+                    row(&[("direction", direction), ("reason", reason)], count);
+                });
+            }
+        });
+        scrape.counters("protocol_errors_total", "Faults of downstream peers in their protocol.", |row| {
+            for (direction, side) in self.sides() {
+                words(&side.downstream.protocol_errors, |reason, count| {
+                    row(&[("direction", direction), ("reason", reason)], count);
+                });
+            }
+        });
+    }
+
+    fn process_families(&self, scrape: &mut Scrape) {
+        scrape.counters("limit_exceeded_total", "Limits hit, by their name in the policy files.", |row| {
+            words(&self.limits, |limit, count| row(&[("limit", limit)], count));
+        });
+        scrape.counters("deadline_exceeded_total", "Deadlines passed, by what was waited for.", |row| {
+            words(&self.deadlines, |place, count| row(&[("where", place)], count));
+        });
+        let mut plain = |name, help, count| scrape.counters(name, help, |row| row(&[], count));
+        plain("connection_panics_total", "Panics that ended one connection.", self.panics.get());
+        let help = "Lines that the access log did not write: over the byte cap, or the reader too slow.";
+        plain("access_log_dropped_total", help, self.access_log_dropped.get());
+        let help = "Times that the cap on series made a label value count as `overflow`.";
+        plain("series_dropped_total", help, self.cap.dropped());
+        scrape.counters("config_reloads_total", "Configurations read, by result.", |row| {
+            row(&[("result", "loaded")], self.config.loaded.get());
+            row(&[("result", "rejected")], self.config.rejected.get());
+        });
+        let mut plain = |name, help, value| scrape.gauges(name, help, |row| row(&[], value));
+        plain("config_generation", "The running generation.", self.config.generation.load(Relaxed));
+        let help = "Whether what runs is what the files say: 1 or 0.";
+        plain("config_in_sync", help, self.config.in_sync.load(Relaxed).into());
+        let help = "When the running generation was loaded, in Unix time.";
+        plain("config_last_reload_success_timestamp_seconds", help, self.config.loaded_at.load(Relaxed));
+        scrape.gauges("build_info", "Always 1; the label says what runs.", |row| {
+            row(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        });
+        scrape.ready(self.process.collect());
+    }
+}
+
+/// Each word with its count, the overflow last.
+fn words(series: &Series<&'static str>, mut row: impl FnMut(&str, u64)) {
+    for (word, count) in series.iter() {
+        row(word, count);
+    }
+    if let Some(count) = series.overflowed() {
+        row(OVERFLOW, count);
+    }
+}

@@ -1,0 +1,153 @@
+//! Which families are there, and who holds the counters? The registry of everything that is counted.
+//!
+//! Handles are resolved by name when a snapshot is built, never on the request path; the same names give the same
+//! handle, so counters survive a reload. Counters of what is gone stay, because a counter that vanishes and
+//! returns looks like a restart; gauges of what is gone are left out of the scrape.
+//!
+//! Label values are names from policy files or words of closed sets, never anything that a peer sent. Still there
+//! is a cap on the series: what comes after it shares one `overflow` handle (OB-11).
+
+mod downstream;
+mod exchange;
+mod families;
+mod flag;
+mod generation;
+mod registry;
+mod scrape;
+mod series;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+use std::fmt;
+use std::sync::Arc;
+
+use outrigger_config::model::Direction;
+use prometheus::process_collector::ProcessCollector;
+
+use self::registry::Registry;
+use self::series::{OVERFLOW, Series, SeriesCap};
+use super::cells::{Counter, WorkerId};
+
+pub use self::downstream::{DownstreamMetrics, Protocol};
+pub use self::exchange::ExchangeMetrics;
+pub use self::flag::Flag;
+pub use self::generation::ConfigMetrics;
+pub use self::upstream::UpstreamMetrics;
+
+/// Everything that is counted, of all generations.
+pub struct Metrics {
+    workers: usize,
+    cap: Arc<SeriesCap>,
+    inbound: Side,
+    outbound: Side,
+    upstreams: Registry<Box<str>, UpstreamMetrics>,
+    limits: Series<&'static str>,
+    deadlines: Series<&'static str>,
+    panics: Counter,
+    access_log_dropped: Counter,
+    config: ConfigMetrics,
+    process: ProcessCollector,
+}
+
+/// What is counted of one direction.
+struct Side {
+    downstream: DownstreamMetrics,
+    /// By route and upstream.
+    exchanges: Registry<(Box<str>, Box<str>), ExchangeMetrics>,
+}
+
+impl Metrics {
+    /// Nothing counted yet. `series_cap` bounds the series that carry a route's or an upstream's name, those of
+    /// the overflow included; the rest is fixed by the code.
+    pub fn new(workers: usize, series_cap: usize) -> Arc<Self> {
+        let cap = SeriesCap::new(series_cap.saturating_sub(OVERFLOW_SERIES));
+        // Words of closed sets, once a process: bounded without a cap.
+        let fixed = SeriesCap::new(usize::MAX);
+        let side = || {
+            let key = (OVERFLOW.into(), OVERFLOW.into());
+            Side {
+                downstream: DownstreamMetrics::new(workers, &fixed),
+                exchanges: Registry::new(&cap, (key, ExchangeMetrics::new(workers, &cap))),
+            }
+        };
+        let overflow = (OVERFLOW.into(), UpstreamMetrics::new(workers, &cap));
+        Arc::new(Self {
+            workers,
+            inbound: side(),
+            outbound: side(),
+            upstreams: Registry::new(&cap, overflow),
+            limits: Series::new(workers, &fixed),
+            deadlines: Series::new(workers, &fixed),
+            panics: Counter::new(workers),
+            access_log_dropped: Counter::new(workers),
+            config: ConfigMetrics::new(),
+            process: ProcessCollector::for_self(),
+            cap,
+        })
+    }
+
+    /// The counters of a route with an upstream. For snapshot builds: takes a lock and compares names.
+    pub fn exchange(&self, direction: Direction, route: &str, upstream: &str) -> Arc<ExchangeMetrics> {
+        let key = (route.into(), upstream.into());
+        let new = || ExchangeMetrics::new(self.workers, &self.cap);
+        self.side(direction).exchanges.resolve(key, ExchangeMetrics::SERIES, new)
+    }
+
+    /// The counters of an upstream. For snapshot builds: takes a lock and compares names.
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
+        let new = || UpstreamMetrics::new(self.workers, &self.cap);
+        self.upstreams.resolve(name.into(), UpstreamMetrics::SERIES, new)
+    }
+
+    /// The counters of a direction's connections.
+    pub fn downstream(&self, direction: Direction) -> &DownstreamMetrics {
+        &self.side(direction).downstream
+    }
+
+    /// What is told of the configuration.
+    pub fn config(&self) -> &ConfigMetrics {
+        &self.config
+    }
+
+    /// A bound of DESIGN §2 "Limits" was hit; `limit` is its name in the policy files.
+    pub fn limit_exceeded(&self, worker: WorkerId, limit: &'static str) {
+        self.limits.inc(worker, limit);
+    }
+
+    /// A deadline passed while waiting here.
+    pub fn deadline_exceeded(&self, worker: WorkerId, place: &'static str) {
+        self.deadlines.inc(worker, place);
+    }
+
+    /// A connection's task panicked; the panic ended there.
+    pub fn connection_panicked(&self, worker: WorkerId) {
+        self.panics.inc(worker);
+    }
+
+    /// Counts the lines that the access log could not write; for [`super::AccessLog`] and [`super::LineSink`].
+    pub fn access_log_dropped(&self) -> Counter {
+        self.access_log_dropped.clone()
+    }
+
+    /// A scrape: content type and text. The order is stable.
+    pub fn render(&self) -> (&'static str, String) {
+        (scrape::CONTENT_TYPE, self.scrape().into_text())
+    }
+
+    fn side(&self, direction: Direction) -> &Side {
+        match direction {
+            Direction::Inbound => &self.inbound,
+            Direction::Outbound => &self.outbound,
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+/// The overflow handles: an exchange a direction, and an upstream.
+const OVERFLOW_SERIES: usize = 2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES;

@@ -1,0 +1,72 @@
+//! What is counted of one upstream?
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use super::super::cells::{Counter, Gauge, Held, WorkerId};
+use super::series::{Series, SeriesCap};
+
+/// The counters of one upstream, shared by all generations that name it. The label values are words of closed sets,
+/// owned by the rooms that decide: outcome, cause, reason.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    pub(super) attempts: Series<&'static str>,
+    pub(super) retries: Series<&'static str>,
+    pub(super) refused: Series<&'static str>,
+    pub(super) dns: Series<&'static str>,
+    pub(super) stale: Counter,
+    pub(super) pending: Gauge,
+    pub(super) endpoints: AtomicI64,
+}
+
+impl UpstreamMetrics {
+    /// Series that exist from the start: three plain ones, and four places for words that find none.
+    pub(super) const SERIES: usize = 7;
+
+    pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
+        Self {
+            attempts: Series::new(workers, cap),
+            retries: Series::new(workers, cap),
+            refused: Series::new(workers, cap),
+            dns: Series::new(workers, cap),
+            stale: Counter::new(workers),
+            pending: Gauge::new(workers),
+            endpoints: AtomicI64::new(0),
+        }
+    }
+
+    /// An attempt ended like this.
+    pub fn attempt(&self, worker: WorkerId, outcome: &'static str) {
+        self.attempts.inc(worker, outcome);
+    }
+
+    /// A retry was started because of this.
+    pub fn retry(&self, worker: WorkerId, cause: &'static str) {
+        self.retries.inc(worker, cause);
+    }
+
+    /// A retry that the condition asked for was not made, because of this: budget, deadline, body, attempts.
+    pub fn retry_refused(&self, worker: WorkerId, reason: &'static str) {
+        self.refused.inc(worker, reason);
+    }
+
+    /// An idle connection turned out closed when it was used.
+    pub fn stale_connection(&self, worker: WorkerId) {
+        self.stale.inc(worker);
+    }
+
+    /// A request waits for a connection, until the guard is dropped.
+    pub fn pending(&self, worker: WorkerId) -> Held {
+        self.pending.hold(worker)
+    }
+
+    /// The resolver was asked, with this result.
+    pub fn dns_refresh(&self, worker: WorkerId, result: &'static str) {
+        self.dns.inc(worker, result);
+    }
+
+    /// So many endpoints are known now.
+    pub fn set_endpoints(&self, count: usize) {
+        self.endpoints.store(i64::try_from(count).unwrap_or(i64::MAX), Relaxed);
+    }
+}
