@@ -1,1 +1,3 @@
 //! Outrigger: a sidecar proxy that keeps failure from spreading.
+
+pub mod policy;
