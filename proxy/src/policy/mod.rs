@@ -4,4 +4,5 @@
 //! happened goes out as a value, and the caller acts on it. So each decision can be tested by property, in virtual
 //! time, and costs no more than its arithmetic.
 
+pub mod backoff;
 pub mod outcome;
