@@ -5,4 +5,5 @@
 //! time, and costs no more than its arithmetic.
 
 pub mod backoff;
+pub mod budget;
 pub mod outcome;
