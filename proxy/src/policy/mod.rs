@@ -5,6 +5,7 @@
 //! time, and costs no more than its arithmetic.
 
 pub mod backoff;
+pub mod balancer;
 pub mod budget;
 pub mod outcome;
 pub mod retry;
