@@ -7,5 +7,6 @@
 pub mod backoff;
 pub mod balancer;
 pub mod budget;
+pub mod deadline;
 pub mod outcome;
 pub mod retry;
