@@ -10,3 +10,4 @@ pub mod budget;
 pub mod deadline;
 pub mod outcome;
 pub mod retry;
+pub mod weights;
