@@ -10,4 +10,5 @@ pub mod budget;
 pub mod deadline;
 pub mod outcome;
 pub mod retry;
+pub mod router;
 pub mod weights;
