@@ -1,0 +1,324 @@
+//! Until when is the answer of any use? What downstream said, clipped by policy, and what is left of it for upstream.
+//!
+//! Downstream may say its time in any of three [`Vocabulary`]s; the shortest counts, and what is left is passed on in
+//! each of them and in `x-deadline`. It is always the rest that is passed on, on retries too (Envoy sends the whole
+//! limit again: envoyproxy/envoy#13196).
+//!
+//! A value that cannot be read is an error of the caller (400), not a reason to go on without: to ignore it would mean
+//! to work for somebody who may be gone, or to overwrite a field that means something else to the application.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use outrigger_config::model::RequestTimeout;
+
+use super::outcome::Outcome;
+
+/// A way to say how much time is left. None of them names a moment: clocks differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vocabulary {
+    /// `x-deadline: 1500`, milliseconds. Ours.
+    Plain,
+    /// `grpc-timeout: 1500m`, at most eight digits and a unit (gRPC over HTTP/2, "Requests").
+    Grpc,
+    /// `x-envoy-expected-rq-timeout-ms: 1500`.
+    Envoy,
+}
+
+impl Vocabulary {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Grpc, Self::Envoy];
+
+    /// The field that carries it.
+    pub const fn header(self) -> HeaderName {
+        match self {
+            Self::Plain => HeaderName::from_static("x-deadline"),
+            Self::Grpc => HeaderName::from_static("grpc-timeout"),
+            Self::Envoy => HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
+        }
+    }
+
+    /// Reads a field value.
+    pub fn read(self, value: &[u8]) -> Result<Duration, Malformed> {
+        match self {
+            Self::Plain | Self::Envoy => number(value, 19).map(Duration::from_millis),
+            Self::Grpc => grpc(value),
+        }
+        .ok_or(Malformed(self))
+    }
+
+    /// Writes what is left: rounded down, yet never 0, since 0 means expired and that is not passed on.
+    pub fn write(self, left: Duration) -> HeaderValue {
+        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+        match self {
+            Self::Plain | Self::Envoy => HeaderValue::from(millis),
+            Self::Grpc => {
+                let units = [(millis, 'm'), (millis / 1000, 'S'), (millis / 60_000, 'M')];
+                let fits = units.into_iter().find(|(n, _)| *n <= GRPC_MAX);
+                let (n, unit) = fits.unwrap_or(((millis / 3_600_000).min(GRPC_MAX), 'H'));
+                HeaderValue::try_from(format!("{n}{unit}")).expect("digits and a letter are a field value")
+            }
+        }
+    }
+}
+
+/// Eight digits.
+const GRPC_MAX: u64 = 99_999_999;
+
+/// A deadline that cannot be read: the caller's fault, 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed(pub Vocabulary);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = match self.0 {
+            Vocabulary::Plain | Vocabulary::Envoy => "a number of milliseconds",
+            Vocabulary::Grpc => "at most eight digits and one of H, M, S, m, u, n",
+        };
+        write!(f, "{}: expected {form}", self.0.header())
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// What downstream said about its patience.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    shortest: Option<Duration>,
+    words: [bool; Vocabulary::ALL.len()],
+}
+
+impl Told {
+    /// Reads all vocabularies out of a request head.
+    pub fn read(headers: &HeaderMap) -> Result<Self, Malformed> {
+        let mut told = Self::default();
+        for word in Vocabulary::ALL {
+            for value in headers.get_all(word.header()) {
+                told.hear(word, value.as_bytes())?;
+            }
+        }
+        Ok(told)
+    }
+
+    /// Takes one field into account; of several, the shortest time counts.
+    pub fn hear(&mut self, word: Vocabulary, value: &[u8]) -> Result<(), Malformed> {
+        let time = word.read(value)?;
+        self.shortest = Some(self.shortest.map_or(time, |shortest| shortest.min(time)));
+        self.words[word as usize] = true;
+        Ok(())
+    }
+
+    /// The shortest time told; zero means expired on arrival.
+    pub fn shortest(&self) -> Option<Duration> {
+        self.shortest
+    }
+
+    /// The vocabularies in which to pass the rest on: ours, and those we were told in.
+    pub fn words(&self) -> impl Iterator<Item = Vocabulary> {
+        let told = self.words;
+        Vocabulary::ALL.into_iter().filter(move |word| *word == Vocabulary::Plain || told[*word as usize])
+    }
+}
+
+/// When an exchange must have come how far.
+///
+/// Head and body are kept apart because the built-in limit ends with the head (TO-1), while what a caller said covers
+/// the exchange to its last byte. So a limit that says nothing about the body is not passed on either: the next hop
+/// would take it for the whole and cut a download that flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// The response head must be there. No attempt begins at or after it.
+    pub head: Instant,
+    /// The last byte must be there; `None`: as long as it flows.
+    pub whole: Option<Instant>,
+}
+
+impl Deadline {
+    /// Of an exchange that begins `now`: the earlier of what policy allows and what downstream told (DL-2). Limits of a
+    /// policy are bounded by its schema; a told time that no clock can count to is none.
+    pub fn new(now: Instant, policy: RequestTimeout, told: &Told) -> Self {
+        let limit = policy.limit();
+        let head = now + told.shortest.map_or(limit, |told| told.min(limit));
+        let whole = match policy {
+            RequestTimeout::Whole(_) => Some(head),
+            RequestTimeout::UntilHead(_) => told.shortest.and_then(|told| now.checked_add(told)),
+        };
+        Self { head, whole }
+    }
+
+    /// Time left for a response head; `None`: it is over (DL-3, on arrival too).
+    pub fn left(&self, now: Instant) -> Option<Duration> {
+        self.head.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    /// Time left to tell upstream of; `None` where nobody set a limit to the whole exchange, or nothing is left.
+    pub fn to_pass_on(&self, now: Instant) -> Option<Duration> {
+        self.whole?.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    /// When the wait for a response head ends, for an attempt that begins `now` under a limit of its own, and what it
+    /// means when it does.
+    pub fn attempt(&self, now: Instant, limit: Option<Duration>) -> (Instant, Outcome) {
+        match limit.and_then(|limit| now.checked_add(limit)).filter(|end| *end < self.head) {
+            Some(end) => (end, Outcome::AttemptTimeout),
+            None => (self.head, Outcome::DeadlineExceeded),
+        }
+    }
+}
+
+/// A number of at most `digits` decimal digits (19 fit).
+fn number(text: &[u8], digits: usize) -> Option<u64> {
+    if text.is_empty() || text.len() > digits || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(text.iter().fold(0, |n, digit| n * 10 + u64::from(digit - b'0')))
+}
+
+fn grpc(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
+    let n = number(digits, 8)?;
+    match unit {
+        b'H' => Some(Duration::from_secs(n * 3600)),
+        b'M' => Some(Duration::from_secs(n * 60)),
+        b'S' => Some(Duration::from_secs(n)),
+        b'm' => Some(Duration::from_millis(n)),
+        b'u' => Some(Duration::from_micros(n)),
+        b'n' => Some(Duration::from_nanos(n)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn told(fields: &[(&str, &str)]) -> Result<Told, Malformed> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        Told::read(&headers)
+    }
+
+    proptest! {
+        #[test]
+        fn dl_1_what_is_written_reads_back_as_no_more_than_is_left(
+            micros in prop_oneof![1u64..10_000_000, any::<u64>()], word in prop::sample::select(Vocabulary::ALL.to_vec()),
+        ) {
+            let left = Duration::from_micros(micros);
+            let read = word.read(word.write(left).as_bytes()).unwrap();
+            prop_assert!(read >= MS(1), "0 would mean expired");
+            prop_assert!(read <= left.max(MS(1)));
+            let unit = if word == Vocabulary::Grpc { left / 10_000_000 } else { Duration::ZERO };
+            prop_assert!(read + unit.max(MS(1)) > left || read >= Duration::from_hours(99_999_999));
+        }
+
+        #[test]
+        fn no_bytes_upset_the_reader(value in prop::collection::vec(any::<u8>(), 0..24), digits in "[0-9]{0,24}") {
+            for word in Vocabulary::ALL {
+                let _ = word.read(&value);
+                prop_assert_eq!(Vocabulary::Plain.read(digits.as_bytes()).is_ok(), (1..=19).contains(&digits.len()));
+                let grpc = format!("{digits}m");
+                prop_assert_eq!(Vocabulary::Grpc.read(grpc.as_bytes()).is_ok(), (1..=8).contains(&digits.len()));
+            }
+        }
+
+        #[test]
+        fn dl_2_the_earlier_of_policy_and_caller_holds(limit in 1u64..100_000, said in 0u64..100_000, whole in any::<bool>()) {
+            let now = Instant::now();
+            let policy = if whole { RequestTimeout::Whole(MS(limit)) } else { RequestTimeout::UntilHead(MS(limit)) };
+            let deadline = Deadline::new(now, policy, &told(&[("x-deadline", &said.to_string())]).unwrap());
+            prop_assert_eq!(deadline.head, now + MS(limit.min(said)));
+            prop_assert_eq!(deadline.whole, Some(now + MS(if whole { limit.min(said) } else { said })));
+        }
+    }
+
+    #[test]
+    fn dl_1_the_rest_goes_out_in_the_words_it_came_in() {
+        let now = Instant::now();
+        let later = now + MS(300);
+        for (word, value, rest) in [
+            (Vocabulary::Plain, "1000", "700"),
+            (Vocabulary::Grpc, "1S", "700m"),
+            (Vocabulary::Envoy, "1000", "700"),
+        ] {
+            let told = told(&[(word.header().as_str(), value)]).unwrap();
+            let deadline = Deadline::new(now, RequestTimeout::Whole(MS(10_000)), &told);
+            let left = deadline.to_pass_on(later).unwrap();
+            let said: Vec<_> = told.words().map(|w| (w, w.write(left))).collect();
+            assert!(said.contains(&(word, HeaderValue::from_static(rest))), "{said:?}");
+            assert!(said.contains(&(Vocabulary::Plain, HeaderValue::from_static("700"))), "{said:?}");
+            assert_eq!(said.len(), if word == Vocabulary::Plain { 1 } else { 2 });
+        }
+    }
+
+    #[test]
+    fn dl_1_of_several_the_shortest_counts() {
+        let both = told(&[("x-deadline", "900"), ("grpc-timeout", "1S"), ("x-deadline", "800")]).unwrap();
+        assert_eq!(both.shortest(), Some(MS(800)));
+        assert_eq!(both.words().count(), 2);
+    }
+
+    #[test]
+    fn dl_3_expired_on_arrival() {
+        let now = Instant::now();
+        for field in [("x-deadline", "0"), ("grpc-timeout", "0S"), ("x-envoy-expected-rq-timeout-ms", "0")] {
+            let deadline =
+                Deadline::new(now, RequestTimeout::UntilHead(MS(15_000)), &told(&[field]).unwrap());
+            assert_eq!((deadline.left(now), deadline.to_pass_on(now)), (None, None));
+        }
+    }
+
+    #[test]
+    fn to_1_the_built_in_limit_ends_with_the_head_and_is_not_passed_on() {
+        let now = Instant::now();
+        let silent = Deadline::new(now, RequestTimeout::UntilHead(MS(15_000)), &Told::default());
+        assert_eq!((silent.left(now), silent.to_pass_on(now)), (Some(MS(15_000)), None));
+        let written = Deadline::new(now, RequestTimeout::Whole(MS(2000)), &Told::default());
+        assert_eq!(written.to_pass_on(now), Some(MS(2000)));
+        let patient = told(&[("x-deadline", "60000")]).unwrap();
+        let patient = Deadline::new(now, RequestTimeout::UntilHead(MS(15_000)), &patient);
+        assert_eq!((patient.left(now), patient.to_pass_on(now)), (Some(MS(15_000)), Some(MS(60_000))));
+    }
+
+    #[test]
+    fn to_3_an_attempt_ends_with_its_own_limit_or_with_the_exchange() {
+        let now = Instant::now();
+        let deadline = Deadline { head: now + MS(250), whole: None };
+        assert_eq!(deadline.attempt(now, Some(MS(100))), (now + MS(100), Outcome::AttemptTimeout));
+        let late = now + MS(200);
+        assert_eq!(deadline.attempt(late, Some(MS(100))), (now + MS(250), Outcome::DeadlineExceeded));
+        assert_eq!(deadline.attempt(late, None), (now + MS(250), Outcome::DeadlineExceeded));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_by_name() {
+        for (name, value) in [
+            ("x-deadline", ""),
+            ("x-deadline", "-1"),
+            ("x-deadline", "1.5"),
+            ("x-deadline", "1500ms"),
+            ("x-deadline", "2026-01-01T00:00:00Z"),
+            ("grpc-timeout", "1000"),
+            ("grpc-timeout", "S"),
+            ("grpc-timeout", "123456789m"),
+        ] {
+            let error = told(&[(name, value)]).unwrap_err();
+            assert!(error.to_string().starts_with(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_no_clock_can_count_to_is_no_limit() {
+        let forever = told(&[("x-deadline", "9999999999999999999")]).unwrap();
+        let now = Instant::now();
+        let deadline = Deadline::new(now, RequestTimeout::Whole(MS(5)), &forever);
+        assert_eq!(deadline.head, now + MS(5));
+        let _ = Deadline::new(now, RequestTimeout::UntilHead(MS(5)), &forever).to_pass_on(now);
+    }
+}

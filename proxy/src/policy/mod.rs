@@ -1,0 +1,14 @@
+//! What is decided about a request? Every decision, as a pure value.
+//!
+//! Nothing here waits, locks, counts, or looks at a clock: time comes in as an argument and so does chance, what
+//! happened goes out as a value, and the caller acts on it. So each decision can be tested by property, in virtual
+//! time, and costs no more than its arithmetic.
+
+pub mod backoff;
+pub mod balancer;
+pub mod budget;
+pub mod deadline;
+pub mod outcome;
+pub mod retry;
+pub mod router;
+pub mod weights;
