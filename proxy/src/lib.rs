@@ -1,4 +1,11 @@
 //! Outrigger: a sidecar proxy that keeps failure from spreading.
 pub mod clock;
+pub mod downstream;
 pub mod http1;
+pub mod pipeline;
+pub mod policy;
 pub mod reload;
+pub mod snapshot;
+pub mod telemetry;
+pub mod upstream;
+pub mod worker;
