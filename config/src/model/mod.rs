@@ -7,7 +7,8 @@ mod upstream;
 
 pub use policy::{Backoff, Origin, RequestTimeout, Retry, RetryCondition, Setting, Timeouts, TrafficPolicy};
 pub use route::{
-    Backend, Direction, HeaderMatch, HostPattern, HttpRoute, PathMatch, QueryMatch, RouteMatch, Rule, TextMatch,
+    Backend, Direction, HeaderMatch, HostPattern, HttpRoute, PathMatch, QueryMatch, RouteMatch, Rule,
+    TextMatch,
 };
 pub use sidecar::{
     AccessLog, Admin, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority, Workers,
