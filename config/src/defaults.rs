@@ -1,1 +1,93 @@
 //! Which value holds where nobody wrote one? Every default, one const each, with its reason.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use http::Method;
+
+use crate::model::{Backoff, LoadBalancer, RetryCondition};
+
+/// Until the response head. Envoy's 15 s: longer than any healthy call, shorter than a user's patience with a reload.
+pub const REQUEST: Duration = Duration::from_secs(15);
+/// Without a byte in either direction. Envoy's stream idle timeout: a long poll passes, a dead peer is noticed.
+pub const IDLE: Duration = Duration::from_mins(5);
+/// A TCP handshake between hosts of one network takes milliseconds; 1 s leaves room for one lost SYN. As Linkerd.
+pub const CONNECT: Duration = Duration::from_secs(1);
+/// To the application on the same host: only a full accept queue takes longer. As Linkerd.
+pub const CONNECT_INBOUND: Duration = Duration::from_millis(300);
+
+/// One more endpoint is tried; more retries multiply load when it hurts most.
+pub const RETRY_ATTEMPTS: u32 = 1;
+/// The side that calls retries; a second layer would multiply (RT-10).
+pub const RETRY_ATTEMPTS_INBOUND: u32 = 0;
+/// Nothing was sent, so nothing can happen twice.
+pub const RETRY_ON: [RetryCondition; 1] = [RetryCondition::ConnectFailure];
+/// The idempotent methods of RFC 9110 §9.2.2.
+pub const RETRY_METHODS: [Method; 6] =
+    [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE];
+/// Envoy's 25 ms and 250 ms: below a user's notice, above a network's hiccup.
+pub const BACKOFF: Backoff = Backoff { base: Duration::from_millis(25), max: Duration::from_millis(250) };
+/// Linkerd's 64 KiB: holds nearly every API request, and 10,000 of them fit a small sidecar.
+pub const REPLAY_BODY: usize = 64 << 10;
+
+/// Retries add at most a fifth to the load of an upstream that fails (Finagle, Linkerd, GEP-3388).
+pub const BUDGET_PERCENT: f64 = 0.2;
+/// Long enough to smooth bursts, short enough to forget yesterday's traffic.
+pub const BUDGET_INTERVAL: Duration = Duration::from_secs(10);
+/// A service with little traffic may still retry; a failing upstream survives ten requests a second.
+pub const BUDGET_MIN_RATE: f64 = 10.0;
+
+/// A slow endpoint gets less without being ejected: one ten times slower gets under a tenth (LB-2).
+pub const LOAD_BALANCER: LoadBalancer = LoadBalancer::PeakEwma;
+/// A resolver that is down for ten minutes has been noticed; endpoints older than that are a guess.
+pub const STALE_FOR: Duration = Duration::from_mins(10);
+
+/// Envoy's number. What waits longer than this queue takes to drain has timed out anyway.
+pub const MAX_PENDING: usize = 1024;
+/// Applications answer with large cookies; 64 KiB is what peers accept, more is an attack or a bug.
+pub const RESPONSE_HEAD: usize = 64 << 10;
+/// Twice what a request may have: intermediaries behind the endpoint add their own.
+pub const RESPONSE_FIELDS: usize = 200;
+/// Per endpoint and worker: covers a burst without holding a server's last descriptors.
+pub const MAX_IDLE: usize = 128;
+/// Below the 75 s of common servers, so that we close first; what they close earlier is repaired by a fresh connection.
+pub const POOL_IDLE: Duration = Duration::from_secs(60);
+
+/// Bounded by the kernel's receive buffer in practice; 64 KiB holds the largest tokens and cookies in use.
+pub const REQUEST_HEAD: usize = 64 << 10;
+/// What the parser holds without allocating; browsers send about twenty.
+pub const REQUEST_FIELDS: usize = 100;
+/// RFC 9110 §4.1 asks for 8,000 octets at least; twice that.
+pub const REQUEST_TARGET: usize = 16 << 10;
+/// From a head's first byte: a slow link sends a head in a second, a slowloris never does.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between requests of a connection.
+pub const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
+/// As [`IDLE`], for one body.
+pub const BODY_IDLE: Duration = IDLE;
+/// About 600 MiB with full buffers in both directions: what a host can lend its sidecar in the worst hour.
+pub const MAX_CONNECTIONS: usize = 10_000;
+/// One second of connections at 1,000 a second.
+pub const BACKLOG: u32 = 1024;
+/// Trailers carry a status and a digest.
+pub const TRAILERS: usize = 8 << 10;
+/// As [`TRAILERS`].
+pub const TRAILER_FIELDS: usize = 64;
+
+/// Two thirds of the 45 s that Kubernetes users commonly grant, and its own default grace as a whole.
+pub const DRAIN: Duration = Duration::from_secs(30);
+/// Failures and slow exchanges are all written; one in a hundred of the rest shows what normal looks like.
+pub const SUCCESS_SAMPLE: f64 = 0.01;
+/// Slower than this is felt by a user.
+pub const SLOWER_THAN: Duration = Duration::from_millis(500);
+/// About 3,000 lines a second, 86 GB a day: more fills disks before it explains anything.
+pub const LOG_BYTES_PER_SECOND: u64 = 1 << 20;
+
+/// The service reaches it by `HTTP_PROXY`; loopback, so that nobody else can.
+pub const OUTBOUND_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001);
+/// Loopback: the interface has no authentication.
+pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
+/// Every address: Prometheus and the kubelet come from outside.
+pub const METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15020);
+/// Every address: callers come from outside.
+pub const INBOUND_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

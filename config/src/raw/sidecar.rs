@@ -1,0 +1,165 @@
+//! What may a `Sidecar` document say?
+
+use super::read::{Bytes, List, Read, Whole, mapping, words};
+use super::tree::{Node, ScalarKind, Value};
+use crate::faults::Faults;
+use crate::model::{Name, UnknownAuthority};
+use crate::scalars::{Destination, ListenAddress, NonZeroDuration, Percent};
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+mapping! {
+    /// The process beside one service. Exactly one of these.
+    Sidecar {
+        /// The service beside us.
+        "name" => name: Name, required;
+        /// Data-path threads.
+        "workers" => workers: Workers;
+        /// Ports on which others call the service.
+        "inbound" => inbound: List<Inbound>;
+        /// Where the service calls others.
+        "outbound" => outbound: Outbound;
+        /// Operators' ports.
+        "admin" => admin: Admin;
+        /// How the process ends.
+        "shutdown" => shutdown: Shutdown;
+        /// What is written of each exchange: all failures and slow ones, a sample of the rest.
+        "accessLog" => access_log: AccessLog;
+        /// Bounds on what a downstream peer may cost.
+        "limits" => limits: Limits;
+    }
+}
+
+mapping! {
+    /// One port of the service.
+    Inbound {
+        /// The port that callers use.
+        "port" => port: Whole<1, 65_535>, required;
+        /// Where to listen, if not on every address of `port`.
+        "listen" => listen: ListenAddress;
+        /// The application.
+        "forwardTo" => forward_to: Destination, required;
+        /// What is spoken there.
+        "protocol" => protocol: InboundProtocol;
+    }
+}
+
+mapping! {
+    /// The port through which the service calls others.
+    Outbound {
+        /// Where the service's calls arrive.
+        "listen" => listen: ListenAddress;
+        /// How they get here: the service is told the address.
+        "capture" => capture: Capture;
+        /// What becomes of an authority that no route and no upstream names.
+        "unknown" => unknown: UnknownAuthority;
+    }
+}
+
+mapping! {
+    /// Operators' ports.
+    Admin {
+        /// The effective configuration and the state of upstreams; loopback only.
+        "listen" => listen: ListenAddress;
+        /// Metrics and probes.
+        "metrics" => metrics: ListenAddress;
+    }
+}
+
+mapping! {
+    /// How the process ends.
+    Shutdown {
+        /// How long work in flight may take after SIGTERM.
+        "drain" => drain: NonZeroDuration;
+    }
+}
+
+mapping! {
+    /// What is written of each exchange.
+    AccessLog {
+        /// One JSON object a line, or nothing.
+        "format" => format: LogFormat;
+        /// Share of fast successes that is written.
+        "successSample" => success_sample: Percent;
+        /// Whatever took at least so long is written.
+        "slowerThan" => slower_than: NonZeroDuration;
+        /// What is over is dropped and counted.
+        "maxBytesPerSecond" => max_bytes_per_second: Bytes<1024, { 1 << 30 }>;
+    }
+}
+
+mapping! {
+    /// Bounds on a downstream peer.
+    Limits {
+        /// Bytes of a request head; 431 above.
+        "requestHead" => request_head: Bytes<1024, { 1 << 20 }>;
+        /// Fields of a request head; 431 above.
+        "requestFields" => request_fields: Whole<1, 100>;
+        /// Bytes of a request target; 414 above.
+        "requestTarget" => request_target: Bytes<64, { 1 << 20 }>;
+        /// From a head's first byte to its end; 408 after.
+        "headTimeout" => head_timeout: NonZeroDuration;
+        /// Between requests of a connection.
+        "idleTimeout" => idle_timeout: NonZeroDuration;
+        /// Between bytes of a body in either direction.
+        "bodyIdleTimeout" => body_idle_timeout: NonZeroDuration;
+        /// Connections a listener.
+        "maxConnections" => max_connections: Whole<1, 1_000_000>;
+        /// Connections that the kernel holds until they are accepted.
+        "backlog" => backlog: Whole<1, 65_535>;
+        /// Bytes of trailers.
+        "trailers" => trailers: Bytes<0, { 1 << 20 }>;
+        /// Fields of trailers.
+        "trailerFields" => trailer_fields: Whole<0, 1000>;
+    }
+}
+
+/// Data-path threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Workers {
+    Auto,
+    Fixed(Whole<1, 1024>),
+}
+
+/// What an inbound port speaks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum InboundProtocol {
+    Http,
+}
+
+/// How outbound calls get here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Capture {
+    Explicit,
+}
+
+/// How an access log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Json,
+    Off,
+}
+
+words!(InboundProtocol { "http" => Self::Http, });
+words!(Capture { "explicit" => Self::Explicit, });
+words!(LogFormat { "json" => Self::Json, "off" => Self::Off, });
+words!(UnknownAuthority { "reject" => Self::Reject, });
+
+impl Read for Workers {
+    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Scalar { kind: ScalarKind::Text, text } if text == "auto" => Some(Self::Auto),
+            Value::Scalar { kind: ScalarKind::Number, .. } => Whole::read(node, faults).map(Self::Fixed),
+            _ => {
+                faults.at(
+                    node.span,
+                    format!("expected `auto` or a whole number, 1 to 1024, found {}", node.describe()),
+                );
+                None
+            }
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "enum": ["auto"] }, Whole::<1, 1024>::schema(generator)] })
+    }
+}

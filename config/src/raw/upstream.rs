@@ -1,0 +1,70 @@
+//! What may an `Upstream` and the `Defaults` document say?
+
+use super::policy::{Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
+use super::read::{List, Whole, mapping, words};
+use crate::model::Name;
+use crate::scalars::{Destination, Host, NonZeroDuration};
+
+mapping! {
+    /// What holds where an upstream or a rule says nothing. At most one of these.
+    Defaults {
+        /// For people.
+        "name" => name: Name, required;
+        /// Of every exchange, inbound and outbound.
+        "timeouts" => timeouts: Timeouts;
+        /// Of outbound exchanges; inbound ones are retried by their callers.
+        "retry" => retry: Retry;
+        /// Of every upstream.
+        "retryBudget" => retry_budget: RetryBudget;
+        /// Of every upstream.
+        "loadBalancer" => load_balancer: Balancer;
+        /// Of every upstream.
+        "limits" => limits: UpstreamLimits;
+    }
+}
+
+mapping! {
+    /// A named group of endpoints that the service may call.
+    Upstream {
+        /// Unique; also an authority by which the service may call it.
+        "name" => name: Name, required;
+        /// Further authorities, without port.
+        "hosts" => hosts: List<Host>;
+        /// Where its endpoints come from.
+        "discovery" => discovery: Discovery, required;
+        /// What its endpoints speak.
+        "protocol" => protocol: UpstreamProtocol;
+        /// How an endpoint is chosen.
+        "loadBalancer" => load_balancer: Balancer;
+        /// How many retries its traffic earns.
+        "retryBudget" => retry_budget: RetryBudget;
+        /// Bounds on what it may cost.
+        "limits" => limits: UpstreamLimits;
+        /// Of its traffic, where a rule says nothing.
+        "timeouts" => timeouts: Timeouts;
+        /// Of its traffic, where a rule says nothing.
+        "retry" => retry: Retry;
+    }
+}
+
+mapping! {
+    /// Where endpoints come from: either `static`, or `dns` with `port`.
+    Discovery {
+        /// Addresses, written down.
+        "static" => addresses: List<Destination>;
+        /// A name whose A and AAAA records are the endpoints.
+        "dns" => dns: Host;
+        /// Of every endpoint.
+        "port" => port: Whole<1, 65_535>;
+        /// How long the last good answer serves while the resolver fails.
+        "staleFor" => stale_for: NonZeroDuration;
+    }
+}
+
+/// What an upstream's endpoints speak.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum UpstreamProtocol {
+    Http1,
+}
+
+words!(UpstreamProtocol { "http1" => Self::Http1, });

@@ -1,0 +1,104 @@
+//! Which requests does a rule take? Paths, header fields and query parameters, ready to compare.
+
+use regex::{Regex, RegexBuilder};
+
+use super::unique;
+use crate::faults::{Faults, Span};
+use crate::model::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, TextMatch};
+use crate::raw::{self, PathKind, Spanned, TextKind, items};
+
+/// Bytes of a compiled expression: a few hundred alternatives fit, a bomb does not.
+const REGEX_BYTES: usize = 256 << 10;
+
+/// One of a rule's matches.
+pub(super) fn resolve(written: &raw::Match, faults: &mut Faults<'_>) -> Option<RouteMatch> {
+    let path = match &written.path {
+        Some(written) => path(&written.value, faults),
+        None => Some(PathMatch::Prefix(String::new())),
+    };
+    let headers = items(&written.headers).filter_map(|written| header(&written.value, faults)).collect();
+    let query = items(&written.query).filter_map(|written| parameter(&written.value, faults)).collect();
+    names_once(written, faults);
+    Some(RouteMatch {
+        path: path?,
+        method: written.method.as_ref().map(|method| method.value.clone()),
+        headers,
+        query,
+    })
+}
+
+fn path(written: &raw::PathMatch, faults: &mut Faults<'_>) -> Option<PathMatch> {
+    let Spanned { value: text, span } = written.value.as_ref()?;
+    let kind = written.kind.as_ref().map_or(PathKind::Prefix, |kind| kind.value);
+    if !matches!(kind, PathKind::Regex) {
+        if !text.0.starts_with('/') {
+            faults.at_with(
+                *span,
+                format!("the path `{}` does not start with `/`", text.0),
+                format!("did you mean `/{}`?", text.0),
+            );
+            return None;
+        }
+        if let Some(c) =
+            text.0.chars().find(|c| matches!(c, '?' | '#') || c.is_whitespace() || c.is_control())
+        {
+            faults.at_with(
+                *span,
+                format!("a path cannot contain {c:?}"),
+                "the query has its own key: `query`",
+            );
+            return None;
+        }
+    }
+    match kind {
+        PathKind::Exact => Some(PathMatch::Exact(text.0.clone())),
+        PathKind::Prefix => Some(PathMatch::Prefix(text.0.trim_end_matches('/').to_owned())),
+        PathKind::Regex => regex(&text.0, *span, faults).map(PathMatch::Regex),
+    }
+}
+
+fn header(written: &raw::HeaderMatch, faults: &mut Faults<'_>) -> Option<HeaderMatch> {
+    let value = text_match(written.kind.as_ref(), written.value.as_ref(), faults)?;
+    Some(HeaderMatch { name: written.name.as_ref()?.value.clone(), value })
+}
+
+fn parameter(written: &raw::QueryMatch, faults: &mut Faults<'_>) -> Option<QueryMatch> {
+    let value = text_match(written.kind.as_ref(), written.value.as_ref(), faults)?;
+    Some(QueryMatch { name: written.name.as_ref()?.value.0.clone(), value })
+}
+
+fn text_match(
+    kind: Option<&Spanned<TextKind>>,
+    value: Option<&Spanned<raw::Text>>,
+    faults: &mut Faults<'_>,
+) -> Option<TextMatch> {
+    let Spanned { value: text, span } = value?;
+    match kind.map_or(TextKind::Exact, |kind| kind.value) {
+        TextKind::Exact => Some(TextMatch::Exact(text.0.clone())),
+        TextKind::Regex => regex(&text.0, *span, faults).map(TextMatch::Regex),
+    }
+}
+
+/// Compiles an expression that must take the whole value.
+///
+/// It is compiled by itself first: `a)|(b` would become valid between the anchors and mean something else.
+fn regex(text: &str, span: Span, faults: &mut Faults<'_>) -> Option<Regex> {
+    let compile = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES).build();
+    match compile(text).and_then(|_| compile(&format!("^(?:{text})$"))) {
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            let reason = error.to_string();
+            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            faults.at(span, format!("not a regular expression: {reason}"));
+            None
+        }
+    }
+}
+
+/// A name that is matched twice would have to have two values.
+fn names_once(written: &raw::Match, faults: &mut Faults<'_>) {
+    let headers = items(&written.headers).filter_map(|header| header.value.name.as_ref());
+    unique(headers.map(|name| (name.value.as_str(), name.span)), "header match", faults);
+    let query = items(&written.query).filter_map(|parameter| parameter.value.name.as_ref());
+    unique(query.map(|name| (name.value.0.as_str(), name.span)), "query match", faults);
+}

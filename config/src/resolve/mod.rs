@@ -1,0 +1,67 @@
+//! What does it mean? The only way from raw to model; it collects every error and stops at none.
+
+mod matches;
+mod policy;
+mod route;
+mod sidecar;
+mod upstream;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::faults::{Faults, Span};
+use crate::model::{Config, Name};
+use crate::raw::{Documents, Spanned};
+
+/// The meaning of all documents together; `None` after a fault was reported.
+pub(crate) fn resolve(documents: &Documents, faults: &mut Faults<'_>) -> Option<Config> {
+    at_most_one(&documents.sidecars, |sidecar| sidecar.name.as_ref(), "Sidecar", faults);
+    at_most_one(&documents.defaults, |defaults| defaults.name.as_ref(), "Defaults", faults);
+    if documents.sidecars.is_empty() && !faults.incomplete {
+        faults.at_with(Span::start_of(0), "no document of kind `Sidecar`", "a generation has exactly one");
+    }
+    let defaults = documents.defaults.first().map(|defaults| &defaults.value);
+    let sidecars: Vec<_> =
+        documents.sidecars.iter().filter_map(|written| sidecar::resolve(written, defaults, faults)).collect();
+    let upstreams = upstream::resolve(&documents.upstreams, defaults, faults);
+    let sidecar = documents.sidecars.first().map(|sidecar| &sidecar.value);
+    let routes =
+        route::resolve(&documents.routes, &route::Scope { defaults, upstreams: &upstreams, sidecar }, faults);
+    Some(Config { sidecar: sidecars.into_iter().next()?, upstreams: upstreams.resolved, routes })
+}
+
+/// Two documents never merge into one thing.
+fn at_most_one<D>(
+    documents: &[Spanned<D>],
+    name: impl Fn(&D) -> Option<&Spanned<Name>>,
+    kind: &str,
+    faults: &mut Faults<'_>,
+) {
+    let Some((first, others)) = documents.split_first() else { return };
+    for other in others {
+        let (name, span) =
+            name(&other.value).map_or(("", other.span), |name| (name.value.as_str(), name.span));
+        let help = format!("the first one is {}", faults.locate(first.span));
+        faults.at_with(span, format!("a second document of kind `{kind}`: `{name}`"), help);
+    }
+}
+
+/// Reports everything that is there twice.
+fn unique<K: Hash + Eq + ToString>(
+    keys: impl Iterator<Item = (K, Span)>,
+    what: &str,
+    faults: &mut Faults<'_>,
+) {
+    let mut first: HashMap<K, Span> = HashMap::new();
+    for (key, span) in keys {
+        match first.get(&key) {
+            Some(before) => {
+                let help = format!("the first one is {}", faults.locate(*before));
+                faults.at_with(span, format!("duplicate {what} `{}`", key.to_string()), help);
+            }
+            None => {
+                first.insert(key, span);
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Which rule takes a request, and which upstreams may it go to? Every reference bound.
+
+use std::collections::HashMap;
+
+use super::matches;
+use super::policy::{self, Layer};
+use super::unique;
+use super::upstream::Upstreams;
+use crate::faults::{Faults, Span};
+use crate::model::{Backend, Direction, HostPattern, HttpRoute, Location, Name, PathMatch, RouteMatch, Rule};
+use crate::raw::{self, Spanned, items};
+
+/// What routes refer to.
+pub(super) struct Scope<'a> {
+    pub(super) defaults: Option<&'a raw::Defaults>,
+    pub(super) upstreams: &'a Upstreams<'a>,
+    /// `None` when it cannot be told.
+    pub(super) sidecar: Option<&'a raw::Sidecar>,
+}
+
+/// All routes.
+pub(super) fn resolve(
+    written: &[Spanned<raw::HttpRoute>],
+    scope: &Scope<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<HttpRoute> {
+    unique(
+        written.iter().filter_map(|r| r.value.name.as_ref()).map(|n| (n.value.as_str(), n.span)),
+        "route",
+        faults,
+    );
+    let mut taken = HashMap::new();
+    written.iter().filter_map(|route| one(route, scope, &mut taken, faults)).collect()
+}
+
+/// Who takes requests with this direction, host and match.
+type Taken = HashMap<(Direction, HostPattern, String), Location>;
+
+fn one(
+    Spanned { value: written, span }: &Spanned<raw::HttpRoute>,
+    scope: &Scope<'_>,
+    taken: &mut Taken,
+    faults: &mut Faults<'_>,
+) -> Option<HttpRoute> {
+    let direction = written.direction.as_ref().map_or(Direction::Outbound, |direction| direction.value);
+    let hosts: Vec<HostPattern> = match &written.hosts {
+        Some(hosts) => {
+            unique(hosts.value.iter().map(|host| (host.value.to_string(), host.span)), "host", faults);
+            hosts.value.values().cloned().collect()
+        }
+        None if direction == Direction::Inbound => vec![HostPattern::Any],
+        None => {
+            faults.at_with(*span, "missing `hosts`", "an outbound route names the authorities that it takes");
+            Vec::new()
+        }
+    };
+    listened_to(direction, written, *span, scope, faults);
+    let named = items(&written.rules).filter_map(|rule| rule.value.name.as_ref());
+    unique(named.map(|name| (name.value.as_str(), name.span)), "rule of this route", faults);
+    let rules: Vec<_> = items(&written.rules)
+        .enumerate()
+        .filter_map(|(index, rule)| {
+            let matches = rule_matches(rule, faults);
+            for (found, span) in &matches {
+                reachable(direction, &hosts, found, *span, taken, faults);
+            }
+            self::rule(index, rule, direction, matches, scope, faults)
+        })
+        .collect();
+    let name = written.name.as_ref()?.value.clone();
+    Some(HttpRoute { name, direction, hosts, rules, location: faults.locate(*span) })
+}
+
+fn rule(
+    index: usize,
+    Spanned { value: written, span }: &Spanned<raw::Rule>,
+    direction: Direction,
+    matches: Vec<(RouteMatch, Span)>,
+    scope: &Scope<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Rule> {
+    let layers = [Layer::defaults(scope.defaults, direction), Layer::rule(written)];
+    let policy = policy::resolve(direction, &layers, faults);
+    let backends = match direction {
+        Direction::Inbound => {
+            inbound_rule(written, faults);
+            Some(Vec::new())
+        }
+        Direction::Outbound => backends(written, *span, scope, faults),
+    };
+    let name = match &written.name {
+        Some(name) => name.value.clone(),
+        None => Name(format!("rule-{index}").into()),
+    };
+    let matches = matches.into_iter().map(|(found, _)| found).collect();
+    Some(Rule { name, matches, backends: backends?, policy, location: faults.locate(*span) })
+}
+
+/// The matches that can be told; every request when nothing is written.
+fn rule_matches(
+    Spanned { value: written, span }: &Spanned<raw::Rule>,
+    faults: &mut Faults<'_>,
+) -> Vec<(RouteMatch, Span)> {
+    let Some(list) = &written.matches else {
+        let all = RouteMatch {
+            path: PathMatch::Prefix(String::new()),
+            method: None,
+            headers: Vec::new(),
+            query: Vec::new(),
+        };
+        return vec![(all, *span)];
+    };
+    list.value
+        .iter()
+        .filter_map(|found| Some((matches::resolve(&found.value, faults)?, found.span)))
+        .collect()
+}
+
+fn inbound_rule(written: &raw::Rule, faults: &mut Faults<'_>) {
+    if let Some(backends) = &written.backend_refs {
+        let help = "it leads to the application; `direction: outbound` leads to upstreams";
+        faults.at_with(backends.span, "an inbound rule has no `backendRefs`", help);
+    }
+    if let Some(retry) = &written.retry
+        && retry.value.attempts.is_none()
+    {
+        faults.at_with(retry.span, "`retry` of an inbound rule needs `attempts`", "it is 0 unless written");
+    }
+}
+
+fn backends(
+    written: &raw::Rule,
+    span: Span,
+    scope: &Scope<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Vec<Backend>> {
+    let Some(refs) = &written.backend_refs else {
+        faults.at_with(
+            span,
+            "missing `backendRefs`",
+            "an outbound rule names the upstreams that it leads to",
+        );
+        return None;
+    };
+    let names = refs.value.iter().filter_map(|backend| backend.value.name.as_ref());
+    unique(names.map(|name| (name.value.as_str(), name.span)), "backend of this rule", faults);
+    let weight =
+        |backend: &raw::BackendRef| backend.weight.as_ref().map_or(1, |weight| weight.value.get::<u32>());
+    if !refs.value.is_empty() && refs.value.iter().all(|backend| weight(&backend.value) == 0) {
+        faults.at(refs.span, "all weights are 0: no request could go anywhere");
+    }
+    let mut backends = Vec::new();
+    for backend in refs.value.iter() {
+        let Some(name) = &backend.value.name else { continue };
+        match scope.upstreams.by_name.get(name.value.as_str()) {
+            Some((upstream, document)) => {
+                let direction = Direction::Outbound;
+                let defaults = Layer::defaults(scope.defaults, direction);
+                let layers = [defaults, Layer::upstream(document), Layer::rule(written)];
+                let policy = policy::resolve(direction, &layers, faults);
+                backends.push(Backend { upstream: *upstream, weight: weight(&backend.value), policy });
+            }
+            None if faults.incomplete => {}
+            None => {
+                let known = || scope.upstreams.by_name.keys().copied();
+                let message = format!("no upstream is named `{}`", name.value);
+                faults.report(name.span, message, raw::similar_to(name.value.as_str(), known()));
+            }
+        }
+    }
+    Some(backends)
+}
+
+/// A route that no listener feeds would do nothing.
+fn listened_to(
+    direction: Direction,
+    written: &raw::HttpRoute,
+    document: Span,
+    scope: &Scope<'_>,
+    faults: &mut Faults<'_>,
+) {
+    let Some(sidecar) = scope.sidecar else { return };
+    let (missing, word) = match direction {
+        Direction::Inbound => (sidecar.inbound.is_none(), "inbound"),
+        Direction::Outbound => (sidecar.outbound.is_none(), "outbound"),
+    };
+    if missing {
+        let span = written.direction.as_ref().map_or(document, |direction| direction.span);
+        faults.at_with(
+            span,
+            format!("the route is {word}, but the Sidecar has no `{word}`"),
+            "nothing would reach it",
+        );
+    }
+}
+
+/// Of two equal matches the earlier one takes every request.
+fn reachable(
+    direction: Direction,
+    hosts: &[HostPattern],
+    found: &RouteMatch,
+    span: Span,
+    taken: &mut Taken,
+    faults: &mut Faults<'_>,
+) {
+    for host in hosts {
+        let key = (direction, host.clone(), format!("{found:?}"));
+        match taken.get(&key) {
+            Some(first) => {
+                let help = format!("see {first}");
+                faults.at_with(
+                    span,
+                    format!("never reached: an earlier rule of `{host}` has the same match"),
+                    help,
+                );
+            }
+            None => {
+                taken.insert(key, faults.locate(span));
+            }
+        }
+    }
+}

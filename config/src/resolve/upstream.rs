@@ -1,0 +1,142 @@
+//! Whom may the service call? Upstreams with their endpoints, each authority bound to one of them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::policy::{self, Layer};
+use super::unique;
+use crate::defaults;
+use crate::faults::{Faults, Span};
+use crate::model::{Direction, Discovery, Upstream, UpstreamId};
+use crate::raw::{self, Spanned, items};
+
+/// Upstreams by name, for the routes that lead to them.
+pub(super) struct Upstreams<'a> {
+    pub(super) resolved: Vec<Upstream>,
+    pub(super) by_name: HashMap<&'a str, (UpstreamId, &'a raw::Upstream)>,
+}
+
+/// All upstreams.
+pub(super) fn resolve<'a>(
+    written: &'a [Spanned<raw::Upstream>],
+    defaults: Option<&raw::Defaults>,
+    faults: &mut Faults<'_>,
+) -> Upstreams<'a> {
+    unique(
+        written.iter().filter_map(|u| u.value.name.as_ref()).map(|n| (n.value.as_str(), n.span)),
+        "upstream",
+        faults,
+    );
+    authorities(written, faults);
+    let mut upstreams = Upstreams { resolved: Vec::new(), by_name: HashMap::new() };
+    for upstream in written {
+        let resolved = one(upstream, defaults, faults);
+        if let Some(name) = &upstream.value.name {
+            // A name that exists but whose document is broken must not look dangling.
+            let id = UpstreamId(upstreams.resolved.len());
+            upstreams.by_name.entry(name.value.as_str()).or_insert((id, &upstream.value));
+        } else {
+            faults.incomplete = true;
+        }
+        upstreams.resolved.extend(resolved);
+    }
+    upstreams
+}
+
+fn one(
+    Spanned { value: written, span }: &Spanned<raw::Upstream>,
+    defaults: Option<&raw::Defaults>,
+    faults: &mut Faults<'_>,
+) -> Option<Upstream> {
+    let layers = [Layer::defaults(defaults, Direction::Outbound), Layer::upstream(written)];
+    let policy = policy::resolve(Direction::Outbound, &layers, faults);
+    let discovery = written.discovery.as_ref().and_then(|written| discovery(written, faults));
+    if let Some(protocol) = &written.protocol {
+        match protocol.value {
+            raw::UpstreamProtocol::Http1 => {}
+        }
+    }
+    let name = written.name.as_ref()?.value.clone();
+    let hosts = items(&written.hosts).map(|host| host.value.as_str());
+    let balancer =
+        |layer: &Option<Spanned<raw::Balancer>>| Some(layer.as_ref()?.value.policy.as_ref()?.value);
+    Some(Upstream {
+        hosts: hosts.filter(|host| *host != name.as_str()).map(str::to_owned).collect(),
+        name,
+        discovery: discovery?,
+        load_balancer: balancer(&written.load_balancer)
+            .or_else(|| balancer(&defaults?.load_balancer))
+            .unwrap_or(defaults::LOAD_BALANCER),
+        retry_budget: policy::budget([
+            defaults.and_then(|d| d.retry_budget.as_ref()),
+            written.retry_budget.as_ref(),
+        ]),
+        limits: policy::limits([defaults.and_then(|d| d.limits.as_ref()), written.limits.as_ref()]),
+        policy,
+        location: faults.locate(*span),
+    })
+}
+
+fn discovery(
+    Spanned { value: written, span }: &Spanned<raw::Discovery>,
+    faults: &mut Faults<'_>,
+) -> Option<Discovery> {
+    if written.addresses.is_some() {
+        let dns_only = [
+            ("dns", written.dns.as_ref().map(|w| w.span)),
+            ("port", written.port.as_ref().map(|w| w.span)),
+            ("staleFor", written.stale_for.as_ref().map(|w| w.span)),
+        ];
+        for (key, span) in dns_only.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+            faults.at(span, format!("`{key}` and `static` exclude each other"));
+        }
+    }
+    match (&written.addresses, &written.dns) {
+        (Some(addresses), _) => {
+            let each = addresses.value.iter().map(|address| (address.value.get(), address.span));
+            unique(each, "endpoint", faults);
+            Some(Discovery::Static(addresses.value.values().map(|address| address.get()).collect()))
+        }
+        (None, Some(name)) => {
+            if written.port.is_none() {
+                faults.at(*span, "missing `port`: DNS addresses carry none");
+            }
+            Some(Discovery::Dns {
+                name: name.value.as_str().to_owned(),
+                port: written.port.as_ref()?.value.get(),
+                stale_for: written.stale_for.as_ref().map_or(defaults::STALE_FOR, |limit| limit.value.get()),
+            })
+        }
+        (None, None) => {
+            faults.at_with(*span, "missing `static` or `dns`", "endpoints come from a list or from DNS");
+            None
+        }
+    }
+}
+
+/// An authority leads to one upstream, by its name or by one of its hosts.
+fn authorities(written: &[Spanned<raw::Upstream>], faults: &mut Faults<'_>) {
+    let mut owners: HashMap<&str, (usize, Span)> = HashMap::new();
+    for (owner, upstream) in written.iter().enumerate() {
+        if let Some(name) = &upstream.value.name {
+            owners.entry(name.value.as_str()).or_insert((owner, name.span));
+        }
+    }
+    for (owner, upstream) in written.iter().enumerate() {
+        let hosts = items(&upstream.value.hosts);
+        unique(hosts.clone().map(|host| (host.value.as_str(), host.span)), "host", faults);
+        for host in hosts {
+            match owners.entry(host.value.as_str()) {
+                Entry::Vacant(free) => {
+                    free.insert((owner, host.span));
+                }
+                Entry::Occupied(taken) if taken.get().0 != owner => {
+                    let place = faults.locate(taken.get().1);
+                    let message = format!("the host `{}` already belongs to another upstream", host.value);
+                    faults.at_with(host.span, message, format!("see {place}"));
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Which words can a value have? Every unit and name of the schema: parsed once, valid for ever.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{HostPattern, Name};
+
+/// A value that is written as one word.
+pub trait Scalar: Sized {
+    /// What a message calls it, with an article and an example.
+    const WHAT: &'static str;
+    /// All that it may look like, as an ECMA 262 regular expression. `parse` may be stricter.
+    const PATTERN: &'static str;
+
+    /// Reads the word.
+    fn parse(text: &str) -> Result<Self, Malformed>;
+
+    /// What to write instead of a number without a unit; `None` if a unit is not what it lacks.
+    fn with_unit(_number: &str) -> Option<String> {
+        None
+    }
+}
+
+/// Why a word is not the value that it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+/// A duration above zero: `250ms`, `1m30s` (GEP-2257: at most four numbers of at most five digits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NonZeroDuration(Duration);
+
+/// A share between `0%` and `100%`, with up to three decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent {
+    thousandths: u32,
+}
+
+/// Bytes: `512B`, `64KiB`, `1MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(u64);
+
+/// Events a second: `100/s`, `0.5/s`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Rate(f64);
+
+/// An IP address and a port above zero to connect to: `127.0.0.1:8081`, `"[::1]:8081"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Destination(SocketAddr);
+
+/// An IP address and a port to listen on; port 0 lets the kernel choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListenAddress(SocketAddr);
+
+/// A DNS name without wildcard, lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Host(String);
+
+impl NonZeroDuration {
+    /// The duration.
+    pub fn get(self) -> Duration {
+        self.0
+    }
+
+    /// Writes a duration as the schema reads it; what is below a millisecond is dropped.
+    pub fn format(duration: Duration) -> String {
+        let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
+        let mut rest = duration.as_millis();
+        let mut text = String::new();
+        for (millis, unit) in units {
+            if rest >= millis {
+                text.push_str(&format!("{}{unit}", rest / millis));
+                rest %= millis;
+            }
+        }
+        if text.is_empty() { "0s".to_owned() } else { text }
+    }
+}
+
+impl Scalar for NonZeroDuration {
+    const WHAT: &'static str = "a duration such as `250ms` or `1m30s`";
+    const PATTERN: &'static str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        let mut rest = text;
+        let mut total = Duration::ZERO;
+        for parts in 0.. {
+            if rest.is_empty() && parts > 0 {
+                break;
+            }
+            let digits = leading_digits(rest);
+            let (number, tail) = rest.split_at(digits);
+            let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
+            let (unit, tail) = tail.split_at(letters);
+            let millis = match unit {
+                "h" => 3_600_000,
+                "m" => 60_000,
+                "s" => 1000,
+                "ms" => 1,
+                _ => return Err(malformed::<Self>(text, "units are h, m, s and ms; no fractions")),
+            };
+            let number = number.parse::<u64>().ok().filter(|_| digits <= 5 && parts < 4);
+            let Some(number) = number else {
+                return Err(malformed::<Self>(text, "at most four numbers of at most five digits"));
+            };
+            total += Duration::from_millis(number * millis);
+            rest = tail;
+        }
+        if total.is_zero() {
+            return Err(Malformed::new("a duration must be above zero", "leave the key out for its default"));
+        }
+        Ok(Self(total))
+    }
+
+    fn with_unit(number: &str) -> Option<String> {
+        Some(format!("write `{number}ms` or `{number}s`?"))
+    }
+}
+
+impl fmt::Display for NonZeroDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Self::format(self.0))
+    }
+}
+
+impl Percent {
+    /// Between 0 and 1.
+    pub fn share(self) -> f64 {
+        f64::from(self.thousandths) / 100_000.0
+    }
+
+    /// The percentage nearest to a share between 0 and 1.
+    pub fn from_share(share: f64) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100,000")]
+        let thousandths = (share * 100_000.0).round().clamp(0.0, 100_000.0) as u32;
+        Self { thousandths }
+    }
+}
+
+impl Scalar for Percent {
+    const WHAT: &'static str = "a percentage such as `20%`";
+    const PATTERN: &'static str = "^[0-9]{1,3}([.][0-9]{1,3})?%$";
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        let wrong = |help| malformed::<Self>(text, help);
+        let number = text.strip_suffix('%').ok_or_else(|| wrong("a percentage ends in `%`"))?;
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str| (1..=3).contains(&text.len()) && leading_digits(text) == text.len();
+        if !digits(whole) || !digits(decimals) {
+            return Err(wrong("at most three digits before and after the point"));
+        }
+        let thousandths = format!("{whole}{decimals:0<3}").parse::<u32>().ok().filter(|&n| n <= 100_000);
+        Ok(Self { thousandths: thousandths.ok_or_else(|| wrong("at most `100%`"))? })
+    }
+
+    fn with_unit(number: &str) -> Option<String> {
+        let fraction = number.parse::<f64>().ok().filter(|n| *n > 0.0 && *n < 1.0);
+        let percent = fraction.map_or_else(|| format!("{number}%"), |n| Self::from_share(n).to_string());
+        Some(format!("write `{percent}`?"))
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, decimals) = (self.thousandths / 1000, format!("{:03}", self.thousandths % 1000));
+        match decimals.trim_end_matches('0') {
+            "" => write!(f, "{whole}%"),
+            decimals => write!(f, "{whole}.{decimals}%"),
+        }
+    }
+}
+
+impl Size {
+    /// So many bytes.
+    pub fn from_bytes(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// How many bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl Scalar for Size {
+    const WHAT: &'static str = "a size such as `64KiB`";
+    const PATTERN: &'static str = "^[0-9]{1,10}(B|KiB|MiB)$";
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        let digits = leading_digits(text);
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "KB" | "kB" | "K" | "k" | "kib" => {
+                return Err(malformed::<Self>(text, &format!("did you mean `{number}KiB`?")));
+            }
+            "MB" | "mB" | "M" | "m" | "mib" => {
+                return Err(malformed::<Self>(text, &format!("did you mean `{number}MiB`?")));
+            }
+            _ => return Err(malformed::<Self>(text, "units are B, KiB and MiB; no fractions")),
+        };
+        let number = number.parse::<u64>().ok().filter(|_| digits <= 10);
+        number.map(|n| Self(n * factor)).ok_or_else(|| malformed::<Self>(text, "at most ten digits"))
+    }
+
+    fn with_unit(number: &str) -> Option<String> {
+        Some(format!("write `{number}B` or `{number}KiB`?"))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            n if n > 0 && n % (1 << 20) == 0 => write!(f, "{}MiB", n >> 20),
+            n if n > 0 && n % (1 << 10) == 0 => write!(f, "{}KiB", n >> 10),
+            n => write!(f, "{n}B"),
+        }
+    }
+}
+
+impl Rate {
+    /// So many a second.
+    pub fn from_per_second(rate: f64) -> Self {
+        Self(rate)
+    }
+
+    /// How many a second.
+    pub fn per_second(self) -> f64 {
+        self.0
+    }
+}
+
+impl Scalar for Rate {
+    const WHAT: &'static str = "a rate such as `100/s`";
+    const PATTERN: &'static str = "^[0-9]{1,9}([.][0-9]{1,3})?/s$";
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        let number = text.strip_suffix("/s").ok_or_else(|| malformed::<Self>(text, "a rate ends in `/s`"))?;
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+        let digits =
+            |text: &str, most| (1..=most).contains(&text.len()) && leading_digits(text) == text.len();
+        let rate = number.parse().ok().filter(|_| digits(whole, 9) && digits(decimals, 3));
+        rate.map(Self).ok_or_else(|| malformed::<Self>(text, "at most nine digits, and three decimals"))
+    }
+
+    fn with_unit(number: &str) -> Option<String> {
+        Some(format!("write `{number}/s`?"))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", self.0)
+    }
+}
+
+impl Destination {
+    /// The address.
+    pub fn get(self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl Scalar for Destination {
+    const WHAT: &'static str = "an address such as `127.0.0.1:8081`";
+    const PATTERN: &'static str = ADDRESS;
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        let address = address(text)?;
+        if address.port() == 0 || address.ip().is_unspecified() {
+            return Err(Malformed::new(
+                format!("nobody can connect to `{text}`"),
+                "write an address and a port above 0",
+            ));
+        }
+        Ok(Self(address))
+    }
+}
+
+impl ListenAddress {
+    /// The address.
+    pub fn get(self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl Scalar for ListenAddress {
+    const WHAT: &'static str = "an address such as `127.0.0.1:15001`";
+    const PATTERN: &'static str = ADDRESS;
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        address(text).map(Self)
+    }
+}
+
+impl Scalar for Name {
+    const WHAT: &'static str = "a name such as `market-data`";
+    const PATTERN: &'static str = "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$";
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        let edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let inner = |c: u8| edge(c) || c == b'.' || c == b'-';
+        let bytes = text.as_bytes();
+        let ends = bytes.first().is_some_and(|&c| edge(c)) && bytes.last().is_some_and(|&c| edge(c));
+        if bytes.len() > 63 || !ends || !bytes.iter().all(|&c| inner(c)) {
+            let help = "lower-case letters, digits, `-` and `.`, at most 63, a letter or digit at both ends";
+            return Err(malformed::<Self>(text, help));
+        }
+        Ok(Self(Arc::from(text)))
+    }
+}
+
+impl Host {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Scalar for Host {
+    const WHAT: &'static str = "a host such as `market-data.internal`";
+    const PATTERN: &'static str = "^[A-Za-z0-9_.-]{1,253}$";
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        host(text).map(Self).map_err(|help| malformed::<Self>(text, help))
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Scalar for HostPattern {
+    const WHAT: &'static str = "a host such as `market-data.internal`, `*.internal` or `*`";
+    const PATTERN: &'static str = "^([*]|([*][.])?[A-Za-z0-9_.-]{1,253})$";
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let wrong = |help| malformed::<Self>(text, help);
+        match text.strip_prefix("*.") {
+            Some(suffix) => Ok(Self::Suffix(format!(".{}", host(suffix).map_err(wrong)?))),
+            None => host(text).map(Self::Exact).map_err(wrong),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+impl Malformed {
+    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: Some(help.into()) }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.help {
+            Some(help) => write!(f, "{}; {help}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+const ADDRESS: &str = "^([0-9.]+|[[][0-9A-Fa-f:.]+[]]):[0-9]{1,5}$";
+
+fn malformed<T: Scalar>(text: &str, help: &str) -> Malformed {
+    if !text.is_empty()
+        && leading_digits(text) == text.len()
+        && let Some(help) = T::with_unit(text)
+    {
+        return Malformed::new(format!("`{text}` has no unit"), help);
+    }
+    Malformed::new(format!("expected {}, found `{text}`", T::WHAT), help)
+}
+
+fn leading_digits(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_digit).count()
+}
+
+fn address(text: &str) -> Result<SocketAddr, Malformed> {
+    text.parse().map_err(|_| {
+        let help = match text.rsplit_once(':') {
+            _ if text.parse::<IpAddr>().is_ok() => "the port is missing",
+            None => "the port is missing",
+            Some((_, port)) if port.parse::<u16>().is_err() => "ports are 0 to 65535",
+            Some(_) => {
+                "an IP address; IPv6 in brackets and quotes, `\"[::1]:8081\"`; names go to `discovery.dns`"
+            }
+        };
+        Malformed::new(format!("`{text}` is not an address"), help)
+    })
+}
+
+/// An authority's host in lower case, without the root's dot. RFC 3986 lets `_` pass, and so do Docker's networks.
+fn host(text: &str) -> Result<String, &'static str> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.contains(':') {
+        return Err("without a port: it is not part of the match");
+    }
+    if name.contains('*') {
+        return Err("a wildcard is only possible as the whole first label of a route's host");
+    }
+    let label = |label: &str| {
+        let inner = label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_');
+        inner && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if name.len() > 253 || !name.split('.').all(label) {
+        return Err("labels of letters, digits and `-`, with dots between them");
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Does every scalar read what it writes, and refuse the rest?
