@@ -117,9 +117,9 @@ pub enum RetryCondition {
     Reset,
     /// The per-attempt limit (`responseHeaders`, `backendRequest`) ran out before a response head.
     Timeout,
-    /// 502, 503, 504, reset or timeout.
+    /// 502, 503, 504, or no usable response: connect failure, reset, timeout, an unreadable head.
     GatewayError,
-    /// Any 5xx, reset or timeout.
+    /// Any 5xx, or no usable response.
     ServerError,
     /// 409.
     Retriable4xx,

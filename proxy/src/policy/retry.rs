@@ -103,13 +103,14 @@ impl Refused {
         }
     }
 
-    /// Whether our answer must tell the hops above that retrying is done with (RT-10): true where retries were wanted
-    /// and we made those that time and budget allow. Where our policy or the request merely forbade them, a hop above
-    /// may know better.
-    pub fn settles(self) -> bool {
+    /// Whether our answer must tell the hops above that retrying is done with (RT-10): it came marked, or retries were
+    /// wanted and we made those that time and budget allow. Where our policy or the request merely forbade them, a hop
+    /// above may know better.
+    pub fn settles(self, outcome: &Outcome) -> bool {
+        let marked = matches!(outcome, Outcome::Response { settled_below: true, .. });
         match self {
             Self::SettledBelow | Self::Exhausted | Self::Deadline | Self::Budget => true,
-            Self::NotListed | Self::NotIdempotent | Self::BodyGone => false,
+            Self::NotListed | Self::NotIdempotent | Self::BodyGone => marked,
         }
     }
 }

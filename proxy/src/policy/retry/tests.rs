@@ -40,6 +40,16 @@ fn after(policy: &Retry, standing: &Standing<'_>, outcome: &Outcome) -> Decision
     decide(policy, standing, outcome, 1.0, || true)
 }
 
+/// A response with or without the mark of RT-10.
+fn marked(code: u16, settled_below: bool) -> Outcome {
+    match status(code) {
+        Outcome::Response { status, retry_after, .. } => {
+            Outcome::Response { status, retry_after, settled_below }
+        }
+        silent => silent,
+    }
+}
+
 fn retried(decision: Decision) -> bool {
     matches!(decision, Decision::Retry { .. })
 }
@@ -193,8 +203,7 @@ fn rt_10_hops_do_not_multiply() {
             let outcome = hop(depth + 1, now, budgets, leaf);
             let s = Standing { retries, ..standing(now) };
             if let Decision::Stop(why) = decide(&policy, &s, &outcome, 0.0, || budgets[depth].withdraw(now)) {
-                let Outcome::Response { status, retry_after, .. } = outcome else { unreachable!() };
-                return Outcome::Response { status, retry_after, settled_below: why.settles() };
+                return marked(503, why.settles(&outcome));
             }
         }
         unreachable!()
@@ -207,6 +216,16 @@ fn rt_10_hops_do_not_multiply() {
         hop(0, start + Duration::from_millis(2 * n), &mut budgets, &mut leaf);
     }
     assert!((11_900..=12_000).contains(&leaf), "{leaf} instead of 10 000");
+}
+
+#[test]
+fn rt_10_a_mark_is_passed_on_by_hops_that_never_retry() {
+    let now = Instant::now();
+    for (policy, why) in [(policy(&[], 0), Refused::NotListed), (policy(&ALL, 2), Refused::SettledBelow)] {
+        assert_eq!(after(&policy, &standing(now), &marked(503, true)), Decision::Stop(why));
+        assert!(why.settles(&marked(503, true)));
+    }
+    assert!(!Refused::NotListed.settles(&marked(503, false)));
 }
 
 #[test]

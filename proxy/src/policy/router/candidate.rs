@@ -50,10 +50,10 @@ fn has_header(headers: &HeaderMap, wanted: &HeaderMatch) -> bool {
 /// The first parameter of that name decides (Gateway API). `+` is not a space: that is a convention of HTML forms,
 /// not of URIs (RFC 3986 §2.2).
 fn has_parameter(query: Option<&str>, wanted: &QueryMatch) -> bool {
-    let pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let first =
-        pairs.filter(|(name, _)| decoded(name).eq(wanted.name.bytes())).map(|(_, value)| value).next();
-    first.is_some_and(|value| match &wanted.value {
+    let mut pairs =
+        query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let first = pairs.find(|(name, _)| decoded(name).eq(wanted.name.bytes()));
+    first.is_some_and(|(_, value)| match &wanted.value {
         TextMatch::Exact(text) => decoded(value).eq(text.bytes()),
         TextMatch::Regex(regex) => as_text(value).is_some_and(|value| regex.is_match(&value)),
     })
