@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::model::{Backoff, LoadBalancer, RetryCondition};
+use crate::model::{Backoff, LoadBalancer, RetryBudget, RetryCondition, UpstreamLimits};
 
 /// Until the response head. Envoy's 15 s: longer than any healthy call, shorter than a user's patience with a reload.
 pub const REQUEST: Duration = Duration::from_secs(15);
@@ -91,3 +91,15 @@ pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALH
 pub const METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15020);
 /// Every address: callers come from outside.
 pub const INBOUND_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// The budget of an upstream of which nobody wrote anything.
+pub const RETRY_BUDGET: RetryBudget =
+    RetryBudget { percent: BUDGET_PERCENT, interval: BUDGET_INTERVAL, min_rate: BUDGET_MIN_RATE };
+/// The bounds of an upstream of which nobody wrote anything.
+pub const UPSTREAM_LIMITS: UpstreamLimits = UpstreamLimits {
+    max_pending: MAX_PENDING,
+    response_head: RESPONSE_HEAD,
+    response_fields: RESPONSE_FIELDS,
+    max_idle: MAX_IDLE,
+    idle_timeout: POOL_IDLE,
+};

@@ -1,4 +1,5 @@
 //! Outrigger: a sidecar proxy that keeps failure from spreading.
+pub mod app;
 pub mod clock;
 pub mod downstream;
 pub mod http1;

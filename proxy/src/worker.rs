@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -10,7 +11,7 @@ use crate::clock::Timers;
 use crate::http1::Scratch;
 use crate::policy::settled::Settled;
 use crate::snapshot::Snapshot;
-use crate::telemetry::{AccessLog, Metrics, WorkerId};
+use crate::telemetry::{Metrics, WorkerId};
 use crate::upstream::pool::Pools;
 
 /// What all threads share.
@@ -20,8 +21,30 @@ pub struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
     /// All counters.
     pub metrics: Arc<Metrics>,
-    /// Requests whose retries are done with, for the inbound side (RT-10).
-    pub settled: std::sync::Mutex<Settled>,
+    settled: Mutex<Settled>,
+    draining: AtomicBool,
+}
+
+impl Shared {
+    /// Around the first snapshot.
+    pub fn new(snapshot: Snapshot, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { snapshot: ArcSwap::from_pointee(snapshot), metrics, settled: Mutex::default(), draining: AtomicBool::new(false) })
+    }
+
+    /// The process is about to end: readiness fails from here on.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Requests whose retries are done with, for the inbound side (RT-10). Asked only about failures.
+    pub fn settled(&self) -> MutexGuard<'_, Settled> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One data-path thread.
@@ -39,14 +62,15 @@ pub struct Worker {
     pub pools: Pools,
     /// Inbound connections are told to close (`Connection: close`).
     pub draining: Cell<bool>,
+    /// File descriptors that the process may have.
+    pub descriptors: u64,
     rng: RefCell<fastrand::Rng>,
     current: RefCell<Rc<Arc<Snapshot>>>,
-    log: RefCell<Option<(Arc<Snapshot>, Rc<AccessLog>)>>,
 }
 
 impl Worker {
     /// A worker with nothing in hand.
-    pub fn new(id: WorkerId, shared: Arc<Shared>) -> Rc<Self> {
+    pub fn new(id: WorkerId, shared: Arc<Shared>, descriptors: u64) -> Rc<Self> {
         let current = RefCell::new(Rc::new(shared.snapshot.load_full()));
         Rc::new(Self {
             id,
@@ -55,9 +79,9 @@ impl Worker {
             timers: Timers::new(),
             pools: Pools::default(),
             draining: Cell::new(false),
+            descriptors,
             rng: RefCell::new(fastrand::Rng::new()),
             current,
-            log: RefCell::new(None),
         })
     }
 

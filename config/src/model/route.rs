@@ -6,7 +6,7 @@ use regex::Regex;
 use super::{Location, Name, TrafficPolicy, UpstreamId};
 
 /// Relative to the service beside us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// Others call the service.
     Inbound,

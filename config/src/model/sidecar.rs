@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::{Name, TrafficPolicy};
+use super::{Discovery, LoadBalancer, Location, Name, TrafficPolicy, Upstream};
+use crate::defaults;
 
 /// The process beside one service.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,4 +118,20 @@ pub struct SidecarLimits {
     pub trailers: usize,
     /// Fields of trailers.
     pub trailer_fields: usize,
+}
+
+impl Inbound {
+    /// The application as an upstream: one endpoint, named after the port, with the built-in bounds.
+    pub fn application(&self) -> Upstream {
+        Upstream {
+            name: Name(format!("inbound-{}", self.port).into()),
+            hosts: Vec::new(),
+            discovery: Discovery::Static(vec![self.forward_to]),
+            load_balancer: LoadBalancer::RoundRobin,
+            retry_budget: defaults::RETRY_BUDGET,
+            limits: defaults::UPSTREAM_LIMITS,
+            policy: self.policy.clone(),
+            location: Location { file: "".into(), line: 1, column: 1 },
+        }
+    }
 }

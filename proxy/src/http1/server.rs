@@ -18,7 +18,7 @@ use crate::clock::{Alarm, now};
 /// What is read ahead of the exchange in hand, at most: pipelined requests wait in the kernel beyond it.
 const READ_AHEAD: usize = 16 * 1024;
 /// How long, and how much, we go on reading after the last answer, so that it isn't lost to a reset (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(1);
+pub const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// Why no further request comes.
@@ -45,12 +45,14 @@ pub struct ServerConn {
     pub encoder: Encoder,
     /// Who calls.
     pub peer: SocketAddr,
+    /// Idle times may be cut short by a drain.
+    drains: bool,
     fields: HeaderMap,
 }
 
 impl ServerConn {
     /// Over an accepted socket.
-    pub fn new(stream: TcpStream, peer: SocketAddr, alarm: Alarm) -> Self {
+    pub fn new(stream: TcpStream, peer: SocketAddr, alarm: Alarm, drains: bool) -> Self {
         let nothing = TrailerLimits { bytes: 0, fields: 0 };
         Self {
             wire: Wire::new(stream),
@@ -58,6 +60,7 @@ impl ServerConn {
             decoder: Decoder::new(Framing::None, nothing),
             encoder: Encoder::new(Framing::None),
             peer,
+            drains,
             fields: HeaderMap::new(),
         }
     }
@@ -74,6 +77,15 @@ impl ServerConn {
         let head = poll_fn(|cx| reader.poll(cx, scratch, idle_until)).await?;
         self.decoder = Decoder::new(head.framing, trailers);
         Ok(head)
+    }
+
+    fn wait_idle(&self, until: Instant) {
+        if self.drains { self.alarm.set_idle(until) } else { self.alarm.set(until) }
+    }
+
+    /// Ends at once, with a reset: who reads an answer must not take its break for its end.
+    pub fn abort(&mut self) {
+        self.wire.reset();
     }
 
     /// Has the downstream gone while its answer is awaited? Call only after its request was read to the end.
@@ -141,7 +153,8 @@ impl HeadReader<'_> {
     ) -> Poll<Result<RequestHead, Ended>> {
         if self.searched.is_none() {
             if self.conn.wire.ahead().is_empty() {
-                self.conn.alarm.set_idle(idle_until);
+                self.conn.wire.shrink();
+                self.conn.wait_idle(idle_until);
             } else if let Some(result) = self.parse_ahead() {
                 return Poll::Ready(result);
             }

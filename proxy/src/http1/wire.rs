@@ -167,6 +167,11 @@ impl Wire {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
+    /// Lets the socket be reset, not ended, when it is dropped.
+    pub fn reset(&mut self) {
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+
     /// Keeps no more memory than an idle connection needs.
     pub fn shrink(&mut self) {
         for buffer in [&mut self.ahead, &mut self.out] {

@@ -78,8 +78,7 @@ pub async fn attempt(
     };
     ended.sent = true;
     upload.rewind(&mut conn);
-    let left = exchange.deadline.left_ms(began);
-    write_request(conn.wire.out(), exchange, left);
+    write_request(conn.wire.out(), exchange, began);
     let result = Waiting { exchange, backend, upload, down, conn: &mut conn, began, flowed: began, interims: 0 }.for_head().await;
     match result {
         Ok(head) => ended.result = Ok(Answer { head, conn, load }),
@@ -113,12 +112,12 @@ async fn ready_connection(
     let _pending = backend.upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = backend.upstream.metrics.pending(worker.id);
     let by = began + *backend.policy.timeouts.connect;
-    down.alarm.set(by.min(exchange.deadline.at));
+    down.alarm.set(by.min(exchange.deadline.head));
     match watched(exchange, down, connect(load.addr)).await {
         Ok(Ok(stream)) => Ok(Box::new(ClientConn::new(stream, began))),
         Ok(Err(kind)) => Err(Failure::Connect(kind)),
         Err(Stopped::Left) => Err(Failure::Canceled),
-        Err(Stopped::Rung) if exchange.deadline.at <= by => Err(Failure::Deadline),
+        Err(Stopped::Rung) if exchange.deadline.head <= by => Err(Failure::Deadline),
         Err(Stopped::Rung) => Err(Failure::Connect(ConnectFailure::TimedOut)),
     }
 }
@@ -195,7 +194,7 @@ impl Waiting<'_, '_> {
         let moved = self.upload.poll(cx, &self.exchange.worker.scratch, self.down, self.conn);
         if self.upload.taken > taken {
             self.flowed = now();
-            self.exchange.deadline.extend_while_flowing(self.flowed);
+            self.exchange.extend_while_flowing(self.backend, self.flowed);
             self.set_alarm();
         }
         match moved {
@@ -248,14 +247,14 @@ impl Waiting<'_, '_> {
         let head = timeouts.response_headers.map(|limit| self.flowed + limit);
         let whole = timeouts.backend_request.map(|limit| self.began + limit);
         let patience = self.upload.is_gated().then(|| self.began + CONTINUE_PATIENCE);
-        let first = [head, whole, patience].into_iter().flatten().fold(self.exchange.deadline.at, Instant::min);
+        let first = [head, whole, patience].into_iter().flatten().fold(self.exchange.deadline.head, Instant::min);
         self.down.alarm.set(first);
     }
 
     /// Time is up for the attempt or the exchange, unless it is only our patience for a `100 Continue` that ends.
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         let now = now();
-        if now >= self.exchange.deadline.at {
+        if now >= self.exchange.deadline.head {
             return Err(Failure::Deadline);
         }
         if !self.upload.is_gated() || now < self.began + CONTINUE_PATIENCE {

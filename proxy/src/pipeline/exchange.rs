@@ -1,19 +1,20 @@
 //! What is known of the request in hand? One value from its head to its last byte; its end is counted and logged.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
 use http::header::HOST;
-use outrigger_config::model::Direction;
+use outrigger_config::model::{Direction, RequestTimeout};
 
 use super::After;
 use super::error::Failure;
 use super::headers::REQUEST_ID;
 use crate::http1::{RequestHead, ServerConn};
-use crate::policy::deadline::Deadline;
+use crate::policy::deadline::{Deadline, Told};
 use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
+use crate::telemetry::access_log::{Path, Text, trace_id};
 use crate::telemetry::{Flag, Record};
 use crate::worker::Worker;
 
@@ -34,7 +35,9 @@ pub struct Exchange<'s> {
     pub started: Instant,
     /// Where it goes.
     pub chosen: Option<(&'s Rule, &'s Backend)>,
-    /// When it must be over.
+    /// What the caller said of its patience.
+    pub told: Told,
+    /// When it must have come how far.
     pub deadline: Deadline,
     /// Attempts that have begun.
     pub attempts: u32,
@@ -82,7 +85,8 @@ impl<'s> Exchange<'s> {
             head,
             started,
             chosen: None,
-            deadline: Deadline::unset(started),
+            told: Told::default(),
+            deadline: Deadline { head: started, whole: None },
             attempts: 0,
             attempt_began: started,
             endpoint: None,
@@ -108,6 +112,14 @@ impl<'s> Exchange<'s> {
     pub fn route(&self) -> Option<(&'s Rule, &'s Backend)> {
         let rule = self.snapshot.route(self.listener, host_of(self.authority()), &self.head)?;
         Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
+    }
+
+    /// The request's content flows: the built-in limit bounds a wait for an answer, and this is none yet.
+    pub fn extend_while_flowing(&mut self, backend: &Backend, now: Instant) {
+        if let RequestTimeout::UntilHead(_) = *backend.policy.timeouts.request {
+            self.deadline = Deadline { head: now + (self.deadline.head - self.started), ..self.deadline };
+            self.deadline.head = self.deadline.whole.map_or(self.deadline.head, |whole| whole.min(self.deadline.head));
+        }
     }
 
     /// Retries are done with: hops above that see this request's answer must not repeat it (RT-10).
@@ -143,9 +155,9 @@ impl<'s> Exchange<'s> {
         if let Some(failure) = self.failure {
             self.count_failure(failure);
         }
-        let log = &self.worker.shared.access_log;
+        let log = &self.snapshot.access_log;
         if log.wants(code, flag, took, self.worker.rng(fastrand::Rng::f64)) {
-            log.write(&self.record(code, flag, took));
+            log.write(self.worker.id, &self.record(code, flag, took), now);
         }
         down.recycle(self.head.headers);
         match after {
@@ -185,9 +197,30 @@ impl<'s> Exchange<'s> {
         }
     }
 
-    fn record(&self, code: u16, flag: Flag, took: Duration) -> Record<'_> {
+    fn record(&self, status: u16, flag: Flag, took: Duration) -> Record<'_> {
         let text = |name| self.head.headers.get(name).map(http::HeaderValue::as_bytes);
-        todo!()
+        let (rule, backend) = self.chosen.unzip();
+        Record {
+            time: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
+            direction: self.listener.direction,
+            peer: self.peer,
+            method: Text(self.head.method.as_str().as_bytes()),
+            authority: Text(self.authority().as_bytes()),
+            path: Path(self.head.target.path().as_bytes()),
+            route: rule.map_or("-", |rule| &*rule.route),
+            upstream: backend.map(|backend| backend.upstream.config.name.as_str()),
+            endpoint: self.endpoint,
+            status,
+            flag,
+            reason: self.failure.map(Failure::cause),
+            attempts: self.attempts,
+            request_id: text("x-request-id").map(Text),
+            trace_id: text("traceparent").and_then(trace_id),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration: took,
+            generation: self.snapshot.generation,
+        }
     }
 }
 

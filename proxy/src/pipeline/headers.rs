@@ -2,7 +2,7 @@
 //! head is not touched and serves the next attempt as it is.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -12,7 +12,6 @@ use super::exchange::Exchange;
 use crate::http1::encoder::push_field;
 use crate::http1::head::connection_tokens;
 use crate::http1::{Framing, ResponseHead, Version};
-use crate::policy::deadline;
 
 /// Correlates the log lines of a request over all hops.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -55,8 +54,8 @@ fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
     connection_tokens(headers).any(|token| token.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
-/// The head of the next attempt, with `left_ms` milliseconds to the deadline.
-pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, left_ms: u64) {
+/// The head of the next attempt, which begins `now`.
+pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     let head = &exchange.head;
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
@@ -84,7 +83,7 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, left_ms: u64) {
     if nominated && connection_tokens(&head.headers).any(|token| token.eq_ignore_ascii_case(b"te")) {
         write_te(out, &head.headers);
     }
-    write_ours(out, exchange, left_ms);
+    write_ours(out, exchange, now);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -97,14 +96,18 @@ fn write_te(out: &mut Vec<u8>, headers: &HeaderMap) {
 }
 
 /// What we add to every request (DESIGN §6).
-fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, left_ms: u64) {
+fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     let headers = &exchange.head.headers;
     for via in headers.get_all(http::header::VIA) {
         push_field(out, "via", via.as_bytes());
     }
     out.extend_from_slice(exchange.snapshot.via.as_bytes());
     push_number(out, "x-request-attempt", u64::from(exchange.attempts));
-    deadline::write_fields(out, &exchange.deadline, left_ms);
+    if let Some(left) = exchange.deadline.to_pass_on(now) {
+        for word in exchange.told.words() {
+            push_field(out, word.header().as_str(), word.write(left).as_bytes());
+        }
+    }
     if let Some(id) = exchange.own_id {
         let _ = write!(out, "x-request-id: {id:032x}\r\n");
     }

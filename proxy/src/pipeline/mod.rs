@@ -18,7 +18,7 @@ pub use self::error::Failure;
 use self::exchange::Exchange;
 use self::upload::Upload;
 use crate::http1::{RequestHead, ServerConn};
-use crate::policy::deadline::Deadline;
+use crate::policy::deadline::{Deadline, Told};
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::worker::Worker;
 
@@ -57,11 +57,9 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut ServerConn) -> Result<(),
     }
     let (rule, backend) = exchange.route().ok_or(Failure::NoRoute)?;
     exchange.chosen = Some((rule, backend));
-    exchange.deadline = Deadline::of(&exchange.head.headers, &backend.policy.timeouts, exchange.started)
-        .map_err(|_| Failure::BadDeadline)?;
-    if exchange.deadline.is_expired_on_arrival() {
-        return Err(Failure::Expired);
-    }
+    exchange.told = Told::read(&exchange.head.headers).map_err(|_| Failure::BadDeadline)?;
+    exchange.deadline = Deadline::new(exchange.started, *backend.policy.timeouts.request, &exchange.told);
+    exchange.deadline.left(exchange.started).ok_or(Failure::Expired)?;
     let mut upload = Upload::of(exchange, backend);
     let answer = retry::until_answered(exchange, backend, &mut upload, down).await?;
     relay::relay(exchange, backend, upload, answer, down).await

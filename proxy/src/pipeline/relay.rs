@@ -170,7 +170,7 @@ impl Relay<'_, '_> {
 
     /// The exchange's deadline, where it covers content: a stream is bounded by `idle` alone.
     fn whole(&self) -> Option<Instant> {
-        (self.exchange.deadline.covers_body && !self.streams).then_some(self.exchange.deadline.at)
+        self.exchange.deadline.whole.filter(|_| !self.streams)
     }
 
     fn attempt(&self) -> Option<Instant> {

@@ -46,7 +46,7 @@ pub async fn until_answered(
             retries,
             repaired,
             now,
-            deadline: exchange.deadline.at,
+            deadline: exchange.deadline.head,
         };
         let draw = exchange.worker.rng(fastrand::Rng::f64);
         let decision =
@@ -82,7 +82,7 @@ fn stand(
 ) -> Result<Answer, Failure> {
     if refused != Refused::NotListed {
         backend.upstream.metrics.retry_refused(exchange.worker.id, refused.label());
-        exchange.gave_up = refused.settles() && outcome.class() == Class::System;
+        exchange.gave_up = refused.settles(outcome) && outcome.class() == Class::System;
         if exchange.gave_up {
             exchange.settle();
         }

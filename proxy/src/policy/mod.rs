@@ -11,4 +11,5 @@ pub mod deadline;
 pub mod outcome;
 pub mod retry;
 pub mod router;
+pub mod settled;
 pub mod weights;

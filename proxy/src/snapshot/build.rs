@@ -10,14 +10,20 @@ use super::{Backend, Rule, Snapshot, Table};
 use crate::http1::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
 use crate::policy::weights::Weights;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessLog, LineSink, Metrics};
 use crate::upstream::Upstream;
 
 /// Label of what has no name.
 const NONE: &str = "-";
 
 /// The next generation. Upstreams that `previous` has unchanged keep their state: budgets, load, connections.
-pub fn build(config: Config, previous: Option<&Snapshot>, metrics: &Metrics, now: Instant) -> Snapshot {
+pub fn build(
+    config: Config,
+    previous: Option<&Snapshot>,
+    metrics: &Metrics,
+    log: &LineSink,
+    now: Instant,
+) -> Snapshot {
     let upstreams: Vec<_> = config
         .upstreams
         .iter()
@@ -46,6 +52,12 @@ pub fn build(config: Config, previous: Option<&Snapshot>, metrics: &Metrics, now
         trailer_limits: TrailerLimits { bytes: limits.trailers, fields: limits.trailer_fields },
         unrouted: [Direction::Inbound, Direction::Outbound]
             .map(|direction| metrics.exchange(direction, NONE, NONE)),
+        access_log: AccessLog::new(
+            &config.sidecar.access_log,
+            log.clone(),
+            metrics.access_log_dropped(),
+            now,
+        ),
         via: format!("via: 1.1 {}\r\n", config.sidecar.name),
         outbound,
         inbound,

@@ -10,9 +10,9 @@ use foldhash::fast::FixedState;
 use outrigger_config::model::{Config, Direction, SidecarLimits, TrafficPolicy};
 
 use crate::http1::{HeadLimits, RequestHead, TrailerLimits};
-use crate::policy::router::Router;
+use crate::policy::router::{Request, Router};
 use crate::policy::weights::Weights;
-use crate::telemetry::ExchangeMetrics;
+use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
 
 pub use build::build;
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub unrouted: [Arc<ExchangeMetrics>; 2],
     /// `via` of requests (RFC 9110 §7.6.3).
     pub via: String,
+    /// What is written of exchanges.
+    pub access_log: AccessLog,
     outbound: Table,
     inbound: Vec<(SocketAddr, Table)>,
 }
@@ -80,6 +82,13 @@ pub struct ListenerId {
     pub addr: SocketAddr,
 }
 
+impl ListenerId {
+    /// Its connections are closed early in a drain: callers go elsewhere, while the service may still call out.
+    pub fn drains(self) -> bool {
+        self.direction == Direction::Inbound
+    }
+}
+
 impl Snapshot {
     /// The most specific rule for a request; `None`: nobody named its authority.
     pub fn route(&self, listener: ListenerId, host: &str, head: &RequestHead) -> Option<&Rule> {
@@ -90,7 +99,8 @@ impl Snapshot {
             }
         };
         let (path, query) = (head.target.path(), head.target.query());
-        if let Some(found) = table.router.route(host, path, query, &head.method, &head.headers) {
+        let request = Request { host, path, query, method: &head.method, headers: &head.headers };
+        if let Some(found) = table.router.route(&request) {
             return Some(&table.routes[found.route][found.rule]);
         }
         if let Some(rule) = table.named.get(host) {
@@ -123,7 +133,7 @@ impl Rule {
     pub fn backend(&self, draw: u64) -> &Backend {
         match self.backends.as_slice() {
             [only] => only,
-            several => &several[self.weights.choose(draw)],
+            several => &several[self.weights.pick(draw).unwrap_or(0)],
         }
     }
 }

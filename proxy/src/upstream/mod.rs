@@ -12,6 +12,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use outrigger_config::model;
 
+use self::discovery::Update;
 use self::endpoint::{Endpoint, InFlight};
 use crate::policy::balancer;
 use crate::policy::budget::Budget;
@@ -24,6 +25,8 @@ pub struct Upstream {
     pub config: model::Upstream,
     /// Its counters.
     pub metrics: Arc<UpstreamMetrics>,
+    /// What discovery said last; `None` for static endpoints, or before the first answer.
+    pub discovered: Mutex<Option<Update>>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     budget: Mutex<Budget>,
     pending: AtomicUsize,
@@ -37,6 +40,7 @@ impl Upstream {
         let upstream = Self {
             config,
             metrics,
+            discovered: Mutex::default(),
             endpoints: ArcSwap::default(),
             budget,
             pending: AtomicUsize::new(0),

@@ -1,0 +1,172 @@
+//! What makes a sidecar? The composition root: builds every room, starts, follows the policy, drains, ends.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use outrigger_config::model::{Config, Direction, Discovery, Workers};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::JoinHandle;
+
+use crate::clock::now;
+use crate::downstream::fleet::{BindError, Fleet};
+use crate::snapshot::{self, Snapshot};
+use crate::telemetry::{LineSink, Metrics, WorkerId};
+use crate::upstream::Upstream;
+use crate::upstream::discovery::{self, Resolver, Update};
+use crate::worker::Shared;
+
+/// Series that the metrics may have; what is over is counted under `overflow` (OB-11).
+const SERIES_CAP: usize = 20_000;
+/// The part of a drain in which idle inbound connections are closed, one after the other.
+const IDLE_SPREAD: u32 = 3;
+/// How often a drain looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// A running sidecar, held by its control runtime.
+#[derive(Debug)]
+pub struct App {
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    fleet: Fleet,
+    log: LineSink,
+    resolver: Resolver,
+    discoveries: HashMap<*const Upstream, JoinHandle<()>>,
+}
+
+/// Why a sidecar cannot start, or a generation cannot run.
+#[derive(Debug)]
+pub enum AppError {
+    /// A port cannot be had.
+    Bind(BindError),
+    /// A thread cannot be had.
+    Thread(io::Error),
+    /// The name server's address is none.
+    Resolver(String),
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(f),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
+            Self::Resolver(error) => f.write_str(error),
+        }
+    }
+}
+
+impl std::error::Error for AppError {}
+
+impl App {
+    /// Starts all that `config` asks for; call it on the control runtime. The access log goes to `log`.
+    pub fn start(config: Config, log: Box<dyn io::Write + Send>) -> Result<Self, AppError> {
+        let workers = worker_count(config.sidecar.workers);
+        let descriptors = raise_descriptor_limit();
+        let metrics = Metrics::new(workers, SERIES_CAP);
+        let (log, _) = LineSink::spawn(log, metrics.access_log_dropped()).map_err(AppError::Thread)?;
+        let snapshot = snapshot::build(config, None, &metrics, &log, now());
+        let resolver = Resolver::from_environment().map_err(|error| AppError::Resolver(error.to_string()))?;
+        let wanted = snapshot.listeners();
+        let backlog = snapshot.limits().backlog;
+        let shared = Shared::new(snapshot, metrics);
+        let mut fleet = Fleet::start(&shared, workers, descriptors).map_err(AppError::Thread)?;
+        let bound = match fleet.bind(&wanted, backlog) {
+            Ok(bound) => bound,
+            Err(error) => {
+                fleet.stop();
+                return Err(AppError::Bind(error));
+            }
+        };
+        fleet.serve(bound, &wanted);
+        let mut app = Self { shared, fleet, log, resolver, discoveries: HashMap::new() };
+        app.discover();
+        app.shared.metrics.config().loaded(1, SystemTime::now());
+        Ok(app)
+    }
+
+    /// Makes `config` the next generation, whole or not at all.
+    pub fn apply(&mut self, config: Config) -> Result<u64, AppError> {
+        let current = self.shared.snapshot.load_full();
+        let next = snapshot::build(config, Some(&current), &self.shared.metrics, &self.log, now());
+        let wanted = next.listeners();
+        let bound = self.fleet.bind(&wanted, next.limits().backlog).map_err(AppError::Bind)?;
+        let generation = next.generation;
+        self.shared.snapshot.store(Arc::new(next));
+        self.fleet.serve(bound, &wanted);
+        self.discover();
+        self.shared.metrics.config().loaded(generation, SystemTime::now());
+        Ok(generation)
+    }
+
+    /// Lets inbound callers go elsewhere, keeps outbound usable, and ends when nobody is left or time is up.
+    pub async fn drain(&self) {
+        let drain = self.shared.snapshot.load().config.sidecar.shutdown.drain;
+        self.shared.set_draining();
+        self.fleet.drain(drain / IDLE_SPREAD);
+        let until = now() + drain;
+        let busy = || self.fleet.open(Direction::Inbound) + self.fleet.open(Direction::Outbound) > 0;
+        while busy() && now() < until {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    }
+
+    /// Ends at once.
+    pub fn stop(self) {
+        for (_, task) in self.discoveries {
+            task.abort();
+        }
+        self.fleet.stop();
+    }
+
+    /// Looks up the names of the snapshot's upstreams, and no others.
+    fn discover(&mut self) {
+        let snapshot: Arc<Snapshot> = self.shared.snapshot.load_full();
+        self.discoveries.retain(|upstream, task| {
+            let stays = snapshot.upstreams.iter().any(|running| Arc::as_ptr(running) == *upstream);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for upstream in &snapshot.upstreams {
+            let Discovery::Dns { name, port, stale_for } = &upstream.config.discovery else { continue };
+            self.discoveries.entry(Arc::as_ptr(upstream)).or_insert_with(|| {
+                let target = Arc::downgrade(upstream);
+                let publish = move |update| take(&target, update);
+                let watch =
+                    discovery::watch(self.resolver.clone(), name.clone(), *port, *stale_for, publish);
+                tokio::spawn(watch)
+            });
+        }
+    }
+}
+
+/// An answer of discovery becomes the upstream's endpoints.
+fn take(upstream: &Weak<Upstream>, update: Update) {
+    let Some(upstream) = upstream.upgrade() else { return };
+    let result = if update.error.is_some() { "failure" } else { "success" };
+    upstream.metrics.dns_refresh(WorkerId::CONTROL, result);
+    if let Some(error) = &update.error {
+        tracing::warn!(upstream = %upstream.config.name, error, stale = update.stale, "name resolution failed");
+    }
+    upstream.publish(&update.endpoints, now());
+    *upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(update);
+}
+
+/// As many threads as the policy says, or as the cgroup grants.
+fn worker_count(workers: Workers) -> usize {
+    match workers {
+        Workers::Fixed(count) => count.get(),
+        Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+/// Takes all the file descriptors that the process may have; answers how many.
+fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let now = if setrlimit(Resource::Nofile, raised).is_ok() { raised } else { limit };
+    now.current.unwrap_or(u64::MAX)
+}

@@ -1,0 +1,197 @@
+//! Who carries the traffic? The worker threads, what they are told, and the listeners that they hold together.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use outrigger_config::model::Direction;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+
+use super::listener::{Occupancy, Open, accept, bind};
+use crate::clock::now;
+use crate::snapshot::ListenerId;
+use crate::telemetry::WorkerId;
+use crate::worker::{Shared, Worker};
+
+/// How often idle upstream connections are looked after.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// All workers.
+#[derive(Debug)]
+pub struct Fleet {
+    crew: Vec<Crew>,
+    listeners: BTreeMap<ListenerId, Occupancy>,
+    open: Open,
+}
+
+#[derive(Debug)]
+struct Crew {
+    orders: mpsc::UnboundedSender<Order>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a worker is told.
+enum Order {
+    Listen(ListenerId, std::net::TcpListener, Occupancy),
+    Unlisten(ListenerId),
+    Drain(Duration),
+}
+
+/// Sockets that are bound and not yet served: a generation that cannot have all of its ports has none.
+#[derive(Debug)]
+pub struct Bound(Vec<(ListenerId, Vec<std::net::TcpListener>)>);
+
+/// A port that cannot be had.
+#[derive(Debug)]
+pub struct BindError {
+    /// Which.
+    pub listener: ListenerId,
+    /// Why.
+    pub error: io::Error,
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.listener.addr, self.error)
+    }
+}
+
+impl Fleet {
+    /// Starts `workers` threads.
+    pub fn start(shared: &Arc<Shared>, workers: usize, descriptors: u64) -> io::Result<Self> {
+        let open = Open::default();
+        let start = |id: usize| {
+            let (orders, receiver) = mpsc::unbounded_channel();
+            let (shared, open) = (Arc::clone(shared), open.clone());
+            let thread = thread::Builder::new()
+                .name(format!("worker-{id}"))
+                .spawn(move || work(WorkerId::new(id), shared, descriptors, open, receiver))?;
+            Ok(Crew { orders, thread: Some(thread) })
+        };
+        let crew = (0..workers).map(start).collect::<io::Result<_>>()?;
+        Ok(Self { crew, listeners: BTreeMap::new(), open })
+    }
+
+    /// Binds what is wanted and not there yet.
+    pub fn bind(&self, wanted: &[ListenerId], backlog: u32) -> Result<Bound, BindError> {
+        let missing = wanted.iter().filter(|id| !self.listeners.contains_key(id));
+        let sockets = |&listener: &ListenerId| {
+            let sockets: io::Result<_> = self.crew.iter().map(|_| bind(listener.addr, backlog)).collect();
+            sockets.map(|sockets| (listener, sockets)).map_err(|error| BindError { listener, error })
+        };
+        missing.map(sockets).collect::<Result<_, _>>().map(Bound)
+    }
+
+    /// Serves what was bound, and ends what is no longer wanted: nothing new comes there, what is there goes on.
+    pub fn serve(&mut self, bound: Bound, wanted: &[ListenerId]) {
+        for (id, sockets) in bound.0 {
+            let occupancy = Occupancy::default();
+            for (crew, socket) in self.crew.iter().zip(sockets) {
+                let _ = crew.orders.send(Order::Listen(id, socket, occupancy.clone()));
+            }
+            self.listeners.insert(id, occupancy);
+        }
+        self.listeners.retain(|id, _| {
+            let stays = wanted.contains(id);
+            if !stays {
+                self.crew.iter().for_each(|crew| drop(crew.orders.send(Order::Unlisten(*id))));
+            }
+            stays
+        });
+    }
+
+    /// Inbound connections are told to go, idle ones one after the other within `spread`.
+    pub fn drain(&self, spread: Duration) {
+        self.crew.iter().for_each(|crew| drop(crew.orders.send(Order::Drain(spread))));
+    }
+
+    /// Connections from downstreams that are open in this direction.
+    pub fn open(&self, direction: Direction) -> usize {
+        self.open.count(direction)
+    }
+
+    /// Ends all threads, and with them whatever is still open.
+    pub fn stop(mut self) {
+        for crew in &mut self.crew {
+            let (orders, _) = mpsc::unbounded_channel();
+            crew.orders = orders;
+        }
+        for thread in self.crew.iter_mut().filter_map(|crew| crew.thread.take()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A worker's life.
+fn work(
+    id: WorkerId,
+    shared: Arc<Shared>,
+    descriptors: u64,
+    open: Open,
+    orders: mpsc::UnboundedReceiver<Order>,
+) {
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "a worker cannot start"),
+    };
+    runtime.block_on(async {
+        let worker = Worker::new(id, shared, descriptors);
+        tokio::task::spawn_local(Rc::clone(&worker.timers).tick());
+        tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+        obey(worker, open, orders).await;
+    });
+}
+
+/// Does as told, until nobody can tell it anything any more.
+async fn obey(worker: Rc<Worker>, open: Open, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let mut stops = BTreeMap::new();
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Listen(id, socket, occupancy) => {
+                let listener = match TcpListener::from_std(socket) {
+                    Ok(listener) => listener,
+                    Err(error) => {
+                        tracing::error!(%error, listener = %id.addr, "a worker cannot listen");
+                        continue;
+                    }
+                };
+                let (stop, stopped) = oneshot::channel::<()>();
+                stops.insert(id, stop);
+                let stopped = async move { drop(stopped.await) };
+                tokio::task::spawn_local(accept(
+                    Rc::clone(&worker),
+                    id,
+                    listener,
+                    occupancy,
+                    open.clone(),
+                    stopped,
+                ));
+            }
+            Order::Unlisten(id) => drop(stops.remove(&id)),
+            Order::Drain(spread) => {
+                worker.draining.set(true);
+                worker.timers.hasten_idle(now(), spread);
+            }
+        }
+    }
+}
+
+/// Looks after idle upstream connections, which nobody else polls.
+async fn sweep(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        poll_fn(|cx| {
+            worker.pools.sweep(cx, &worker.scratch, now());
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
