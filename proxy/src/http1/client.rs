@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method};
+use http::Method;
 use tokio::net::TcpStream;
 
 use super::body::{Decoder, Framing, TrailerLimits};
@@ -40,7 +40,6 @@ pub struct ClientConn {
     pub idle_since: Instant,
     /// For how long the endpoint says it keeps an idle connection (`Keep-Alive: timeout=`), less a second.
     pub kept_for: Option<Duration>,
-    fields: HeaderMap,
 }
 
 impl ClientConn {
@@ -54,7 +53,6 @@ impl ClientConn {
             exchanges: 0,
             idle_since: now,
             kept_for: None,
-            fields: HeaderMap::new(),
         }
     }
 
@@ -77,8 +75,8 @@ impl ClientConn {
                     let Ok(count @ 1..) = ready!(self.wire.poll_read(cx, buffer)) else {
                         return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
                     };
-                    let fields = std::mem::take(&mut self.fields);
-                    let parsed = parse_response(&buffer[..count], limits, fields, to).map_err(ReceiveError::Head)?;
+                    let parsed = parse_response(&buffer[..count], limits, scratch.fields(), to)
+                        .map_err(ReceiveError::Head)?;
                     let taken = parsed.as_ref().map_or(0, |(_, taken)| *taken);
                     self.wire.unread(&buffer[taken..count]);
                     Poll::Ready(Ok(parsed))
@@ -88,14 +86,13 @@ impl ClientConn {
                     None => continue,
                 }
             } else {
-                let fields = std::mem::take(&mut self.fields);
-                match parse_response(self.wire.ahead(), limits, fields, to).map_err(ReceiveError::Head)? {
-                    Some(parsed) => parsed,
-                    None => {
-                        ready!(self.poll_more(cx, scratch))?;
-                        continue;
-                    }
-                }
+                let parsed = parse_response(self.wire.ahead(), limits, scratch.fields(), to);
+                let Some(parsed) = parsed.map_err(ReceiveError::Head)? else {
+                    ready!(self.poll_more(cx, scratch))?;
+                    continue;
+                };
+                parsed
+            }
             };
             self.wire.consume(taken);
             self.decoder = Decoder::new(head.framing, trailers);
@@ -109,10 +106,5 @@ impl ClientConn {
             Ok(1..) => Ok(()),
             _ => Err(ReceiveError::Closed { silent: false }),
         })
-    }
-
-    /// Takes back a response's fields, to use their memory again.
-    pub fn recycle(&mut self, fields: HeaderMap) {
-        self.fields = fields;
     }
 }
