@@ -70,33 +70,18 @@ impl ClientConn {
         to: &Method,
     ) -> Poll<Result<ResponseHead, ReceiveError>> {
         loop {
-            let (head, taken) = if self.wire.ahead().is_empty() {
-                let parsed = scratch.lend(|buffer| {
-                    let Ok(count @ 1..) = ready!(self.wire.poll_read(cx, buffer)) else {
-                        return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
-                    };
-                    let parsed = parse_response(&buffer[..count], limits, scratch.fields(), to)
-                        .map_err(ReceiveError::Head)?;
-                    let taken = parsed.as_ref().map_or(0, |(_, taken)| *taken);
-                    self.wire.unread(&buffer[taken..count]);
-                    Poll::Ready(Ok(parsed))
-                });
-                match ready!(parsed)? {
-                    Some((head, _)) => (head, 0),
-                    None => continue,
-                }
-            } else {
-                let parsed = parse_response(self.wire.ahead(), limits, scratch.fields(), to);
-                let Some(parsed) = parsed.map_err(ReceiveError::Head)? else {
-                    ready!(self.poll_more(cx, scratch))?;
-                    continue;
+            if self.wire.ahead().is_empty() {
+                let Ok(1..) = ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer))) else {
+                    return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
                 };
-                parsed
             }
-            };
-            self.wire.consume(taken);
-            self.decoder = Decoder::new(head.framing, trailers);
-            return Poll::Ready(Ok(head));
+            let parsed = parse_response(self.wire.ahead(), limits, scratch.fields(), to);
+            if let Some((head, taken)) = parsed.map_err(ReceiveError::Head)? {
+                self.wire.consume(taken);
+                self.decoder = Decoder::new(head.framing, trailers);
+                return Poll::Ready(Ok(head));
+            }
+            ready!(self.poll_more(cx, scratch))?;
         }
     }
 
