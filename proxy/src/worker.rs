@@ -53,7 +53,7 @@ impl Shared {
 }
 
 /// A snapshot as a request holds it: counted within the worker, so that no two processors share the count.
-#[expect(clippy::redundant_allocation, reason = "the outer count is the cheap one")]
+#[allow(clippy::redundant_allocation, reason = "the outer count is the cheap one")]
 pub type Held = Rc<Arc<Snapshot>>;
 
 /// One data-path thread.

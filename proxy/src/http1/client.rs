@@ -1,7 +1,6 @@
 //! How does one exchange with an upstream go? A connection that a worker keeps, drives inside the request's task, and
 //! gives back when the response has ended.
 
-use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::body::{Decoder, Framing, TrailerLimits};
 use super::encoder::Encoder;
-use super::head::{HeadError, HeadLimits, ResponseHead, parse_response};
+use super::head::{HeadError, HeadLimits, ResponseHead, ends_head, parse_response};
 use super::wire::{Scratch, Wire};
 
 /// Why no response head came.
@@ -81,15 +80,26 @@ impl ClientConn {
                 self.decoder = Decoder::new(head.framing, trailers);
                 return Poll::Ready(Ok(head));
             }
-            ready!(self.poll_more(cx, scratch))?;
+            ready!(self.poll_more(cx, scratch, limits))?;
         }
     }
 
-    fn poll_more(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<Result<(), ReceiveError>> {
-        let count: io::Result<usize> = ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer)));
-        Poll::Ready(match count {
-            Ok(1..) => Ok(()),
-            _ => Err(ReceiveError::Closed { silent: false }),
-        })
+    /// Reads on, to the end of the head: one that trickles in is not parsed at every octet.
+    fn poll_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &Scratch,
+        limits: &HeadLimits,
+    ) -> Poll<Result<(), ReceiveError>> {
+        loop {
+            let before = self.wire.ahead().len();
+            let Ok(1..) = ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer))) else {
+                return Poll::Ready(Err(ReceiveError::Closed { silent: false }));
+            };
+            let ahead = self.wire.ahead();
+            if ends_head(ahead, before) || ahead.len() >= limits.bytes {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }

@@ -199,6 +199,12 @@ pub fn parse_response(
     Ok(Some((ResponseHead { status, version, headers, known, framing, keep_alive }, len)))
 }
 
+/// Whether `bytes` hold the empty line that ends a head, of which the first `searched` octets hold none.
+pub fn ends_head(bytes: &[u8], searched: usize) -> bool {
+    let fresh = &bytes[searched.saturating_sub(3)..];
+    fresh.windows(2).any(|two| two == b"\n\n") || fresh.windows(3).any(|three| three == b"\n\r\n")
+}
+
 /// Not complete: is it already too much?
 fn partial<T>(bytes: &[u8], limits: &HeadLimits, path: Option<&str>) -> Result<Option<T>, HeadError> {
     let target_so_far = match path {

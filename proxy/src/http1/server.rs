@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::body::{Decoder, Framing, TrailerLimits};
 use super::encoder::Encoder;
-use super::head::{HeadError, HeadLimits, RequestHead, parse_request};
+use super::head::{HeadError, HeadLimits, RequestHead, ends_head, parse_request};
 use super::wire::{Scratch, Wire};
 use crate::clock::{Alarm, now};
 
@@ -199,10 +199,7 @@ impl HeadReader<'_> {
     fn parse_ahead(&mut self, scratch: &Scratch) -> Option<Result<RequestHead, Ended>> {
         let ahead = self.conn.wire.ahead();
         if let Some(searched) = self.searched {
-            let fresh = &ahead[searched.saturating_sub(3)..];
-            let ends = fresh.windows(2).any(|pair| pair == b"\n\n")
-                || fresh.windows(3).any(|three| three == b"\n\r\n");
-            if !ends && ahead.len() < self.limits.bytes {
+            if !ends_head(ahead, searched) && ahead.len() < self.limits.bytes {
                 self.searched = Some(ahead.len());
                 return None;
             }
