@@ -199,7 +199,10 @@ impl Waiting<'_, '_> {
         if self.upload.taken > taken {
             self.flowed = now();
             self.exchange.extend_while_flowing(self.backend, self.flowed);
-            self.set_alarm();
+            // Content that never pauses moves the alarm on each poll, so it would never be heard.
+            if self.set_alarm() <= self.flowed {
+                self.on_alarm(cx)?;
+            }
         }
         match moved {
             Poll::Ready(Err(UploadError::Left)) => Err(Failure::Canceled),
@@ -216,7 +219,9 @@ impl Waiting<'_, '_> {
         let method = &self.exchange.head.method;
         let head = match ready!(self.conn.poll_head(cx, &self.exchange.worker.scratch, (&limits, trailers), method)) {
             Ok(head) => head,
-            Err(ReceiveError::Closed { silent }) => return Poll::Ready(Err((Failure::Reset, silent))),
+            Err(ReceiveError::Closed { silent }) => {
+                return Poll::Ready(Err((Failure::Reset, silent && self.interims == 0)));
+            }
             Err(ReceiveError::Head(error)) => return Poll::Ready(Err((Failure::Garbage(error), false))),
         };
         if !head.status.is_informational() {
@@ -237,6 +242,7 @@ impl Waiting<'_, '_> {
         let asked = !goes_on || self.upload.is_gated();
         if goes_on {
             self.upload.open();
+            self.set_alarm();
         }
         if asked && self.exchange.head.version == Version::Http11 && self.down.wire.is_flushed() {
             write_interim(self.down.wire.out(), head);
@@ -246,13 +252,14 @@ impl Waiting<'_, '_> {
 
     /// The next moment at which something must be done. The wait for a head begins when the request has gone; a
     /// limit on the whole attempt begins with it.
-    fn set_alarm(&self) {
+    fn set_alarm(&self) -> Instant {
         let timeouts = &self.backend.policy.timeouts;
         let head = timeouts.response_headers.map(|limit| self.flowed + limit);
         let whole = timeouts.backend_request.map(|limit| self.began + limit);
         let patience = self.upload.is_gated().then(|| self.began + CONTINUE_PATIENCE);
         let first = [head, whole, patience].into_iter().flatten().fold(self.exchange.deadline.head, Instant::min);
         self.down.alarm.set(first);
+        first
     }
 
     /// Time is up for the attempt or the exchange, unless it is only our patience for a `100 Continue` that ends.

@@ -146,7 +146,12 @@ impl Relay<'_, '_> {
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let moved = self.exchange.bytes_out + self.upload.taken;
         if self.waiting.is_none_or(|(before, _)| before != moved) {
-            let at = self.limit(now());
+            let now = now();
+            let at = self.limit(now);
+            // Content that never pauses moves the alarm on each poll, so it would never be heard.
+            if at <= now {
+                return Poll::Ready(Err(self.why(now)));
+            }
             self.waiting = Some((moved, at));
             self.down.alarm.set(at);
         }
