@@ -34,6 +34,7 @@ pub async fn relay(
     if !upload.is_complete() && (head.status.as_u16() >= 400 || upload.is_gated()) {
         exchange.keep_alive = false;
     }
+    exchange.keep_alive &= !exchange.drains();
     exchange.status = Some(head.status);
     write_response(down.wire.out(), &head, framing, exchange);
     write_mark(down.wire.out(), &head.headers, exchange);
@@ -53,7 +54,7 @@ pub async fn relay(
 
 /// What becomes of the downstream connection when all went well.
 pub fn after(exchange: &Exchange<'_>, down: &ServerConn) -> After {
-    if exchange.keep_alive && down.decoder.is_done() { After::Keep(exchange.started) } else { After::Close }
+    if exchange.keep_alive && down.decoder.is_done() && !exchange.drains() { After::Keep(exchange.started) } else { After::Close }
 }
 
 /// An answer that a retry makes superfluous: its connection may still be good.
