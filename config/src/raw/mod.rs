@@ -13,9 +13,9 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
-pub(crate) use policy::{Backoff, Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
+pub(crate) use policy::{Backoff, Balancer, CONDITIONS, Retry, RetryBudget, Timeouts, UpstreamLimits};
 use read::Read;
-pub(crate) use read::{Bytes, Spanned, Text, Whole, items};
+pub(crate) use read::{Bytes, Spanned, Text, Whole, Words, items};
 pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };

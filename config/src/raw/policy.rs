@@ -116,7 +116,8 @@ impl Read for Method {
     }
 }
 
-const CONDITIONS: [(&str, RetryCondition); 6] = [
+/// Envoy's words.
+pub(crate) const CONDITIONS: [(&str, RetryCondition); 6] = [
     ("connect-failure", RetryCondition::ConnectFailure),
     ("reset", RetryCondition::Reset),
     ("timeout", RetryCondition::Timeout),

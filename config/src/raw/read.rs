@@ -324,12 +324,27 @@ macro_rules! mapping {
 }
 pub(crate) use mapping;
 
+/// A closed set of words.
+pub(crate) trait Words: Copy + PartialEq + 'static {
+    /// Each with what it means.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// How it is written.
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
+    }
+}
+
 /// Declares the words of an enum.
 macro_rules! words {
     ($type:ty { $($word:literal => $value:expr,)* }) => {
+        impl $crate::raw::read::Words for $type {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $value)),*];
+        }
+
         impl $crate::raw::read::Read for $type {
             fn read(node: &$crate::raw::tree::Node, faults: &mut $crate::faults::Faults<'_>) -> Option<Self> {
-                $crate::raw::read::word(node, &[$(($word, $value)),*], faults)
+                $crate::raw::read::word(node, <Self as $crate::raw::read::Words>::WORDS, faults)
             }
 
             fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -95,7 +95,7 @@ mapping! {
 }
 
 /// How a path is matched. The Gateway API's words.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PathKind {
     Exact,
     Prefix,
@@ -103,7 +103,7 @@ pub(crate) enum PathKind {
 }
 
 /// How a value is matched. The Gateway API's words.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextKind {
     Exact,
     Regex,

@@ -121,13 +121,13 @@ pub(crate) enum Workers {
 }
 
 /// What an inbound port speaks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InboundProtocol {
     Http,
 }
 
 /// How outbound calls get here.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Capture {
     Explicit,
 }

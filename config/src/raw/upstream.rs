@@ -62,7 +62,7 @@ mapping! {
 }
 
 /// What an upstream's endpoints speak.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpstreamProtocol {
     Http1,
 }
