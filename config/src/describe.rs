@@ -4,11 +4,11 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::model::{
-    AccessLog, Backend, Config, Discovery, HttpRoute, Inbound, PathMatch, Retry, RetryBudget, RetryCondition,
-    RouteMatch, Rule, Setting, Sidecar, SidecarLimits, TextMatch, Timeouts, TrafficPolicy, Upstream,
-    UpstreamLimits, Workers,
+    AccessLog, Backend, Config, Discovery, HttpRoute, Inbound, PathMatch, Retry, RetryBudget, RouteMatch,
+    Rule, Setting, Sidecar, SidecarLimits, TextMatch, Timeouts, TrafficPolicy, Upstream, UpstreamLimits,
+    Workers,
 };
-use crate::raw::{CONDITIONS, Words};
+use crate::raw::Words;
 use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
 
 /// The effective configuration, in the words of the schema; equal configurations give equal values.
@@ -201,21 +201,12 @@ fn retry(retry: &Retry) -> Value {
     let backoff = *retry.backoff;
     let [base, max] = [backoff.base, backoff.max].map(NonZeroDuration::format);
     json!({
-        "on": setting(&retry.on, retry.on.iter().map(|condition| json!(self::condition(*condition))).collect()),
+        "on": setting(&retry.on, retry.on.iter().map(ToString::to_string).collect()),
         "attempts": setting(&retry.attempts, json!(*retry.attempts)),
         "backoff": setting(&retry.backoff, json!({ "base": base, "max": max })),
         "methods": setting(&retry.methods, retry.methods.iter().map(http::Method::as_str).collect()),
         "replayBody": setting(&retry.replay_body, json!(size(*retry.replay_body))),
     })
-}
-
-fn condition(condition: RetryCondition) -> String {
-    match (condition, CONDITIONS.iter().find(|(_, known)| *known == condition)) {
-        (_, Some((word, _))) => (*word).to_owned(),
-        (RetryCondition::Status(from, to), _) if from != to => format!("{from}-{to}"),
-        (RetryCondition::Status(code, _), _) => code.to_string(),
-        (other, None) => format!("{other:?}"),
-    }
 }
 
 fn setting<T>(setting: &Setting<T>, value: Value) -> Value {

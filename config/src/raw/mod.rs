@@ -13,7 +13,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
-pub(crate) use policy::{Backoff, Balancer, CONDITIONS, Retry, RetryBudget, Timeouts, UpstreamLimits};
+pub(crate) use policy::{Backoff, Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
 use read::Read;
 pub(crate) use read::{Bytes, Spanned, Text, Whole, Words, items};
 pub(crate) use route::{
@@ -23,7 +23,7 @@ pub(crate) use sidecar::{
     AccessLog, Admin, Capture, Inbound, InboundProtocol, Limits, LogFormat, Outbound, Shutdown, Sidecar,
     Workers,
 };
-pub(crate) use similar::{list as list_words, to as similar_to};
+pub(crate) use similar::to as similar_to;
 use tree::{Entry, Node, ScalarKind, Value};
 pub(crate) use upstream::{Defaults, Discovery, Upstream, UpstreamProtocol};
 
@@ -107,7 +107,7 @@ impl Documents {
             _ => {
                 let known = ["Sidecar", "Defaults", "Upstream", "HTTPRoute"];
                 let help = similar_to(name, known.into_iter())
-                    .unwrap_or_else(|| format!("expected one of {}", list_words(known.into_iter())));
+                    .unwrap_or_else(|| format!("expected {}", similar::one_of(known.into_iter())));
                 faults.at_with(kind.span, format!("unknown kind `{name}`"), help);
                 return None;
             }

@@ -1,5 +1,7 @@
 //! Which policy words may stand in `Defaults`, an `Upstream` and a rule?
 
+use std::fmt;
+
 use http::Method;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -116,8 +118,7 @@ impl Read for Method {
     }
 }
 
-/// Envoy's words.
-pub(crate) const CONDITIONS: [(&str, RetryCondition); 6] = [
+const CONDITIONS: [(&str, RetryCondition); 6] = [
     ("connect-failure", RetryCondition::ConnectFailure),
     ("reset", RetryCondition::Reset),
     ("timeout", RetryCondition::Timeout),
@@ -161,6 +162,18 @@ impl Read for RetryCondition {
             { "type": "integer", "minimum": 400, "maximum": 599 },
             { "type": "string", "pattern": "^[45][0-9]{2}(-[45][0-9]{2})?$" },
         ] })
+    }
+}
+
+impl fmt::Display for RetryCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Status(from, to) if from == to => write!(f, "{from}"),
+            Self::Status(from, to) => write!(f, "{from}-{to}"),
+            named => {
+                f.write_str(CONDITIONS.iter().find(|(_, known)| *known == named).map_or("", |(word, _)| word))
+            }
+        }
     }
 }
 

@@ -211,7 +211,8 @@ pub(crate) fn entries<'n>(
     faults: &mut Faults<'_>,
 ) -> Option<&'n [Entry]> {
     let Value::Map(entries) = &node.value else {
-        faults.at(node.span, format!("expected a mapping, found {}", node.describe()));
+        let help = node.is_null().then(|| "write `{}` for the defaults".to_owned());
+        faults.report(node.span, format!("expected a mapping, found {}", node.describe()), help);
         return None;
     };
     for Entry { key, key_span, .. } in entries {
@@ -236,7 +237,7 @@ pub(crate) fn field<T: Read>(entries: &[Entry], key: &str, faults: &mut Faults<'
 /// One of a closed set of words.
 pub(crate) fn word<T: Copy>(node: &Node, words: &[(&'static str, T)], faults: &mut Faults<'_>) -> Option<T> {
     let names = || words.iter().map(|(word, _)| *word);
-    let what = format!("one of {}", similar::list(names()));
+    let what = similar::one_of(names());
     let found = text(node, &what, faults)?;
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == found) {
         return Some(*value);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::unique;
 use crate::defaults;
 use crate::faults::{Faults, Span};
 use crate::model::{
@@ -50,10 +51,8 @@ pub(super) fn resolve(direction: Direction, layers: &[Layer<'_>], faults: &mut F
     let stack = Stack { layers, faults };
     let policy = TrafficPolicy { timeouts: stack.timeouts(direction), retry: stack.retry(direction) };
     check_clocks(&policy.timeouts, layers, faults);
-    for layer in layers {
-        if let Some(backoff) = layer.retry.and_then(|retry| retry.backoff.as_ref()) {
-            check_backoff(backoff, faults);
-        }
+    for retry in layers.iter().filter_map(|layer| layer.retry) {
+        check_retry(retry, faults);
     }
     policy
 }
@@ -172,12 +171,14 @@ fn complete(backoff: &Spanned<raw::Backoff>) -> Option<Spanned<Backoff>> {
     Some(Spanned { value: Backoff { base, max }, span: backoff.span })
 }
 
-fn check_backoff(backoff: &Spanned<raw::Backoff>, faults: &mut Faults<'_>) {
-    if let Some(Spanned { value, .. }) = complete(backoff)
+fn check_retry(retry: &raw::Retry, faults: &mut Faults<'_>) {
+    unique(raw::items(&retry.on).map(|on| (on.value, on.span)), "condition", faults);
+    unique(raw::items(&retry.methods).map(|method| (&method.value, method.span)), "method", faults);
+    if let Some(Spanned { value, span }) = retry.backoff.as_ref().and_then(complete)
         && value.base > value.max
     {
         let [base, max] = [value.base, value.max].map(NonZeroDuration::format);
-        faults.at(backoff.span, format!("`base` ({base}) is longer than `max` ({max})"));
+        faults.at(span, format!("`base` ({base}) is longer than `max` ({max})"));
     }
 }
 
