@@ -51,7 +51,7 @@ pub const RESPONSE_FIELDS: usize = 200;
 /// Per endpoint and worker: covers a burst without holding a server's last descriptors.
 pub const MAX_IDLE: usize = 128;
 /// Below the 75 s of common servers, so that we close first; what they close earlier is repaired by a fresh connection.
-pub const POOL_IDLE: Duration = Duration::from_secs(60);
+pub const POOL_IDLE: Duration = Duration::from_mins(1);
 
 /// Bounded by the kernel's receive buffer in practice; 64 KiB holds the largest tokens and cookies in use.
 pub const REQUEST_HEAD: usize = 64 << 10;
@@ -62,7 +62,7 @@ pub const REQUEST_TARGET: usize = 16 << 10;
 /// From a head's first byte: a slow link sends a head in a second, a slowloris never does.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between requests of a connection.
-pub const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
+pub const KEEP_ALIVE_IDLE: Duration = Duration::from_mins(1);
 /// As [`IDLE`], for one body.
 pub const BODY_IDLE: Duration = IDLE;
 /// About 600 MiB with full buffers in both directions: what a host can lend its sidecar in the worst hour.

@@ -210,7 +210,7 @@ fn retry(retry: &Retry) -> Value {
 }
 
 fn setting<T>(setting: &Setting<T>, value: Value) -> Value {
-    json!({ "value": value, "origin": setting.origin.to_string() })
+    Value::from_iter([("value", value), ("origin", json!(setting.origin.to_string()))])
 }
 
 fn size(bytes: usize) -> String {

@@ -57,12 +57,12 @@ impl<'a> Faults<'a> {
 
     /// Reports a fault. The same one in the same place (an aliased value, a shared default) counts once.
     pub(crate) fn at(&mut self, span: Span, message: impl Into<String>) {
-        self.report(span, message.into(), None);
+        self.report(span, &message.into(), None);
     }
 
     /// Reports a fault with what to write instead.
     pub(crate) fn at_with(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.report(span, message.into(), Some(help.into()));
+        self.report(span, &message.into(), Some(&help.into()));
     }
 
     /// The place as people name it.
@@ -84,8 +84,9 @@ impl<'a> Faults<'a> {
         }
     }
 
-    pub(crate) fn report(&mut self, span: Span, message: String, help: Option<String>) {
-        let (message, help) = (printable(&message), help.as_deref().map(printable));
+    /// Reports a fault, perhaps with what to write instead.
+    pub(crate) fn report(&mut self, span: Span, message: &str, help: Option<&str>) {
+        let (message, help) = (printable(message), help.map(printable));
         if self.found.len() == KEPT {
             self.omitted += 1;
             return;

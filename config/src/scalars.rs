@@ -63,22 +63,18 @@ pub struct ListenAddress(SocketAddr);
 pub struct Host(String);
 
 impl NonZeroDuration {
-    /// The duration.
-    pub fn get(self) -> Duration {
-        self.0
-    }
-
     /// Writes a duration as the schema reads it; what is below a millisecond is dropped.
     pub fn format(duration: Duration) -> String {
         let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
         let mut rest = duration.as_millis();
-        let mut text = String::new();
-        for (millis, unit) in units {
-            if rest >= millis {
-                text.push_str(&format!("{}{unit}", rest / millis));
+        let text: String = units
+            .into_iter()
+            .filter_map(|(millis, unit)| {
+                let count = rest / millis;
                 rest %= millis;
-            }
-        }
+                (count > 0).then(|| format!("{count}{unit}"))
+            })
+            .collect();
         if text.is_empty() { "0s".to_owned() } else { text }
     }
 }
@@ -262,13 +258,6 @@ impl fmt::Display for Rate {
     }
 }
 
-impl Destination {
-    /// The address.
-    pub fn get(self) -> SocketAddr {
-        self.0
-    }
-}
-
 impl Scalar for Destination {
     const WHAT: &'static str = "an address such as `127.0.0.1:8081`";
     const PATTERN: &'static str = ADDRESS;
@@ -282,13 +271,6 @@ impl Scalar for Destination {
             ));
         }
         Ok(Self(address))
-    }
-}
-
-impl ListenAddress {
-    /// The address.
-    pub fn get(self) -> SocketAddr {
-        self.0
     }
 }
 
@@ -382,6 +364,36 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {}
+
+impl From<NonZeroDuration> for Duration {
+    fn from(duration: NonZeroDuration) -> Self {
+        duration.0
+    }
+}
+
+impl From<Percent> for f64 {
+    fn from(percent: Percent) -> Self {
+        percent.share()
+    }
+}
+
+impl From<Rate> for f64 {
+    fn from(rate: Rate) -> Self {
+        rate.0
+    }
+}
+
+impl From<Destination> for SocketAddr {
+    fn from(address: Destination) -> Self {
+        address.0
+    }
+}
+
+impl From<ListenAddress> for SocketAddr {
+    fn from(address: ListenAddress) -> Self {
+        address.0
+    }
+}
 
 const ADDRESS: &str = "^([0-9.]+|[[][0-9A-Fa-f:.]+[]]):[0-9]{1,5}$";
 

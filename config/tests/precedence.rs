@@ -113,6 +113,16 @@ fn the_strongest_layer_wins_value_by_value_and_says_where() {
 }
 
 #[test]
+fn a_rule_may_shorten_the_request_below_what_its_upstream_grants_an_attempt() {
+    let upstream = format!("{UPSTREAM}timeouts: {{request: 9s, backendRequest: 5s, connect: 900ms}}\n");
+    let route = format!("{ROUTE}    timeouts: {{request: 500ms}}\n");
+    let config = config(&[SIDECAR, &upstream, &route]);
+    let timeouts = &config.routes[0].rules[0].backends[0].policy.timeouts;
+    assert_eq!(timeouts.request.limit(), Duration::from_millis(500));
+    assert_eq!(*timeouts.backend_request, Some(Duration::from_secs(5)));
+}
+
+#[test]
 fn defaults_reach_inbound_with_their_timeouts_and_not_with_their_retries() {
     let defaults = format!("{DEFAULTS}timeouts: {{request: 3s}}\nretry: {{attempts: 3, on: [5xx]}}\n");
     let inbound = format!("{INBOUND_ROUTE}    retry: {{attempts: 2}}\n");

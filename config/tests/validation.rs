@@ -128,7 +128,7 @@ fn a_broken_document_does_not_make_references_to_it_dangle() {
 
 #[test]
 fn a_file_of_garbage_is_bounded() {
-    let keys: String = (0..200).map(|n| format!("wrong{n}: 1, ")).collect();
+    let keys = (0..200).map(|n| format!("wrong{n}: 1")).collect::<Vec<_>>().join(", ");
     let list = format!(
         "apiVersion: outrigger/v1\nkind: Sidecar\nname: a\ninbound: [{}]\n",
         vec![format!("{{{keys}}}"); 20].join(", ")

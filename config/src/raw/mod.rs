@@ -13,15 +13,14 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
-pub(crate) use policy::{Backoff, Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
+pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
 use read::Read;
-pub(crate) use read::{Bytes, Spanned, Text, Whole, Words, items};
+pub(crate) use read::{Spanned, Text, Words, items, or};
 pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };
 pub(crate) use sidecar::{
-    AccessLog, Admin, Capture, Inbound, InboundProtocol, Limits, LogFormat, Outbound, Shutdown, Sidecar,
-    Workers,
+    AccessLog, Admin, Capture, Inbound, InboundProtocol, Limits, LogFormat, Outbound, Sidecar, Workers,
 };
 pub(crate) use similar::to as similar_to;
 use tree::{Entry, Node, ScalarKind, Value};
@@ -102,7 +101,7 @@ impl Documents {
             "Upstream" => push(&mut self.upstreams, &node, faults),
             "HTTPRoute" => push(&mut self.routes, &node, faults),
             _ if unsupported::KINDS.contains(&name.as_str()) => {
-                faults.at(kind.span, unsupported::message(name))
+                faults.at(kind.span, unsupported::message(name));
             }
             _ => {
                 let known = ["Sidecar", "Defaults", "Upstream", "HTTPRoute"];
@@ -128,7 +127,7 @@ fn header(entries: &mut Vec<Entry>, key: &str, document: Span, faults: &mut Faul
         return None;
     };
     let entry = entries.remove(at);
-    faults.report(entry.key_span, format!("unknown field `{}`", entry.key), wanted);
+    faults.report(entry.key_span, &format!("unknown field `{}`", entry.key), wanted.as_deref());
     Some(entry.node)
 }
 

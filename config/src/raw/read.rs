@@ -2,7 +2,6 @@
 //!
 //! Reading never stops at a fault: a field that cannot be read is reported and left out, and the rest is read.
 
-use std::fmt::Debug;
 use std::ops::Deref;
 
 use http::HeaderName;
@@ -19,7 +18,7 @@ use crate::scalars::{
 };
 
 /// A value and where it was written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Spanned<T> {
     pub(crate) value: T,
     pub(crate) span: Span,
@@ -74,22 +73,41 @@ impl<T> List<T> {
 }
 
 /// The items of a list that may not be there.
-pub(crate) fn items<T>(list: &Option<Spanned<List<T>>>) -> std::slice::Iter<'_, Spanned<T>> {
-    list.as_ref().map_or_else(Default::default, |list| list.value.iter())
+pub(crate) fn items<T>(list: Option<&Spanned<List<T>>>) -> std::slice::Iter<'_, Spanned<T>> {
+    list.map_or_else(Default::default, |list| list.value.iter())
 }
 
-impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
-    /// The number in the model's type.
-    pub(crate) fn get<N: TryFrom<u64, Error: Debug>>(self) -> N {
-        N::try_from(self.0).expect("MAX fits the model's type: every range is in the schema and below it")
+impl<T> Spanned<T> {
+    /// Another value in the same place.
+    pub(crate) fn map<U>(self, value: impl Fn(T) -> U) -> Spanned<U> {
+        Spanned { value: value(self.value), span: self.span }
     }
 }
 
-impl<const MIN: u64, const MAX: u64> Bytes<MIN, MAX> {
-    /// The number in the model's type.
-    pub(crate) fn get<N: TryFrom<u64, Error: Debug>>(self) -> N {
-        N::try_from(self.0).expect("MAX fits the model's type: every range is in the schema and below it")
+impl<T> From<List<T>> for Vec<T> {
+    fn from(list: List<T>) -> Self {
+        list.0.into_iter().map(|item| item.value).collect()
     }
+}
+
+/// What is written, or the default.
+pub(crate) fn or<W: Into<T>, T>(written: Option<Spanned<W>>, default: T) -> T {
+    written.map_or(default, |written| written.value.into())
+}
+
+/// Lets a number become the model's type.
+macro_rules! numbers {
+    ($($raw:ident => $($model:ty),*;)*) => {$($(
+        impl<const MIN: u64, const MAX: u64> From<$raw<MIN, MAX>> for $model {
+            fn from(number: $raw<MIN, MAX>) -> Self {
+                Self::try_from(number.0).expect("every MAX in the schema fits the model's type")
+            }
+        }
+    )*)*};
+}
+numbers! {
+    Whole => u16, u32, usize;
+    Bytes => u64, usize;
 }
 
 impl<T: Read> Read for List<T> {
@@ -185,7 +203,7 @@ pub(crate) fn scalar<T: Scalar>(node: &Node, faults: &mut Faults<'_>) -> Option<
     match T::parse(text(node, T::WHAT, faults)?) {
         Ok(value) => Some(value),
         Err(Malformed { message, help }) => {
-            faults.report(node.span, message, help);
+            faults.report(node.span, &message, help.as_deref());
             None
         }
     }
@@ -211,8 +229,8 @@ pub(crate) fn entries<'n>(
     faults: &mut Faults<'_>,
 ) -> Option<&'n [Entry]> {
     let Value::Map(entries) = &node.value else {
-        let help = node.is_null().then(|| "write `{}` for the defaults".to_owned());
-        faults.report(node.span, format!("expected a mapping, found {}", node.describe()), help);
+        let help = node.is_null().then_some("write `{}` for the defaults");
+        faults.report(node.span, &format!("expected a mapping, found {}", node.describe()), help);
         return None;
     };
     for Entry { key, key_span, .. } in entries {

@@ -8,7 +8,7 @@ use super::unique;
 use super::upstream::Upstreams;
 use crate::faults::{Faults, Span};
 use crate::model::{Backend, Direction, HostPattern, HttpRoute, Location, Name, PathMatch, RouteMatch, Rule};
-use crate::raw::{self, Spanned, items};
+use crate::raw::{self, Spanned, items, or};
 
 /// What routes refer to.
 pub(super) struct Scope<'a> {
@@ -42,7 +42,7 @@ fn one(
     taken: &mut Taken,
     faults: &mut Faults<'_>,
 ) -> Option<HttpRoute> {
-    let direction = written.direction.as_ref().map_or(Direction::Outbound, |direction| direction.value);
+    let direction = or(written.direction, Direction::Outbound);
     let hosts: Vec<HostPattern> = match &written.hosts {
         Some(hosts) => {
             unique(hosts.value.iter().map(|host| (host.value.to_string(), host.span)), "host", faults);
@@ -55,9 +55,9 @@ fn one(
         }
     };
     listened_to(direction, written, *span, scope, faults);
-    let named = items(&written.rules).filter_map(|rule| rule.value.name.as_ref());
+    let named = items(written.rules.as_ref()).filter_map(|rule| rule.value.name.as_ref());
     unique(named.map(|name| (name.value.as_str(), name.span)), "rule of this route", faults);
-    let rules: Vec<_> = items(&written.rules)
+    let rules: Vec<_> = items(written.rules.as_ref())
         .enumerate()
         .filter_map(|(index, rule)| {
             let matches = rule_matches(rule, faults);
@@ -144,8 +144,7 @@ fn backends(
     };
     let names = refs.value.iter().filter_map(|backend| backend.value.name.as_ref());
     unique(names.map(|name| (name.value.as_str(), name.span)), "backend of this rule", faults);
-    let weight =
-        |backend: &raw::BackendRef| backend.weight.as_ref().map_or(1, |weight| weight.value.get::<u32>());
+    let weight = |backend: &raw::BackendRef| or(backend.weight, 1_u32);
     if !refs.value.is_empty() && refs.value.iter().all(|backend| weight(&backend.value) == 0) {
         faults.at(refs.span, "all weights are 0: no request could go anywhere");
     }
@@ -162,9 +161,10 @@ fn backends(
             }
             None if faults.incomplete => {}
             None => {
-                let known = || scope.upstreams.by_name.keys().copied();
+                let known = scope.upstreams.by_name.keys().copied();
                 let message = format!("no upstream is named `{}`", name.value);
-                faults.report(name.span, message, raw::similar_to(name.value.as_str(), known()));
+                let help = raw::similar_to(name.value.as_str(), known);
+                faults.report(name.span, &message, help.as_deref());
             }
         }
     }
@@ -185,7 +185,7 @@ fn listened_to(
         Direction::Outbound => (sidecar.outbound.is_none(), "outbound"),
     };
     if missing {
-        let span = written.direction.as_ref().map_or(document, |direction| direction.span);
+        let span = written.direction.map_or(document, |direction| direction.span);
         faults.at_with(
             span,
             format!("the route is {word}, but the Sidecar has no `{word}`"),
