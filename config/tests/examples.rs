@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use outrigger_config::{Source, describe, parse, schema};
 
-/// One broken file a fault; see [`cf_2_every_broken_file_yields_exactly_its_message`].
-const BROKEN: usize = 45;
+/// Fewer broken files than this and some went missing.
+const BROKEN: usize = 80;
 
 #[test]
 fn every_sample_parses_and_describes_itself() {

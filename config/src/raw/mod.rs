@@ -1,11 +1,13 @@
 //! What did the user write? The schema of the policy files, key by key, with the place of every value.
 
+mod declare;
 mod policy;
 mod read;
 mod route;
 mod sidecar;
 mod similar;
 mod tree;
+mod types;
 mod unsupported;
 mod upstream;
 
@@ -13,9 +15,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
+pub(crate) use declare::Words;
 pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
 use read::Read;
-pub(crate) use read::{Spanned, Text, Words, items, or};
+pub(crate) use read::{Spanned, or};
 pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };
@@ -24,6 +27,7 @@ pub(crate) use sidecar::{
 };
 pub(crate) use similar::to as similar_to;
 use tree::{Entry, Node, ScalarKind, Value};
+pub(crate) use types::{Text, items};
 pub(crate) use upstream::{Defaults, Discovery, Upstream, UpstreamProtocol};
 
 use crate::Source;

@@ -5,9 +5,11 @@ use std::fmt;
 use http::Method;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::read::{Bytes, List, Read, Whole, mapping, text, words};
+use super::declare::{mapping, words};
+use super::read::{Read, text};
 use super::similar;
 use super::tree::{Node, ScalarKind, Value};
+use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
 use crate::model::{LoadBalancer, RetryCondition};
 use crate::scalars::{NonZeroDuration, Percent, Rate};

@@ -2,8 +2,9 @@
 
 use http::{HeaderName, Method};
 
+use super::declare::{mapping, words};
 use super::policy::{Retry, Timeouts};
-use super::read::{List, Text, Whole, mapping, words};
+use super::types::{List, Text, Whole};
 use crate::model::{Direction, HostPattern, Name};
 
 mapping! {

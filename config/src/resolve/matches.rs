@@ -90,7 +90,13 @@ fn regex(text: &str, span: Span, faults: &mut Faults<'_>) -> Option<Regex> {
         Ok(regex) => Some(regex),
         Err(error) => {
             let reason = error.to_string();
-            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let reason = reason
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .trim_end_matches('.')
+                .to_owned();
             faults.at(span, format!("not a regular expression: {reason}"));
             None
         }
