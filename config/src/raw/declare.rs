@@ -15,13 +15,17 @@ macro_rules! mapping {
         #[derive(Debug, Default)]
         pub(crate) struct $name {
             $($(#[doc = $field_doc])* pub(crate) $field: Option<$crate::raw::read::Spanned<$type>>,)*
+            /// All of it could be read: what is not there was not written.
+            #[allow(dead_code, reason = "only a mapping whose keys depend on each other asks")]
+            pub(crate) whole: bool,
         }
 
         impl $crate::raw::read::Read for $name {
             fn read(node: &$crate::raw::tree::Node, faults: &mut $crate::faults::Faults<'_>) -> Option<Self> {
                 let known = [$(($key, $crate::raw::declare::mapping!(@required $($required)?))),*];
-                let entries = $crate::raw::read::entries(node, &known, faults)?;
-                Some(Self { $($field: $crate::raw::read::field(entries, $key, faults)),* })
+                let mut fields = $crate::raw::read::Fields::of(node, &known, faults)?;
+                $(let $field = fields.take($key, faults);)*
+                Some(Self { $($field,)* whole: fields.whole })
             }
 
             fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -68,34 +68,47 @@ pub(crate) fn text<'n>(node: &'n Node, what: &str, faults: &mut Faults<'_>) -> O
     None
 }
 
-/// The entries of a mapping, after its keys were checked.
-pub(crate) fn entries<'n>(
-    node: &'n Node,
-    known: &[(&'static str, bool)],
-    faults: &mut Faults<'_>,
-) -> Option<&'n [Entry]> {
-    let Value::Map(entries) = &node.value else {
-        let help = node.is_null().then_some("write `{}` for the defaults");
-        faults.report(node.span, &format!("expected a mapping, found {}", node.describe()), help);
-        return None;
-    };
-    for Entry { key, key_span, .. } in entries {
-        if known.iter().all(|(name, _)| name != key) {
-            unknown_key(key, *key_span, known, faults);
-        }
-    }
-    for (name, required) in known {
-        if *required && entries.iter().all(|entry| entry.key != *name) {
-            faults.at(node.span, format!("missing `{name}`"));
-        }
-    }
-    Some(entries)
+/// The entries of a mapping while they are read.
+pub(crate) struct Fields<'n> {
+    entries: &'n [Entry],
+    /// Every key so far was known and its value could be read: what is not there was not written.
+    pub(crate) whole: bool,
 }
 
-/// One field of a mapping; `None` if it is not there or was reported.
-pub(crate) fn field<T: Read>(entries: &[Entry], key: &str, faults: &mut Faults<'_>) -> Option<Spanned<T>> {
-    let node = &entries.iter().find(|entry| entry.key == key)?.node;
-    T::read(node, faults).map(|value| Spanned { value, span: node.span })
+impl<'n> Fields<'n> {
+    /// Checks the keys against the known ones, each with whether it must be there.
+    pub(crate) fn of(
+        node: &'n Node,
+        known: &[(&'static str, bool)],
+        faults: &mut Faults<'_>,
+    ) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            let help = node.is_null().then_some("write `{}` for the defaults");
+            faults.report(node.span, &format!("expected a mapping, found {}", node.describe()), help);
+            return None;
+        };
+        let unknown = |entry: &&Entry| known.iter().all(|(name, _)| *name != entry.key);
+        let mut whole = true;
+        for Entry { key, key_span, .. } in entries.iter().filter(unknown) {
+            whole = false;
+            unknown_key(key, *key_span, known, faults);
+        }
+        for (name, _) in known.iter().filter(|(_, required)| *required) {
+            let misspelt = |entry: &Entry| similar::to(&entry.key, std::iter::once(*name)).is_some();
+            if entries.iter().all(|entry| entry.key != *name && !(unknown(&entry) && misspelt(entry))) {
+                faults.at(node.span, format!("missing `{name}`"));
+            }
+        }
+        Some(Self { entries, whole })
+    }
+
+    /// One field; `None` if it is not there or was reported.
+    pub(crate) fn take<T: Read>(&mut self, key: &str, faults: &mut Faults<'_>) -> Option<Spanned<T>> {
+        let node = &self.entries.iter().find(|entry| entry.key == key)?.node;
+        let value = T::read(node, faults).map(|value| Spanned { value, span: node.span });
+        self.whole &= value.is_some();
+        value
+    }
 }
 
 /// One of a closed set of words.

@@ -50,7 +50,10 @@ fn one(
         }
         None if direction == Direction::Inbound => vec![HostPattern::Any],
         None => {
-            faults.at_with(*span, "missing `hosts`", "an outbound route names the authorities that it takes");
+            if written.whole {
+                let help = "an outbound route names the authorities that it takes";
+                faults.at_with(*span, "missing `hosts`", help);
+            }
             Vec::new()
         }
     };
@@ -122,6 +125,7 @@ fn inbound_rule(written: &raw::Rule, faults: &mut Faults<'_>) {
         faults.at_with(backends.span, "an inbound rule has no `backendRefs`", help);
     }
     if let Some(retry) = &written.retry
+        && retry.value.whole
         && retry.value.attempts.is_none()
     {
         faults.at_with(retry.span, "`retry` of an inbound rule needs `attempts`", "it is 0 unless written");
@@ -135,11 +139,10 @@ fn backends(
     faults: &mut Faults<'_>,
 ) -> Option<Vec<Backend>> {
     let Some(refs) = &written.backend_refs else {
-        faults.at_with(
-            span,
-            "missing `backendRefs`",
-            "an outbound rule names the upstreams that it leads to",
-        );
+        if written.whole {
+            let help = "an outbound rule names the upstreams that it leads to";
+            faults.at_with(span, "missing `backendRefs`", help);
+        }
         return None;
     };
     let names = refs.value.iter().filter_map(|backend| backend.value.name.as_ref());
@@ -184,7 +187,7 @@ fn listened_to(
         Direction::Inbound => (sidecar.inbound.is_none(), "inbound"),
         Direction::Outbound => (sidecar.outbound.is_none(), "outbound"),
     };
-    if missing {
+    if missing && sidecar.whole {
         let span = written.direction.map_or(document, |direction| direction.span);
         faults.at_with(
             span,

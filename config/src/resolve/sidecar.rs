@@ -22,7 +22,7 @@ pub(super) fn resolve(
 ) -> Option<Sidecar> {
     let inbound =
         items(written.inbound.as_ref()).filter_map(|port| inbound(&port.value, defaults, faults)).collect();
-    if written.inbound.is_none() && written.outbound.is_none() {
+    if written.whole && written.inbound.is_none() && written.outbound.is_none() {
         faults.at_with(
             *span,
             "the sidecar has neither `inbound` nor `outbound`",

@@ -100,7 +100,7 @@ fn discovery(
             Some(Discovery::Static(addresses.value.values().map(|address| (*address).into()).collect()))
         }
         (None, Some(name)) => {
-            if written.port.is_none() {
+            if written.port.is_none() && written.whole {
                 faults.at(*span, "missing `port`: DNS addresses carry none");
             }
             Some(Discovery::Dns {
@@ -110,7 +110,9 @@ fn discovery(
             })
         }
         (None, None) => {
-            faults.at_with(*span, "missing `static` or `dns`", "endpoints come from a list or from DNS");
+            if written.whole {
+                faults.at_with(*span, "missing `static` or `dns`", "endpoints come from a list or from DNS");
+            }
             None
         }
     }
