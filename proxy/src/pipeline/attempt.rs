@@ -74,7 +74,9 @@ pub async fn attempt(
     let began = if exchange.attempts == 1 { exchange.started } else { now() };
     exchange.attempt_began = began;
     let mut ended = Attempt { result: Err(Failure::NoEndpoint), load: None, sent: false, stale: false };
-    let Some(load) = exchange.worker.rng(|rng| backend.upstream.pick(tried, rng, began)) else { return ended };
+    let Some(load) = exchange.worker.rng(|rng| backend.upstream.pick(tried, rng, began)) else {
+        return ended;
+    };
     exchange.endpoint = Some(load.addr);
     let mut conn = match ready_connection(exchange, backend, &load, down, fresh, began).await {
         Ok(conn) => conn,
@@ -220,13 +222,15 @@ impl Waiting<'_, '_> {
         let limits = HeadLimits { bytes: limits.response_head, fields: limits.response_fields, target: 0 };
         let trailers = self.exchange.snapshot.trailer_limits;
         let method = &self.exchange.head.method;
-        let head = match ready!(self.conn.poll_head(cx, &self.exchange.worker.scratch, (&limits, trailers), method)) {
-            Ok(head) => head,
-            Err(ReceiveError::Closed { silent }) => {
-                return Poll::Ready(Err((Failure::Reset, silent && self.interims == 0)));
-            }
-            Err(ReceiveError::Head(error)) => return Poll::Ready(Err((Failure::Garbage(error), false))),
-        };
+        let head =
+            match ready!(self.conn.poll_head(cx, &self.exchange.worker.scratch, (&limits, trailers), method))
+            {
+                Ok(head) => head,
+                Err(ReceiveError::Closed { silent }) => {
+                    return Poll::Ready(Err((Failure::Reset, silent && self.interims == 0)));
+                }
+                Err(ReceiveError::Head(error)) => return Poll::Ready(Err((Failure::Garbage(error), false))),
+            };
         if !head.status.is_informational() {
             return Poll::Ready(Ok(Some(head)));
         }

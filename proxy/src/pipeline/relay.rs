@@ -57,7 +57,11 @@ pub async fn relay(
 
 /// What becomes of the downstream connection when all went well.
 pub fn after(exchange: &Exchange<'_>, down: &ServerConn) -> After {
-    if exchange.keep_alive && down.decoder.is_done() && !exchange.drains() { After::Keep(exchange.started) } else { After::Close }
+    if exchange.keep_alive && down.decoder.is_done() && !exchange.drains() {
+        After::Keep(exchange.started)
+    } else {
+        After::Close
+    }
 }
 
 /// An answer that a retry makes superfluous: its connection may still be good.
