@@ -1,6 +1,7 @@
 //! Outrigger: a sidecar proxy that keeps failure from spreading.
 pub mod app;
 pub mod clock;
+pub mod demo;
 pub mod downstream;
 pub mod http1;
 pub mod pipeline;
