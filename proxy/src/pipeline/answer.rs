@@ -20,7 +20,7 @@ pub async fn fail(exchange: &mut Exchange<'_>, down: &mut ServerConn, failure: F
         return After::Abort;
     }
     exchange.status = Some(failure.status());
-    exchange.keep_alive &= down.decoder.is_done() && failure != Failure::Unsupported;
+    exchange.keep_alive &= down.decoder.is_done() && failure != Failure::Unsupported && !exchange.drains();
     let reason = reason(exchange, failure.cause());
     let bodiless = exchange.head.method == Method::HEAD;
     let out = down.wire.out();

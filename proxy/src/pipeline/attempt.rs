@@ -14,7 +14,7 @@ use crate::http1::{ClientConn, HeadLimits, ReceiveError, ResponseHead, ServerCon
 use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::Backend;
 use crate::upstream::connect::connect;
-use crate::upstream::endpoint::InFlight;
+use crate::upstream::endpoint::{Endpoint, InFlight};
 
 /// Interim responses that one answer may be preceded by.
 const MAX_INTERIM: u32 = 16;
@@ -37,8 +37,8 @@ pub struct Answer {
 pub struct Attempt {
     /// The answer, or what there is instead.
     pub result: Result<Answer, Failure>,
-    /// Whom it met.
-    pub endpoint: Option<u64>,
+    /// The load that it was where no [`Answer`] bears it on.
+    pub load: Option<InFlight>,
     /// Something was sent.
     pub sent: bool,
     /// It met a reused connection that its endpoint was just closing.
@@ -54,6 +54,14 @@ pub enum Stopped {
     Left,
 }
 
+impl Attempt {
+    /// Whom it met.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        let load = self.result.as_ref().map_or(self.load.as_ref(), |answer| Some(&answer.load));
+        load.map(|load| &***load)
+    }
+}
+
 /// One try at one endpoint.
 pub async fn attempt(
     exchange: &mut Exchange<'_>,
@@ -65,16 +73,12 @@ pub async fn attempt(
 ) -> Attempt {
     let began = if exchange.attempts == 1 { exchange.started } else { now() };
     exchange.attempt_began = began;
-    let mut ended = Attempt { result: Err(Failure::NoEndpoint), endpoint: None, sent: false, stale: false };
+    let mut ended = Attempt { result: Err(Failure::NoEndpoint), load: None, sent: false, stale: false };
     let Some(load) = exchange.worker.rng(|rng| backend.upstream.pick(tried, rng, began)) else { return ended };
-    ended.endpoint = Some(load.id);
     exchange.endpoint = Some(load.addr);
     let mut conn = match ready_connection(exchange, backend, &load, down, fresh, began).await {
         Ok(conn) => conn,
-        Err(failure) => {
-            ended.result = Err(failure);
-            return ended;
-        }
+        Err(failure) => return Attempt { result: Err(failure), load: Some(load), ..ended },
     };
     ended.sent = true;
     upload.rewind(&mut conn);
@@ -87,7 +91,7 @@ pub async fn attempt(
             if ended.stale {
                 load.closed_after(began.saturating_duration_since(conn.idle_since), began);
             }
-            ended.result = Err(failure);
+            (ended.result, ended.load) = (Err(failure), Some(load));
         }
     }
     ended
@@ -195,7 +199,10 @@ impl Waiting<'_, '_> {
         if self.upload.taken > taken {
             self.flowed = now();
             self.exchange.extend_while_flowing(self.backend, self.flowed);
-            self.set_alarm();
+            // Content that never pauses moves the alarm on each poll, so it would never be heard.
+            if self.set_alarm() <= self.flowed {
+                self.on_alarm(cx)?;
+            }
         }
         match moved {
             Poll::Ready(Err(UploadError::Left)) => Err(Failure::Canceled),
@@ -212,7 +219,9 @@ impl Waiting<'_, '_> {
         let method = &self.exchange.head.method;
         let head = match ready!(self.conn.poll_head(cx, &self.exchange.worker.scratch, (&limits, trailers), method)) {
             Ok(head) => head,
-            Err(ReceiveError::Closed { silent }) => return Poll::Ready(Err((Failure::Reset, silent))),
+            Err(ReceiveError::Closed { silent }) => {
+                return Poll::Ready(Err((Failure::Reset, silent && self.interims == 0)));
+            }
             Err(ReceiveError::Head(error)) => return Poll::Ready(Err((Failure::Garbage(error), false))),
         };
         if !head.status.is_informational() {
@@ -233,6 +242,7 @@ impl Waiting<'_, '_> {
         let asked = !goes_on || self.upload.is_gated();
         if goes_on {
             self.upload.open();
+            self.set_alarm();
         }
         if asked && self.exchange.head.version == Version::Http11 && self.down.wire.is_flushed() {
             write_interim(self.down.wire.out(), head);
@@ -242,13 +252,14 @@ impl Waiting<'_, '_> {
 
     /// The next moment at which something must be done. The wait for a head begins when the request has gone; a
     /// limit on the whole attempt begins with it.
-    fn set_alarm(&self) {
+    fn set_alarm(&self) -> Instant {
         let timeouts = &self.backend.policy.timeouts;
         let head = timeouts.response_headers.map(|limit| self.flowed + limit);
         let whole = timeouts.backend_request.map(|limit| self.began + limit);
         let patience = self.upload.is_gated().then(|| self.began + CONTINUE_PATIENCE);
         let first = [head, whole, patience].into_iter().flatten().fold(self.exchange.deadline.head, Instant::min);
         self.down.alarm.set(first);
+        first
     }
 
     /// Time is up for the attempt or the exchange, unless it is only our patience for a `100 Continue` that ends.

@@ -81,7 +81,7 @@ impl<'s> Exchange<'s> {
             snapshot,
             listener,
             peer,
-            keep_alive: head.keep_alive && !(worker.draining.get() && listener.drains()),
+            keep_alive: head.keep_alive,
             head,
             started,
             chosen: None,
@@ -112,6 +112,12 @@ impl<'s> Exchange<'s> {
     pub fn route(&self) -> Option<(&'s Rule, &'s Backend)> {
         let rule = self.snapshot.route(self.listener, host_of(self.authority()), &self.head)?;
         Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
+    }
+
+    /// The connection must not be used again, since a drain wants its caller to go elsewhere. Asked as late as can be:
+    /// what was in hand when the drain began is the last of its connection too.
+    pub fn drains(&self) -> bool {
+        self.worker.draining.get() && self.listener.drains()
     }
 
     /// The request's content flows: the built-in limit bounds a wait for an answer, and this is none yet.

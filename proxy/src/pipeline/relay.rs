@@ -34,6 +34,7 @@ pub async fn relay(
     if !upload.is_complete() && (head.status.as_u16() >= 400 || upload.is_gated()) {
         exchange.keep_alive = false;
     }
+    exchange.keep_alive &= !exchange.drains();
     exchange.status = Some(head.status);
     write_response(down.wire.out(), &head, framing, exchange);
     write_mark(down.wire.out(), &head.headers, exchange);
@@ -53,7 +54,7 @@ pub async fn relay(
 
 /// What becomes of the downstream connection when all went well.
 pub fn after(exchange: &Exchange<'_>, down: &ServerConn) -> After {
-    if exchange.keep_alive && down.decoder.is_done() { After::Keep(exchange.started) } else { After::Close }
+    if exchange.keep_alive && down.decoder.is_done() && !exchange.drains() { After::Keep(exchange.started) } else { After::Close }
 }
 
 /// An answer that a retry makes superfluous: its connection may still be good.
@@ -146,7 +147,12 @@ impl Relay<'_, '_> {
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let moved = self.exchange.bytes_out + self.upload.taken;
         if self.waiting.is_none_or(|(before, _)| before != moved) {
-            let at = self.limit(now());
+            let now = now();
+            let at = self.limit(now);
+            // Content that never pauses moves the alarm on each poll, so it would never be heard.
+            if at <= now {
+                return Poll::Ready(Err(self.why(now)));
+            }
             self.waiting = Some((moved, at));
             self.down.alarm.set(at);
         }

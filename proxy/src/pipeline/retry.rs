@@ -30,6 +30,10 @@ pub async fn until_answered(
         exchange.attempts += 1;
         let ended = attempt::attempt(exchange, backend, upload, down, &tried, fresh).await;
         let outcome = classify(&ended);
+        let now = now();
+        if let Some(endpoint) = ended.endpoint() {
+            endpoint.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
+        }
         backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
         if let Ok(answer) = ended.result.as_ref()
             && answer.head.status.as_u16() < 400
@@ -37,7 +41,6 @@ pub async fn until_answered(
             return ended.result;
         }
         sent |= ended.sent;
-        let now = now();
         let standing = Standing {
             method: &exchange.head.method,
             idempotency_key: exchange.head.headers.contains_key("idempotency-key"),
@@ -60,12 +63,13 @@ pub async fn until_answered(
                     backend.upstream.metrics.stale_connection(exchange.worker.id);
                 } else {
                     retries += 1;
-                    tried.extend(ended.endpoint);
+                    tried.extend(ended.endpoint().map(|endpoint| endpoint.id));
                 }
                 fresh = on_fresh;
                 if let Ok(answer) = ended.result {
                     relay::discard(exchange, backend, answer, upload.is_complete());
                 }
+                drop(ended.load);
                 pause(exchange, down, now, after).await?;
             }
         }
