@@ -50,10 +50,10 @@ pub const RESPONSE_HEAD: usize = 64 << 10;
 pub const RESPONSE_FIELDS: usize = 200;
 /// Per endpoint and worker: covers a burst without holding a server's last descriptors.
 pub const MAX_IDLE: usize = 128;
-/// Below the 75 s of common servers, so that we close first; what they close earlier is repaired by a fresh connection.
-pub const POOL_IDLE: Duration = Duration::from_secs(60);
+/// Below NGINX's 75 s, so that we mostly close first; what they close earlier is repaired by a fresh connection.
+pub const POOL_IDLE: Duration = Duration::from_mins(1);
 
-/// Bounded by the kernel's receive buffer in practice; 64 KiB holds the largest tokens and cookies in use.
+/// Holds the largest tokens and cookies in use; Envoy takes 60 KiB.
 pub const REQUEST_HEAD: usize = 64 << 10;
 /// What the parser holds without allocating; browsers send about twenty.
 pub const REQUEST_FIELDS: usize = 100;
@@ -61,8 +61,8 @@ pub const REQUEST_FIELDS: usize = 100;
 pub const REQUEST_TARGET: usize = 16 << 10;
 /// From a head's first byte: a slow link sends a head in a second, a slowloris never does.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between requests of a connection.
-pub const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Between requests of a connection; NGINX keeps its upstream connections as long.
+pub const KEEP_ALIVE_IDLE: Duration = Duration::from_mins(1);
 /// As [`IDLE`], for one body.
 pub const BODY_IDLE: Duration = IDLE;
 /// About 600 MiB with full buffers in both directions: what a host can lend its sidecar in the worst hour.
@@ -74,13 +74,13 @@ pub const TRAILERS: usize = 8 << 10;
 /// As [`TRAILERS`].
 pub const TRAILER_FIELDS: usize = 64;
 
-/// Two thirds of the 45 s that Kubernetes users commonly grant, and its own default grace as a whole.
+/// Kubernetes' default grace period.
 pub const DRAIN: Duration = Duration::from_secs(30);
 /// Failures and slow exchanges are all written; one in a hundred of the rest shows what normal looks like.
 pub const SUCCESS_SAMPLE: f64 = 0.01;
 /// Slower than this is felt by a user.
 pub const SLOWER_THAN: Duration = Duration::from_millis(500);
-/// About 3,000 lines a second, 86 GB a day: more fills disks before it explains anything.
+/// About 3,000 lines a second, 90 GB a day: more fills disks before it explains anything.
 pub const LOG_BYTES_PER_SECOND: u64 = 1 << 20;
 
 /// The service reaches it by `HTTP_PROXY`; loopback, so that nobody else can.

@@ -13,6 +13,9 @@ const KEPT: usize = 1000;
 /// Characters of a line that a diagnostic shows.
 const EXCERPT: usize = 160;
 
+/// Characters of a message.
+const MESSAGE: usize = 400;
+
 /// A stretch of one line of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Span {
@@ -54,12 +57,12 @@ impl<'a> Faults<'a> {
 
     /// Reports a fault. The same one in the same place (an aliased value, a shared default) counts once.
     pub(crate) fn at(&mut self, span: Span, message: impl Into<String>) {
-        self.report(span, message.into(), None);
+        self.report(span, &message.into(), None);
     }
 
     /// Reports a fault with what to write instead.
     pub(crate) fn at_with(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.report(span, message.into(), Some(help.into()));
+        self.report(span, &message.into(), Some(&help.into()));
     }
 
     /// The place as people name it.
@@ -81,7 +84,9 @@ impl<'a> Faults<'a> {
         }
     }
 
-    pub(crate) fn report(&mut self, span: Span, message: String, help: Option<String>) {
+    /// Reports a fault, perhaps with what to write instead.
+    pub(crate) fn report(&mut self, span: Span, message: &str, help: Option<&str>) {
+        let (message, help) = (printable(message), help.map(printable));
         if self.found.len() == KEPT {
             self.omitted += 1;
             return;
@@ -98,13 +103,23 @@ impl<'a> Faults<'a> {
     }
 }
 
+/// What a message may quote: a policy file must neither drive the terminal that shows its faults nor flood it.
+fn printable(text: &str) -> String {
+    let mut shown: String = text.chars().take(MESSAGE).map(visible).collect();
+    if text.chars().nth(MESSAGE).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn visible(c: char) -> char {
+    if c.is_control() { ' ' } else { c }
+}
+
 /// The part of a line around a column, and the column in that part.
-///
-/// Control characters become blanks: a policy file must not drive the terminal that shows its faults.
 fn excerpt(line: &str, column: usize) -> (String, usize) {
     let start = if column < EXCERPT * 3 / 4 { 0 } else { column - EXCERPT / 2 };
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    let text: String = line.chars().skip(start).take(EXCERPT).map(printable).collect();
+    let text: String = line.chars().skip(start).take(EXCERPT).map(visible).collect();
     (text.trim_end().to_owned(), column - start)
 }
 

@@ -52,6 +52,7 @@
 //! means) → [`model`] (what the proxy may rely on).
 
 pub mod defaults;
+mod describe;
 mod error;
 mod faults;
 pub mod model;
@@ -59,6 +60,7 @@ mod raw;
 mod resolve;
 pub mod scalars;
 
+pub use describe::describe;
 pub use error::{Diagnostic, Errors};
 
 use model::Config;

@@ -135,8 +135,7 @@ impl App {
             self.discoveries.entry(Arc::as_ptr(upstream)).or_insert_with(|| {
                 let target = Arc::downgrade(upstream);
                 let publish = move |update| take(&target, update);
-                let watch =
-                    discovery::watch(self.resolver.clone(), name.clone(), *port, *stale_for, publish);
+                let watch = discovery::watch(self.resolver.clone(), name.clone(), *port, *stale_for, publish);
                 tokio::spawn(watch)
             });
         }

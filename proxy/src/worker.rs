@@ -28,7 +28,12 @@ pub struct Shared {
 impl Shared {
     /// Around the first snapshot.
     pub fn new(snapshot: Snapshot, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { snapshot: ArcSwap::from_pointee(snapshot), metrics, settled: Mutex::default(), draining: AtomicBool::new(false) })
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            metrics,
+            settled: Mutex::default(),
+            draining: AtomicBool::new(false),
+        })
     }
 
     /// The process is about to end: readiness fails from here on.
@@ -46,6 +51,10 @@ impl Shared {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A snapshot as a request holds it: counted within the worker, so that no two processors share the count.
+#[allow(clippy::redundant_allocation, reason = "the outer count is the cheap one")]
+pub type Held = Rc<Arc<Snapshot>>;
 
 /// One data-path thread.
 #[derive(Debug)]
@@ -65,7 +74,7 @@ pub struct Worker {
     /// File descriptors that the process may have.
     pub descriptors: u64,
     rng: RefCell<fastrand::Rng>,
-    current: RefCell<Rc<Arc<Snapshot>>>,
+    current: RefCell<Held>,
 }
 
 impl Worker {
@@ -86,7 +95,7 @@ impl Worker {
     }
 
     /// The snapshot of now, to hold for a whole request. Costs no shared counter while nothing was reloaded.
-    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub fn snapshot(&self) -> Held {
         let newest = self.shared.snapshot.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&current, &newest) {

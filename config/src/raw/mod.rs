@@ -1,11 +1,13 @@
 //! What did the user write? The schema of the policy files, key by key, with the place of every value.
 
+mod declare;
 mod policy;
 mod read;
 mod route;
 mod sidecar;
 mod similar;
 mod tree;
+mod types;
 mod unsupported;
 mod upstream;
 
@@ -13,18 +15,19 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
-pub(crate) use policy::{Backoff, Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
+pub(crate) use declare::Words;
+pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
 use read::Read;
-pub(crate) use read::{Bytes, Spanned, Text, Whole, items};
+pub(crate) use read::{Spanned, or};
 pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };
 pub(crate) use sidecar::{
-    AccessLog, Admin, Capture, Inbound, InboundProtocol, Limits, LogFormat, Outbound, Shutdown, Sidecar,
-    Workers,
+    AccessLog, Admin, Capture, Inbound, InboundProtocol, Limits, LogFormat, Outbound, Sidecar, Workers,
 };
-pub(crate) use similar::{list as list_words, to as similar_to};
+pub(crate) use similar::to as similar_to;
 use tree::{Entry, Node, ScalarKind, Value};
+pub(crate) use types::{Text, items};
 pub(crate) use upstream::{Defaults, Discovery, Upstream, UpstreamProtocol};
 
 use crate::Source;
@@ -102,12 +105,12 @@ impl Documents {
             "Upstream" => push(&mut self.upstreams, &node, faults),
             "HTTPRoute" => push(&mut self.routes, &node, faults),
             _ if unsupported::KINDS.contains(&name.as_str()) => {
-                faults.at(kind.span, unsupported::message(name))
+                faults.at(kind.span, unsupported::message(name));
             }
             _ => {
                 let known = ["Sidecar", "Defaults", "Upstream", "HTTPRoute"];
                 let help = similar_to(name, known.into_iter())
-                    .unwrap_or_else(|| format!("expected one of {}", list_words(known.into_iter())));
+                    .unwrap_or_else(|| format!("expected {}", similar::one_of(known.into_iter())));
                 faults.at_with(kind.span, format!("unknown kind `{name}`"), help);
                 return None;
             }
@@ -128,7 +131,7 @@ fn header(entries: &mut Vec<Entry>, key: &str, document: Span, faults: &mut Faul
         return None;
     };
     let entry = entries.remove(at);
-    faults.report(entry.key_span, format!("unknown field `{}`", entry.key), wanted);
+    faults.report(entry.key_span, &format!("unknown field `{}`", entry.key), wanted.as_deref());
     Some(entry.node)
 }
 

@@ -1,11 +1,15 @@
 //! Which policy words may stand in `Defaults`, an `Upstream` and a rule?
 
+use std::fmt;
+
 use http::Method;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::read::{Bytes, List, Read, Whole, mapping, text, words};
+use super::declare::{mapping, words};
+use super::read::{Read, text};
 use super::similar;
 use super::tree::{Node, ScalarKind, Value};
+use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
 use crate::model::{LoadBalancer, RetryCondition};
 use crate::scalars::{NonZeroDuration, Percent, Rate};
@@ -160,6 +164,18 @@ impl Read for RetryCondition {
             { "type": "integer", "minimum": 400, "maximum": 599 },
             { "type": "string", "pattern": "^[45][0-9]{2}(-[45][0-9]{2})?$" },
         ] })
+    }
+}
+
+impl fmt::Display for RetryCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Status(from, to) if from == to => write!(f, "{from}"),
+            Self::Status(from, to) => write!(f, "{from}-{to}"),
+            named => {
+                f.write_str(CONDITIONS.iter().find(|(_, known)| *known == named).map_or("", |(word, _)| word))
+            }
+        }
     }
 }
 

@@ -1,25 +1,17 @@
-//! How does a node become what the user meant by it? One trait, and the macros that declare the schema.
+//! How is a node read? One trait, and what its implementations share.
 //!
 //! Reading never stops at a fault: a field that cannot be read is reported and left out, and the rest is read.
 
-use std::fmt::Debug;
-use std::ops::Deref;
-
-use http::HeaderName;
-use schemars::{Schema, SchemaGenerator, json_schema};
-use serde_json::{Map, json};
+use schemars::{Schema, SchemaGenerator};
 
 use super::similar;
 use super::tree::{Entry, Node, ScalarKind, Value};
 use super::unsupported;
 use crate::faults::{Faults, Span};
-use crate::model::Name;
-use crate::scalars::{
-    Destination, Host, ListenAddress, Malformed, NonZeroDuration, Percent, Rate, Scalar, Size,
-};
+use crate::scalars::{Malformed, Scalar};
 
 /// A value and where it was written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Spanned<T> {
     pub(crate) value: T,
     pub(crate) span: Span,
@@ -34,144 +26,16 @@ pub(crate) trait Read: Sized {
     fn schema(generator: &mut SchemaGenerator) -> Schema;
 }
 
-/// A list of at least one.
-#[derive(Debug, Clone)]
-pub(crate) struct List<T>(Vec<Spanned<T>>);
-
-/// A whole number in a range.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Whole<const MIN: u64, const MAX: u64>(u64);
-
-/// A number of bytes in a range.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bytes<const MIN: u64, const MAX: u64>(u64);
-
-/// Text that means itself.
-#[derive(Debug, Clone)]
-pub(crate) struct Text(pub(crate) String);
-
-/// One key of a mapping, for its schema.
-pub(crate) struct Field {
-    pub(crate) key: &'static str,
-    pub(crate) doc: &'static str,
-    pub(crate) required: bool,
-    pub(crate) schema: Schema,
-}
-
-impl<T> Deref for List<T> {
-    type Target = [Spanned<T>];
-
-    fn deref(&self) -> &[Spanned<T>] {
-        &self.0
+impl<T> Spanned<T> {
+    /// Another value in the same place.
+    pub(crate) fn map<U>(self, value: impl Fn(T) -> U) -> Spanned<U> {
+        Spanned { value: value(self.value), span: self.span }
     }
 }
 
-impl<T> List<T> {
-    /// The values without their places.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|item| &item.value)
-    }
-}
-
-/// The items of a list that may not be there.
-pub(crate) fn items<T>(list: &Option<Spanned<List<T>>>) -> std::slice::Iter<'_, Spanned<T>> {
-    list.as_ref().map_or_else(Default::default, |list| list.value.iter())
-}
-
-impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
-    /// The number in the model's type.
-    pub(crate) fn get<N: TryFrom<u64, Error: Debug>>(self) -> N {
-        N::try_from(self.0).expect("MAX fits the model's type: every range is in the schema and below it")
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> Bytes<MIN, MAX> {
-    /// The number in the model's type.
-    pub(crate) fn get<N: TryFrom<u64, Error: Debug>>(self) -> N {
-        N::try_from(self.0).expect("MAX fits the model's type: every range is in the schema and below it")
-    }
-}
-
-impl<T: Read> Read for List<T> {
-    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
-        let Value::List(items) = &node.value else {
-            faults.at(node.span, format!("expected a list, found {}", node.describe()));
-            return None;
-        };
-        if items.is_empty() {
-            faults.at(node.span, "the list is empty");
-        }
-        let read = |item| T::read(item, faults).map(|value| Spanned { value, span: item.span });
-        Some(Self(items.iter().filter_map(read).collect()))
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "array", "minItems": 1, "items": T::schema(generator) })
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> Read for Whole<MIN, MAX> {
-    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
-        let number = match &node.value {
-            Value::Scalar { text, kind: ScalarKind::Number } => text.parse().ok(),
-            _ => None,
-        };
-        match number {
-            Some(number) if (MIN..=MAX).contains(&number) => Some(Self(number)),
-            _ => {
-                faults.at(
-                    node.span,
-                    format!("expected a whole number, {MIN} to {MAX}, found {}", node.describe()),
-                );
-                None
-            }
-        }
-    }
-
-    fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> Read for Bytes<MIN, MAX> {
-    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
-        let size = Size::read(node, faults)?;
-        if (MIN..=MAX).contains(&size.bytes()) {
-            return Some(Self(size.bytes()));
-        }
-        let (min, max) = (Size::from_bytes(MIN), Size::from_bytes(MAX));
-        faults.at(node.span, format!("`{size}` is out of range: {min} to {max}"));
-        None
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        Size::schema(generator)
-    }
-}
-
-impl Read for Text {
-    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
-        text(node, "text", faults).map(|text| Self(text.to_owned()))
-    }
-
-    fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
-    }
-}
-
-impl Read for HeaderName {
-    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
-        let text = text(node, "a field name", faults)?;
-        let name = Self::try_from(text).ok();
-        if name.is_none() {
-            faults.at(node.span, format!("`{text}` is not a field name"));
-        }
-        name
-    }
-
-    fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" })
-    }
+/// What is written, or the default.
+pub(crate) fn or<W: Into<T>, T>(written: Option<Spanned<W>>, default: T) -> T {
+    written.map_or(default, |written| written.value.into())
 }
 
 /// A word that [`Scalar`] reads.
@@ -185,7 +49,7 @@ pub(crate) fn scalar<T: Scalar>(node: &Node, faults: &mut Faults<'_>) -> Option<
     match T::parse(text(node, T::WHAT, faults)?) {
         Ok(value) => Some(value),
         Err(Malformed { message, help }) => {
-            faults.report(node.span, message, help);
+            faults.report(node.span, &message, help.as_deref());
             None
         }
     }
@@ -204,39 +68,53 @@ pub(crate) fn text<'n>(node: &'n Node, what: &str, faults: &mut Faults<'_>) -> O
     None
 }
 
-/// The entries of a mapping, after its keys were checked.
-pub(crate) fn entries<'n>(
-    node: &'n Node,
-    known: &[(&'static str, bool)],
-    faults: &mut Faults<'_>,
-) -> Option<&'n [Entry]> {
-    let Value::Map(entries) = &node.value else {
-        faults.at(node.span, format!("expected a mapping, found {}", node.describe()));
-        return None;
-    };
-    for Entry { key, key_span, .. } in entries {
-        if known.iter().all(|(name, _)| name != key) {
-            unknown_key(key, *key_span, known, faults);
-        }
-    }
-    for (name, required) in known {
-        if *required && entries.iter().all(|entry| entry.key != *name) {
-            faults.at(node.span, format!("missing `{name}`"));
-        }
-    }
-    Some(entries)
+/// The entries of a mapping while they are read.
+pub(crate) struct Fields<'n> {
+    entries: &'n [Entry],
+    /// Every key so far was known and its value could be read: what is not there was not written.
+    pub(crate) whole: bool,
 }
 
-/// One field of a mapping; `None` if it is not there or was reported.
-pub(crate) fn field<T: Read>(entries: &[Entry], key: &str, faults: &mut Faults<'_>) -> Option<Spanned<T>> {
-    let node = &entries.iter().find(|entry| entry.key == key)?.node;
-    T::read(node, faults).map(|value| Spanned { value, span: node.span })
+impl<'n> Fields<'n> {
+    /// Checks the keys against the known ones, each with whether it must be there.
+    pub(crate) fn of(
+        node: &'n Node,
+        known: &[(&'static str, bool)],
+        faults: &mut Faults<'_>,
+    ) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            let help = node.is_null().then_some("write `{}` for the defaults");
+            faults.report(node.span, &format!("expected a mapping, found {}", node.describe()), help);
+            return None;
+        };
+        let unknown = |entry: &&Entry| known.iter().all(|(name, _)| *name != entry.key);
+        let mut whole = true;
+        for Entry { key, key_span, .. } in entries.iter().filter(unknown) {
+            whole = false;
+            unknown_key(key, *key_span, known, faults);
+        }
+        for (name, _) in known.iter().filter(|(_, required)| *required) {
+            let misspelt = |entry: &Entry| similar::to(&entry.key, std::iter::once(*name)).is_some();
+            if entries.iter().all(|entry| entry.key != *name && !(unknown(&entry) && misspelt(entry))) {
+                faults.at(node.span, format!("missing `{name}`"));
+            }
+        }
+        Some(Self { entries, whole })
+    }
+
+    /// One field; `None` if it is not there or was reported.
+    pub(crate) fn take<T: Read>(&mut self, key: &str, faults: &mut Faults<'_>) -> Option<Spanned<T>> {
+        let node = &self.entries.iter().find(|entry| entry.key == key)?.node;
+        let value = T::read(node, faults).map(|value| Spanned { value, span: node.span });
+        self.whole &= value.is_some();
+        value
+    }
 }
 
 /// One of a closed set of words.
 pub(crate) fn word<T: Copy>(node: &Node, words: &[(&'static str, T)], faults: &mut Faults<'_>) -> Option<T> {
     let names = || words.iter().map(|(word, _)| *word);
-    let what = format!("one of {}", similar::list(names()));
+    let what = similar::one_of(names());
     let found = text(node, &what, faults)?;
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == found) {
         return Some(*value);
@@ -250,25 +128,6 @@ pub(crate) fn word<T: Copy>(node: &Node, words: &[(&'static str, T)], faults: &m
     None
 }
 
-/// The schema of a closed mapping.
-pub(crate) fn mapping_schema(doc: &str, fields: Vec<Field>) -> Schema {
-    let required: Vec<_> = fields.iter().filter(|field| field.required).map(|field| field.key).collect();
-    let properties: Map<_, _> = fields
-        .into_iter()
-        .map(|mut field| {
-            field.schema.insert("description".to_owned(), json!(field.doc.trim()));
-            (field.key.to_owned(), field.schema.to_value())
-        })
-        .collect();
-    json_schema!({
-        "type": "object",
-        "description": doc.trim(),
-        "properties": properties,
-        "required": required,
-        "additionalProperties": false,
-    })
-}
-
 fn unknown_key(key: &str, span: Span, known: &[(&'static str, bool)], faults: &mut Faults<'_>) {
     let names = || known.iter().map(|(name, _)| *name);
     if unsupported::KEYS.contains(&key) {
@@ -277,91 +136,3 @@ fn unknown_key(key: &str, span: Span, known: &[(&'static str, bool)], faults: &m
     let help = similar::to(key, names()).unwrap_or_else(|| format!("known here: {}", similar::list(names())));
     faults.at_with(span, format!("unknown field `{key}`"), help);
 }
-
-/// Declares a mapping of the schema: its keys, their types and which must be there, each with its description.
-///
-/// The one declaration yields the struct, its reader and its JSON Schema, so that these cannot differ. A field that
-/// the resolver does not read is dead code, and the compiler says so: no key can parse and do nothing.
-macro_rules! mapping {
-    ($(#[doc = $doc:literal])* $name:ident {
-        $($(#[doc = $field_doc:literal])* $key:literal => $field:ident: $type:ty $(, $required:ident)?;)*
-    }) => {
-        $(#[doc = $doc])*
-        #[derive(Debug, Default)]
-        pub(crate) struct $name {
-            $($(#[doc = $field_doc])* pub(crate) $field: Option<$crate::raw::read::Spanned<$type>>,)*
-        }
-
-        impl $crate::raw::read::Read for $name {
-            fn read(node: &$crate::raw::tree::Node, faults: &mut $crate::faults::Faults<'_>) -> Option<Self> {
-                let known = [$(($key, $crate::raw::read::mapping!(@required $($required)?))),*];
-                let entries = $crate::raw::read::entries(node, &known, faults)?;
-                Some(Self { $($field: $crate::raw::read::field(entries, $key, faults)),* })
-            }
-
-            fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                generator.subschema_for::<Self>()
-            }
-        }
-
-        impl schemars::JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                $crate::raw::read::mapping_schema(concat!($($doc),*), vec![$($crate::raw::read::Field {
-                    key: $key,
-                    doc: concat!($($field_doc),*),
-                    required: $crate::raw::read::mapping!(@required $($required)?),
-                    schema: <$type as $crate::raw::read::Read>::schema(generator),
-                }),*])
-            }
-        }
-    };
-    (@required required) => { true };
-    (@required) => { false };
-}
-pub(crate) use mapping;
-
-/// Declares the words of an enum.
-macro_rules! words {
-    ($type:ty { $($word:literal => $value:expr,)* }) => {
-        impl $crate::raw::read::Read for $type {
-            fn read(node: &$crate::raw::tree::Node, faults: &mut $crate::faults::Faults<'_>) -> Option<Self> {
-                $crate::raw::read::word(node, &[$(($word, $value)),*], faults)
-            }
-
-            fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "enum": [$($word),*] })
-            }
-        }
-    };
-}
-pub(crate) use words;
-
-/// Lets the scalars be fields.
-macro_rules! scalars {
-    ($($type:ty),*) => {$(
-        impl Read for $type {
-            fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
-                scalar(node, faults)
-            }
-
-            fn schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": <$type as Scalar>::PATTERN })
-            }
-        }
-    )*};
-}
-scalars!(
-    NonZeroDuration,
-    Percent,
-    Size,
-    Rate,
-    Destination,
-    ListenAddress,
-    Name,
-    Host,
-    crate::model::HostPattern
-);

@@ -2,8 +2,9 @@
 
 use http::{HeaderName, Method};
 
+use super::declare::{mapping, words};
 use super::policy::{Retry, Timeouts};
-use super::read::{List, Text, Whole, mapping, words};
+use super::types::{List, Text, Whole};
 use crate::model::{Direction, HostPattern, Name};
 
 mapping! {
@@ -95,7 +96,7 @@ mapping! {
 }
 
 /// How a path is matched. The Gateway API's words.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PathKind {
     Exact,
     Prefix,
@@ -103,7 +104,7 @@ pub(crate) enum PathKind {
 }
 
 /// How a value is matched. The Gateway API's words.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextKind {
     Exact,
     Regex,

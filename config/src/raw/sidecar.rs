@@ -1,11 +1,14 @@
 //! What may a `Sidecar` document say?
 
-use super::read::{Bytes, List, Read, Whole, mapping, words};
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::declare::{mapping, words};
+use super::read::Read;
 use super::tree::{Node, ScalarKind, Value};
+use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
 use crate::model::{Name, UnknownAuthority};
 use crate::scalars::{Destination, ListenAddress, NonZeroDuration, Percent};
-use schemars::{Schema, SchemaGenerator, json_schema};
 
 mapping! {
     /// The process beside one service. Exactly one of these.
@@ -121,13 +124,13 @@ pub(crate) enum Workers {
 }
 
 /// What an inbound port speaks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InboundProtocol {
     Http,
 }
 
 /// How outbound calls get here.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Capture {
     Explicit,
 }

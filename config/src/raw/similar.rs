@@ -13,6 +13,12 @@ pub(crate) fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// What a closed set of words admits: `` `a` `` or `` one of `a`, `b` ``.
+pub(crate) fn one_of<'a>(words: impl Iterator<Item = &'a str> + Clone) -> String {
+    let list = list(words.clone());
+    if words.count() == 1 { list } else { format!("one of {list}") }
+}
+
 /// Case and separators are no difference: `forward_to` is `forwardTo`. Long garbage is cut, for the time it would take.
 fn plain(word: &str) -> String {
     word.chars().filter(|c| !matches!(c, '-' | '_')).take(64).flat_map(char::to_lowercase).collect()

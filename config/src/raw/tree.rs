@@ -163,7 +163,7 @@ impl Builder {
     ) -> Result<Option<Node>, Abandoned> {
         let span = self.span(at);
         if let Some(tag) = event.tag() {
-            faults.at(span, format!("the tag `{tag}` is not supported"));
+            faults.at(span, format!("the tag `{}` is not supported", tag.original()));
         }
         match event {
             Event::Scalar(text, style, anchor, _) => {

@@ -1,7 +1,8 @@
 //! What may an `Upstream` and the `Defaults` document say?
 
+use super::declare::{mapping, words};
 use super::policy::{Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
-use super::read::{List, Whole, mapping, words};
+use super::types::{List, Whole};
 use crate::model::Name;
 use crate::scalars::{Destination, Host, NonZeroDuration};
 
@@ -62,7 +63,7 @@ mapping! {
 }
 
 /// What an upstream's endpoints speak.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpstreamProtocol {
     Http1,
 }

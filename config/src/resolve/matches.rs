@@ -5,7 +5,7 @@ use regex::{Regex, RegexBuilder};
 use super::unique;
 use crate::faults::{Faults, Span};
 use crate::model::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, TextMatch};
-use crate::raw::{self, PathKind, Spanned, TextKind, items};
+use crate::raw::{self, PathKind, Spanned, TextKind, items, or};
 
 /// Bytes of a compiled expression: a few hundred alternatives fit, a bomb does not.
 const REGEX_BYTES: usize = 256 << 10;
@@ -16,8 +16,10 @@ pub(super) fn resolve(written: &raw::Match, faults: &mut Faults<'_>) -> Option<R
         Some(written) => path(&written.value, faults),
         None => Some(PathMatch::Prefix(String::new())),
     };
-    let headers = items(&written.headers).filter_map(|written| header(&written.value, faults)).collect();
-    let query = items(&written.query).filter_map(|written| parameter(&written.value, faults)).collect();
+    let headers =
+        items(written.headers.as_ref()).filter_map(|written| header(&written.value, faults)).collect();
+    let query =
+        items(written.query.as_ref()).filter_map(|written| parameter(&written.value, faults)).collect();
     names_once(written, faults);
     Some(RouteMatch {
         path: path?,
@@ -29,7 +31,7 @@ pub(super) fn resolve(written: &raw::Match, faults: &mut Faults<'_>) -> Option<R
 
 fn path(written: &raw::PathMatch, faults: &mut Faults<'_>) -> Option<PathMatch> {
     let Spanned { value: text, span } = written.value.as_ref()?;
-    let kind = written.kind.as_ref().map_or(PathKind::Prefix, |kind| kind.value);
+    let kind = or(written.kind, PathKind::Prefix);
     if !matches!(kind, PathKind::Regex) {
         if !text.0.starts_with('/') {
             faults.at_with(
@@ -58,22 +60,22 @@ fn path(written: &raw::PathMatch, faults: &mut Faults<'_>) -> Option<PathMatch> 
 }
 
 fn header(written: &raw::HeaderMatch, faults: &mut Faults<'_>) -> Option<HeaderMatch> {
-    let value = text_match(written.kind.as_ref(), written.value.as_ref(), faults)?;
+    let value = text_match(written.kind, written.value.as_ref(), faults)?;
     Some(HeaderMatch { name: written.name.as_ref()?.value.clone(), value })
 }
 
 fn parameter(written: &raw::QueryMatch, faults: &mut Faults<'_>) -> Option<QueryMatch> {
-    let value = text_match(written.kind.as_ref(), written.value.as_ref(), faults)?;
+    let value = text_match(written.kind, written.value.as_ref(), faults)?;
     Some(QueryMatch { name: written.name.as_ref()?.value.0.clone(), value })
 }
 
 fn text_match(
-    kind: Option<&Spanned<TextKind>>,
+    kind: Option<Spanned<TextKind>>,
     value: Option<&Spanned<raw::Text>>,
     faults: &mut Faults<'_>,
 ) -> Option<TextMatch> {
     let Spanned { value: text, span } = value?;
-    match kind.map_or(TextKind::Exact, |kind| kind.value) {
+    match or(kind, TextKind::Exact) {
         TextKind::Exact => Some(TextMatch::Exact(text.0.clone())),
         TextKind::Regex => regex(&text.0, *span, faults).map(TextMatch::Regex),
     }
@@ -88,7 +90,13 @@ fn regex(text: &str, span: Span, faults: &mut Faults<'_>) -> Option<Regex> {
         Ok(regex) => Some(regex),
         Err(error) => {
             let reason = error.to_string();
-            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let reason = reason
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .trim_end_matches('.')
+                .to_owned();
             faults.at(span, format!("not a regular expression: {reason}"));
             None
         }
@@ -97,8 +105,8 @@ fn regex(text: &str, span: Span, faults: &mut Faults<'_>) -> Option<Regex> {
 
 /// A name that is matched twice would have to have two values.
 fn names_once(written: &raw::Match, faults: &mut Faults<'_>) {
-    let headers = items(&written.headers).filter_map(|header| header.value.name.as_ref());
+    let headers = items(written.headers.as_ref()).filter_map(|header| header.value.name.as_ref());
     unique(headers.map(|name| (name.value.as_str(), name.span)), "header match", faults);
-    let query = items(&written.query).filter_map(|parameter| parameter.value.name.as_ref());
+    let query = items(written.query.as_ref()).filter_map(|parameter| parameter.value.name.as_ref());
     unique(query.map(|name| (name.value.0.as_str(), name.span)), "query match", faults);
 }

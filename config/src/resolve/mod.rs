@@ -1,5 +1,7 @@
 //! What does it mean? The only way from raw to model; it collects every error and stops at none.
 
+mod bounds;
+mod listeners;
 mod matches;
 mod policy;
 mod route;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use super::unique;
 use crate::defaults;
-use crate::faults::{Faults, Span};
+use crate::faults::Faults;
 use crate::model::{
-    Backoff, Direction, Location, Origin, RequestTimeout, Retry, RetryBudget, Setting, Timeouts,
-    TrafficPolicy, UpstreamLimits,
+    Backoff, Direction, Location, Origin, RequestTimeout, Retry, Setting, Timeouts, TrafficPolicy,
 };
-use crate::raw::{self, Spanned};
+use crate::raw::{self, Spanned, items};
 use crate::scalars::NonZeroDuration;
 
 /// What one document says.
@@ -49,42 +49,11 @@ impl<'a> Layer<'a> {
 pub(super) fn resolve(direction: Direction, layers: &[Layer<'_>], faults: &mut Faults<'_>) -> TrafficPolicy {
     let stack = Stack { layers, faults };
     let policy = TrafficPolicy { timeouts: stack.timeouts(direction), retry: stack.retry(direction) };
-    check_clocks(&policy.timeouts, layers, faults);
-    for layer in layers {
-        if let Some(backoff) = layer.retry.and_then(|retry| retry.backoff.as_ref()) {
-            check_backoff(backoff, faults);
-        }
+    check_clocks(&policy.timeouts.request, layers, faults);
+    for retry in layers.iter().filter_map(|layer| layer.retry) {
+        check_retry(retry, faults);
     }
     policy
-}
-
-/// The retry budget of `Defaults` and an upstream.
-pub(super) fn budget(layers: [Option<&Spanned<raw::RetryBudget>>; 2]) -> RetryBudget {
-    let [defaults, upstream] = layers.map(|layer| layer.map(|l| &l.value));
-    RetryBudget {
-        percent: last(defaults, upstream, |b| b.percent.as_ref())
-            .map_or(defaults::BUDGET_PERCENT, |p| p.share()),
-        interval: last(defaults, upstream, |b| b.interval.as_ref())
-            .map_or(defaults::BUDGET_INTERVAL, |i| i.get()),
-        min_rate: last(defaults, upstream, |b| b.min_rate.as_ref())
-            .map_or(defaults::BUDGET_MIN_RATE, |r| r.per_second()),
-    }
-}
-
-/// The limits of `Defaults` and an upstream.
-pub(super) fn limits(layers: [Option<&Spanned<raw::UpstreamLimits>>; 2]) -> UpstreamLimits {
-    let [defaults, upstream] = layers.map(|layer| layer.map(|l| &l.value));
-    UpstreamLimits {
-        max_pending: last(defaults, upstream, |l| l.max_pending.as_ref())
-            .map_or(defaults::MAX_PENDING, |n| n.get()),
-        response_head: last(defaults, upstream, |l| l.response_head.as_ref())
-            .map_or(defaults::RESPONSE_HEAD, |n| n.get()),
-        response_fields: last(defaults, upstream, |l| l.response_fields.as_ref())
-            .map_or(defaults::RESPONSE_FIELDS, |n| n.get()),
-        max_idle: last(defaults, upstream, |l| l.max_idle.as_ref()).map_or(defaults::MAX_IDLE, |n| n.get()),
-        idle_timeout: last(defaults, upstream, |l| l.idle_timeout.as_ref())
-            .map_or(defaults::POOL_IDLE, |d| d.get()),
-    }
 }
 
 struct Stack<'a, 'f> {
@@ -93,38 +62,20 @@ struct Stack<'a, 'f> {
 }
 
 impl Stack<'_, '_> {
-    /// The strongest layer's value and who said so.
-    fn setting<W, T>(
-        &self,
-        written: impl Fn(&Layer<'_>) -> Option<Spanned<W>>,
-        value: impl Fn(W) -> T,
-        built_in: T,
-    ) -> Setting<T> {
-        let strongest = self.layers.iter().rev().find_map(|layer| Some((written(layer)?, layer.origin)));
-        match strongest {
-            Some((written, origin)) => {
-                Setting { value: value(written.value), origin: origin(self.faults.locate(written.span)) }
-            }
-            None => Setting { value: built_in, origin: Origin::BuiltIn },
-        }
-    }
-
     fn timeouts(&self, direction: Direction) -> Timeouts {
         let connect = match direction {
             Direction::Inbound => defaults::CONNECT_INBOUND,
             Direction::Outbound => defaults::CONNECT,
         };
-        let some = |limit: NonZeroDuration| Some(limit.get());
+        let whole = |limit: NonZeroDuration| RequestTimeout::Whole(limit.into());
+        let some = |limit: NonZeroDuration| Some(Duration::from(limit));
+        let built_in = RequestTimeout::UntilHead(defaults::REQUEST);
         Timeouts {
-            request: self.setting(
-                |l| l.timeouts?.request.clone(),
-                |limit| RequestTimeout::Whole(limit.get()),
-                RequestTimeout::UntilHead(defaults::REQUEST),
-            ),
-            backend_request: self.setting(|l| l.timeouts?.backend_request.clone(), some, None),
-            response_headers: self.setting(|l| l.timeouts?.response_headers.clone(), some, None),
-            idle: self.setting(|l| l.timeouts?.idle.clone(), NonZeroDuration::get, defaults::IDLE),
-            connect: self.setting(|l| l.timeouts?.connect.clone(), NonZeroDuration::get, connect),
+            request: self.setting(|l| Some(l.timeouts?.request?.map(whole)), built_in),
+            backend_request: self.setting(|l| Some(l.timeouts?.backend_request?.map(some)), None),
+            response_headers: self.setting(|l| Some(l.timeouts?.response_headers?.map(some)), None),
+            idle: self.setting(|l| l.timeouts?.idle, defaults::IDLE),
+            connect: self.setting(|l| l.timeouts?.connect, connect),
         }
     }
 
@@ -134,82 +85,66 @@ impl Stack<'_, '_> {
             Direction::Outbound => defaults::RETRY_ATTEMPTS,
         };
         Retry {
-            on: self.setting(
-                |l| l.retry?.on.clone(),
-                |on| on.values().copied().collect(),
-                defaults::RETRY_ON.into(),
-            ),
-            attempts: self.setting(|l| l.retry?.attempts.clone(), raw::Whole::get, attempts),
-            backoff: self.setting(
-                |l| complete(l.retry?.backoff.as_ref()?),
-                |backoff| backoff,
-                defaults::BACKOFF,
-            ),
-            methods: self.setting(
-                |l| l.retry?.methods.clone(),
-                |methods| methods.values().cloned().collect(),
-                defaults::RETRY_METHODS.into(),
-            ),
-            replay_body: self.setting(
-                |l| l.retry?.replay_body.clone(),
-                raw::Bytes::get,
-                defaults::REPLAY_BODY,
-            ),
+            on: self.setting(|l| l.retry?.on.clone(), defaults::RETRY_ON.into()),
+            attempts: self.setting(|l| l.retry?.attempts, attempts),
+            backoff: self.setting(|l| backoff(l.retry?), defaults::BACKOFF),
+            methods: self.setting(|l| l.retry?.methods.clone(), defaults::RETRY_METHODS.into()),
+            replay_body: self.setting(|l| l.retry?.replay_body, defaults::REPLAY_BODY),
+        }
+    }
+
+    /// The strongest layer's value and who said so.
+    fn setting<W: Into<T>, T>(
+        &self,
+        written: impl Fn(&Layer<'_>) -> Option<Spanned<W>>,
+        built_in: T,
+    ) -> Setting<T> {
+        let strongest = self.layers.iter().rev().find_map(|layer| Some((written(layer)?, layer.origin)));
+        match strongest {
+            Some((written, origin)) => {
+                Setting { value: written.value.into(), origin: origin(self.faults.locate(written.span)) }
+            }
+            None => Setting { value: built_in, origin: Origin::BuiltIn },
         }
     }
 }
 
-fn last<'a, L, T: Copy + 'a>(
-    defaults: Option<&'a L>,
-    upstream: Option<&'a L>,
-    written: impl Fn(&'a L) -> Option<&'a Spanned<T>>,
-) -> Option<T> {
-    upstream.and_then(&written).or_else(|| defaults.and_then(&written)).map(|written| written.value)
+fn backoff(retry: &raw::Retry) -> Option<Spanned<Backoff>> {
+    let Spanned { value: written, span } = retry.backoff.as_ref()?;
+    let (base, max) = (written.base?.value.into(), written.max?.value.into());
+    Some(Spanned { value: Backoff { base, max }, span: *span })
 }
 
-fn complete(backoff: &Spanned<raw::Backoff>) -> Option<Spanned<Backoff>> {
-    let (base, max) = (backoff.value.base.as_ref()?.value.get(), backoff.value.max.as_ref()?.value.get());
-    Some(Spanned { value: Backoff { base, max }, span: backoff.span })
-}
-
-fn check_backoff(backoff: &Spanned<raw::Backoff>, faults: &mut Faults<'_>) {
-    if let Some(Spanned { value, .. }) = complete(backoff)
-        && value.base > value.max
+fn check_retry(retry: &raw::Retry, faults: &mut Faults<'_>) {
+    unique(items(retry.on.as_ref()).map(|on| (on.value, on.span)), "condition", faults);
+    unique(items(retry.methods.as_ref()).map(|method| (&method.value, method.span)), "method", faults);
+    if let Some(Spanned { value: Backoff { base, max }, span }) = backoff(retry)
+        && base > max
     {
-        let [base, max] = [value.base, value.max].map(NonZeroDuration::format);
-        faults.at(backoff.span, format!("`base` ({base}) is longer than `max` ({max})"));
+        let [base, max] = [base, max].map(NonZeroDuration::format);
+        faults.at(span, format!("`base` ({base}) is longer than `max` ({max})"));
     }
 }
 
-/// A clock that can never run out before the one around it says nothing, so it is a mistake. The Gateway API
-/// demands it of `backendRequest`.
-fn check_clocks(timeouts: &Timeouts, layers: &[Layer<'_>], faults: &mut Faults<'_>) {
-    let span_of = |written: fn(&raw::Timeouts) -> Option<Span>| {
-        layers.iter().rev().find_map(|layer| layer.timeouts.and_then(written))
-    };
-    let request = timeouts.request.limit();
-    let whole = matches!(*timeouts.request, RequestTimeout::Whole(_));
-    let attempt = *timeouts.backend_request;
-    let head = *timeouts.response_headers;
-    let attempt_span = || span_of(|t| t.backend_request.as_ref().map(|w| w.span));
-    let head_span = || span_of(|t| t.response_headers.as_ref().map(|w| w.span));
-    let connect_span = || span_of(|t| t.connect.as_ref().map(|w| w.span));
-
-    let mut longer = |inner: (&str, Duration), outer: (&str, &Setting<_>, Duration), span: Option<Span>| {
-        if inner.1 > outer.2
-            && let Some(span) = span
-        {
-            let [long, short] = [inner.1, outer.2].map(NonZeroDuration::format);
-            let message = format!("`{}` ({long}) is longer than `{}` ({short})", inner.0, outer.0);
-            faults.at_with(span, message, format!("`{}` is set by: {}", outer.0, outer.1.origin));
+/// A clock that can never run out before `request` does says nothing, so it is a mistake. The Gateway API demands it
+/// of `backendRequest`. A stronger layer may shorten `request` below what a weaker one says: it only clips.
+fn check_clocks(request: &Setting<RequestTimeout>, layers: &[Layer<'_>], faults: &mut Faults<'_>) {
+    type Clock = fn(&raw::Timeouts) -> Option<Spanned<NonZeroDuration>>;
+    let strongest = |clock: Clock| layers.iter().rposition(|layer| layer.timeouts.and_then(clock).is_some());
+    let whole = matches!(request.value, RequestTimeout::Whole(_));
+    let clocks: [(&str, Clock, bool); 3] = [
+        ("backendRequest", |t| t.backend_request, whole),
+        ("responseHeaders", |t| t.response_headers, true),
+        ("connect", |t| t.connect, true),
+    ];
+    for (name, clock, within) in clocks {
+        let Some(layer) = strongest(clock) else { continue };
+        let Some(Spanned { value, span }) = layers[layer].timeouts.and_then(clock) else { continue };
+        let limit = request.limit();
+        if within && Duration::from(value) > limit && Some(layer) >= strongest(|t| t.request) {
+            let limit = NonZeroDuration::format(limit);
+            let message = format!("`{name}` ({value}) is longer than `request` ({limit})");
+            faults.at_with(span, message, format!("`request` is set by: {}", request.origin));
         }
-    };
-    let within_request = ("request", &timeouts.request, request);
-    if let Some(attempt) = attempt.filter(|_| whole) {
-        longer(("backendRequest", attempt), within_request, attempt_span());
     }
-    if let Some(head) = head {
-        longer(("responseHeaders", head), within_request, head_span());
-    }
-    longer(("connect", *timeouts.connect), within_request, connect_span());
 }

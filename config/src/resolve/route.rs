@@ -8,7 +8,7 @@ use super::unique;
 use super::upstream::Upstreams;
 use crate::faults::{Faults, Span};
 use crate::model::{Backend, Direction, HostPattern, HttpRoute, Location, Name, PathMatch, RouteMatch, Rule};
-use crate::raw::{self, Spanned, items};
+use crate::raw::{self, Spanned, items, or};
 
 /// What routes refer to.
 pub(super) struct Scope<'a> {
@@ -42,7 +42,7 @@ fn one(
     taken: &mut Taken,
     faults: &mut Faults<'_>,
 ) -> Option<HttpRoute> {
-    let direction = written.direction.as_ref().map_or(Direction::Outbound, |direction| direction.value);
+    let direction = or(written.direction, Direction::Outbound);
     let hosts: Vec<HostPattern> = match &written.hosts {
         Some(hosts) => {
             unique(hosts.value.iter().map(|host| (host.value.to_string(), host.span)), "host", faults);
@@ -50,14 +50,17 @@ fn one(
         }
         None if direction == Direction::Inbound => vec![HostPattern::Any],
         None => {
-            faults.at_with(*span, "missing `hosts`", "an outbound route names the authorities that it takes");
+            if written.whole {
+                let help = "an outbound route names the authorities that it takes";
+                faults.at_with(*span, "missing `hosts`", help);
+            }
             Vec::new()
         }
     };
     listened_to(direction, written, *span, scope, faults);
-    let named = items(&written.rules).filter_map(|rule| rule.value.name.as_ref());
+    let named = items(written.rules.as_ref()).filter_map(|rule| rule.value.name.as_ref());
     unique(named.map(|name| (name.value.as_str(), name.span)), "rule of this route", faults);
-    let rules: Vec<_> = items(&written.rules)
+    let rules: Vec<_> = items(written.rules.as_ref())
         .enumerate()
         .filter_map(|(index, rule)| {
             let matches = rule_matches(rule, faults);
@@ -122,6 +125,7 @@ fn inbound_rule(written: &raw::Rule, faults: &mut Faults<'_>) {
         faults.at_with(backends.span, "an inbound rule has no `backendRefs`", help);
     }
     if let Some(retry) = &written.retry
+        && retry.value.whole
         && retry.value.attempts.is_none()
     {
         faults.at_with(retry.span, "`retry` of an inbound rule needs `attempts`", "it is 0 unless written");
@@ -135,17 +139,15 @@ fn backends(
     faults: &mut Faults<'_>,
 ) -> Option<Vec<Backend>> {
     let Some(refs) = &written.backend_refs else {
-        faults.at_with(
-            span,
-            "missing `backendRefs`",
-            "an outbound rule names the upstreams that it leads to",
-        );
+        if written.whole {
+            let help = "an outbound rule names the upstreams that it leads to";
+            faults.at_with(span, "missing `backendRefs`", help);
+        }
         return None;
     };
     let names = refs.value.iter().filter_map(|backend| backend.value.name.as_ref());
     unique(names.map(|name| (name.value.as_str(), name.span)), "backend of this rule", faults);
-    let weight =
-        |backend: &raw::BackendRef| backend.weight.as_ref().map_or(1, |weight| weight.value.get::<u32>());
+    let weight = |backend: &raw::BackendRef| or(backend.weight, 1_u32);
     if !refs.value.is_empty() && refs.value.iter().all(|backend| weight(&backend.value) == 0) {
         faults.at(refs.span, "all weights are 0: no request could go anywhere");
     }
@@ -162,9 +164,10 @@ fn backends(
             }
             None if faults.incomplete => {}
             None => {
-                let known = || scope.upstreams.by_name.keys().copied();
+                let known = scope.upstreams.by_name.keys().copied();
                 let message = format!("no upstream is named `{}`", name.value);
-                faults.report(name.span, message, raw::similar_to(name.value.as_str(), known()));
+                let help = raw::similar_to(name.value.as_str(), known);
+                faults.report(name.span, &message, help.as_deref());
             }
         }
     }
@@ -184,8 +187,8 @@ fn listened_to(
         Direction::Inbound => (sidecar.inbound.is_none(), "inbound"),
         Direction::Outbound => (sidecar.outbound.is_none(), "outbound"),
     };
-    if missing {
-        let span = written.direction.as_ref().map_or(document, |direction| direction.span);
+    if missing && sidecar.whole {
+        let span = written.direction.map_or(document, |direction| direction.span);
         faults.at_with(
             span,
             format!("the route is {word}, but the Sidecar has no `{word}`"),

@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
+use super::listeners;
 use super::policy::{self, Layer};
 use crate::defaults;
-use crate::faults::{Faults, Span};
+use crate::faults::Faults;
 use crate::model::{
     AccessLog, Admin, Direction, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority,
     Workers,
 };
-use crate::raw::{self, Spanned, items};
+use crate::raw::{self, Spanned, items, or};
+use crate::scalars::Size;
 
 /// The sidecar.
 pub(super) fn resolve(
@@ -18,33 +20,43 @@ pub(super) fn resolve(
     defaults: Option<&raw::Defaults>,
     faults: &mut Faults<'_>,
 ) -> Option<Sidecar> {
-    let inbound = items(&written.inbound).filter_map(|port| inbound(&port.value, defaults, faults)).collect();
-    let outbound = written.outbound.as_ref().map(|outbound| self::outbound(&outbound.value));
-    if written.inbound.is_none() && written.outbound.is_none() {
+    let inbound =
+        items(written.inbound.as_ref()).filter_map(|port| inbound(&port.value, defaults, faults)).collect();
+    if written.whole && written.inbound.is_none() && written.outbound.is_none() {
         faults.at_with(
             *span,
             "the sidecar has neither `inbound` nor `outbound`",
             "it would carry no traffic",
         );
     }
+    let outbound = written.outbound.as_ref().map(|outbound| self::outbound(&outbound.value));
     let admin = admin(written.admin.as_ref().map(|admin| &admin.value), faults);
-    listeners(*span, written, outbound.as_ref(), &admin, faults);
+    listeners::check(*span, written, outbound.as_ref(), &admin, faults);
+    let limits = limits(written.limits.as_ref().map(|limits| &limits.value), faults);
     Some(Sidecar {
         name: written.name.as_ref()?.value.clone(),
-        workers: workers(written.workers.as_ref()),
+        workers: workers(written.workers),
         inbound,
         outbound,
         admin,
-        shutdown: shutdown(written.shutdown.as_ref().map(|shutdown| &shutdown.value)),
+        shutdown: Shutdown {
+            drain: or(written.shutdown.as_ref().and_then(|shutdown| shutdown.value.drain), defaults::DRAIN),
+        },
         access_log: access_log(written.access_log.as_ref().map(|log| &log.value)),
-        limits: limits(written.limits.as_ref().map(|limits| &limits.value), faults),
+        limits,
     })
 }
 
-fn workers(written: Option<&Spanned<raw::Workers>>) -> Workers {
+/// Where an inbound port listens.
+pub(super) fn inbound_listen(written: &raw::Inbound) -> Option<SocketAddr> {
+    let everywhere = SocketAddr::new(defaults::INBOUND_ADDRESS, written.port?.value.into());
+    Some(or(written.listen, everywhere))
+}
+
+fn workers(written: Option<Spanned<raw::Workers>>) -> Workers {
     match written.map(|workers| workers.value) {
         Some(raw::Workers::Fixed(number)) => {
-            NonZeroUsize::new(number.get()).map_or(Workers::Auto, Workers::Fixed)
+            NonZeroUsize::new(number.into()).map_or(Workers::Auto, Workers::Fixed)
         }
         Some(raw::Workers::Auto) | None => Workers::Auto,
     }
@@ -55,145 +67,72 @@ fn inbound(
     defaults: Option<&raw::Defaults>,
     faults: &mut Faults<'_>,
 ) -> Option<Inbound> {
-    let policy =
-        policy::resolve(Direction::Inbound, &[Layer::defaults(defaults, Direction::Inbound)], faults);
-    match written.protocol.as_ref().map(|protocol| protocol.value) {
-        Some(raw::InboundProtocol::Http) | None => {}
-    }
-    let port = written.port.as_ref()?.value.get();
-    let listen = inbound_listen(written)?;
-    let forward_to = written.forward_to.as_ref()?.value.get();
-    Some(Inbound { port, listen, forward_to, policy })
-}
-
-fn inbound_listen(written: &raw::Inbound) -> Option<SocketAddr> {
-    let port = written.port.as_ref()?.value.get();
-    Some(
-        written
-            .listen
-            .as_ref()
-            .map_or(SocketAddr::new(defaults::INBOUND_ADDRESS, port), |listen| listen.value.get()),
-    )
+    let layers = [Layer::defaults(defaults, Direction::Inbound)];
+    let policy = policy::resolve(Direction::Inbound, &layers, faults);
+    let raw::InboundProtocol::Http = or(written.protocol, raw::InboundProtocol::Http);
+    Some(Inbound {
+        port: written.port?.value.into(),
+        listen: inbound_listen(written)?,
+        forward_to: written.forward_to?.value.into(),
+        policy,
+    })
 }
 
 fn outbound(written: &raw::Outbound) -> Outbound {
-    match written.capture.as_ref().map(|capture| capture.value) {
-        Some(raw::Capture::Explicit) | None => {}
-    }
+    let raw::Capture::Explicit = or(written.capture, raw::Capture::Explicit);
     Outbound {
-        listen: written.listen.as_ref().map_or(defaults::OUTBOUND_LISTEN, |listen| listen.value.get()),
-        unknown: written.unknown.as_ref().map_or(UnknownAuthority::Reject, |unknown| unknown.value),
+        listen: or(written.listen, defaults::OUTBOUND_LISTEN),
+        unknown: or(written.unknown, UnknownAuthority::Reject),
     }
 }
 
 fn admin(written: Option<&raw::Admin>, faults: &mut Faults<'_>) -> Admin {
-    let listen = written.and_then(|admin| admin.listen.as_ref());
-    let metrics = written.and_then(|admin| admin.metrics.as_ref());
-    if let Some(listen) = listen
-        && !listen.value.get().ip().is_loopback()
+    let listen = written.and_then(|admin| admin.listen);
+    let admin = Admin {
+        listen: or(listen, defaults::ADMIN_LISTEN),
+        metrics: or(written.and_then(|admin| admin.metrics), defaults::METRICS_LISTEN),
+    };
+    if let Some(Spanned { span, .. }) = listen
+        && !admin.listen.ip().is_loopback()
     {
         let help = "it has no authentication; only a loopback address keeps others out";
-        faults.at_with(listen.span, "the admin interface must listen on a loopback address", help);
+        faults.at_with(span, "the admin interface must listen on a loopback address", help);
     }
-    Admin {
-        listen: listen.map_or(defaults::ADMIN_LISTEN, |listen| listen.value.get()),
-        metrics: metrics.map_or(defaults::METRICS_LISTEN, |metrics| metrics.value.get()),
-    }
-}
-
-fn shutdown(written: Option<&raw::Shutdown>) -> Shutdown {
-    let drain = written.and_then(|shutdown| shutdown.drain.as_ref());
-    Shutdown { drain: drain.map_or(defaults::DRAIN, |drain| drain.value.get()) }
+    admin
 }
 
 fn access_log(written: Option<&raw::AccessLog>) -> AccessLog {
     let none = raw::AccessLog::default();
     let written = written.unwrap_or(&none);
     AccessLog {
-        enabled: written.format.as_ref().is_none_or(|format| format.value == raw::LogFormat::Json),
-        success_sample: written.success_sample.as_ref().map_or(defaults::SUCCESS_SAMPLE, |p| p.value.share()),
-        slower_than: written.slower_than.as_ref().map_or(defaults::SLOWER_THAN, |d| d.value.get()),
-        max_bytes_per_second: written
-            .max_bytes_per_second
-            .as_ref()
-            .map_or(defaults::LOG_BYTES_PER_SECOND, |n| n.value.get()),
+        enabled: or(written.format, raw::LogFormat::Json) == raw::LogFormat::Json,
+        success_sample: or(written.success_sample, defaults::SUCCESS_SAMPLE),
+        slower_than: or(written.slower_than, defaults::SLOWER_THAN),
+        max_bytes_per_second: or(written.max_bytes_per_second, defaults::LOG_BYTES_PER_SECOND),
     }
 }
 
 fn limits(written: Option<&raw::Limits>, faults: &mut Faults<'_>) -> SidecarLimits {
     let none = raw::Limits::default();
-    let w = written.unwrap_or(&none);
+    let written = written.unwrap_or(&none);
     let limits = SidecarLimits {
-        request_head: w.request_head.as_ref().map_or(defaults::REQUEST_HEAD, |n| n.value.get()),
-        request_fields: w.request_fields.as_ref().map_or(defaults::REQUEST_FIELDS, |n| n.value.get()),
-        request_target: w.request_target.as_ref().map_or(defaults::REQUEST_TARGET, |n| n.value.get()),
-        head_timeout: w.head_timeout.as_ref().map_or(defaults::HEAD_TIMEOUT, |d| d.value.get()),
-        idle_timeout: w.idle_timeout.as_ref().map_or(defaults::KEEP_ALIVE_IDLE, |d| d.value.get()),
-        body_idle_timeout: w.body_idle_timeout.as_ref().map_or(defaults::BODY_IDLE, |d| d.value.get()),
-        max_connections: w.max_connections.as_ref().map_or(defaults::MAX_CONNECTIONS, |n| n.value.get()),
-        backlog: w.backlog.as_ref().map_or(defaults::BACKLOG, |n| n.value.get()),
-        trailers: w.trailers.as_ref().map_or(defaults::TRAILERS, |n| n.value.get()),
-        trailer_fields: w.trailer_fields.as_ref().map_or(defaults::TRAILER_FIELDS, |n| n.value.get()),
+        request_head: or(written.request_head, defaults::REQUEST_HEAD),
+        request_fields: or(written.request_fields, defaults::REQUEST_FIELDS),
+        request_target: or(written.request_target, defaults::REQUEST_TARGET),
+        head_timeout: or(written.head_timeout, defaults::HEAD_TIMEOUT),
+        idle_timeout: or(written.idle_timeout, defaults::KEEP_ALIVE_IDLE),
+        body_idle_timeout: or(written.body_idle_timeout, defaults::BODY_IDLE),
+        max_connections: or(written.max_connections, defaults::MAX_CONNECTIONS),
+        backlog: or(written.backlog, defaults::BACKLOG),
+        trailers: or(written.trailers, defaults::TRAILERS),
+        trailer_fields: or(written.trailer_fields, defaults::TRAILER_FIELDS),
     };
-    let target = w.request_target.as_ref().map(|w| w.span).or(w.request_head.as_ref().map(|w| w.span));
-    if let Some(span) = target.filter(|_| limits.request_target > limits.request_head) {
-        let [target, head] =
-            [limits.request_target, limits.request_head].map(|n| crate::scalars::Size::from_bytes(n as u64));
-        faults.at(
-            span,
-            format!("`requestTarget` ({target}) is larger than `requestHead` ({head}), which contains it"),
-        );
+    let span = written.request_target.map(|w| w.span).or(written.request_head.map(|w| w.span));
+    if let Some(span) = span.filter(|_| limits.request_target > limits.request_head) {
+        let sizes = [limits.request_target, limits.request_head].map(|bytes| Size::from_bytes(bytes as u64));
+        let [target, head] = sizes;
+        faults
+            .at(span, format!("`requestTarget` ({target}) is larger than `requestHead` ({head}) around it"));
     }
     limits
-}
-
-/// Two listeners cannot share a port, and the application cannot be one of them.
-fn listeners(
-    document: Span,
-    written: &raw::Sidecar,
-    outbound: Option<&Outbound>,
-    admin: &Admin,
-    faults: &mut Faults<'_>,
-) {
-    let ports = || items(&written.inbound).map(|port| &port.value);
-    let mut listeners: Vec<(String, SocketAddr, Span)> = Vec::new();
-    let written_admin = written.admin.as_ref().map(|admin| &admin.value);
-    let admin_span = written_admin.and_then(|a| a.listen.as_ref()).map_or(document, |w| w.span);
-    let metrics_span = written_admin.and_then(|a| a.metrics.as_ref()).map_or(document, |w| w.span);
-    listeners.push(("admin.listen".to_owned(), admin.listen, admin_span));
-    listeners.push(("admin.metrics".to_owned(), admin.metrics, metrics_span));
-    if let Some(outbound) = outbound {
-        let listen = written.outbound.as_ref().and_then(|outbound| outbound.value.listen.as_ref());
-        listeners.push(("outbound.listen".to_owned(), outbound.listen, listen.map_or(document, |w| w.span)));
-    }
-    for port in ports() {
-        if let (Some(listen), Some(number)) = (inbound_listen(port), &port.port) {
-            let span = port.listen.as_ref().map_or(number.span, |w| w.span);
-            listeners.push((format!("inbound port {}", number.value.get::<u16>()), listen, span));
-        }
-    }
-    for (index, (name, address, span)) in listeners.iter().enumerate() {
-        if let Some((other, ..)) = listeners[..index].iter().find(|(_, other, _)| clash(*address, *other)) {
-            faults.at(*span, format!("{name} and {other} would both listen on {address}"));
-        }
-    }
-    super::unique(
-        ports()
-            .filter_map(|port| port.port.as_ref())
-            .map(|port| (port.value.get::<u16>().to_string(), port.span)),
-        "inbound port",
-        faults,
-    );
-    for forward_to in ports().filter_map(|port| port.forward_to.as_ref()) {
-        let address = forward_to.value.get();
-        if let Some((name, ..)) = listeners.iter().find(|(_, listener, _)| clash(address, *listener)) {
-            faults.at(forward_to.span, format!("{address} leads back to this process: {name} listens there"));
-        }
-    }
-}
-
-/// Port 0 is chosen by the kernel and never clashes.
-fn clash(a: SocketAddr, b: SocketAddr) -> bool {
-    let same_address = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() == b.port() && a.port() != 0 && same_address
 }

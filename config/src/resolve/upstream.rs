@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::SocketAddr;
 
+use super::bounds::Layers;
 use super::policy::{self, Layer};
 use super::unique;
 use crate::defaults;
 use crate::faults::{Faults, Span};
 use crate::model::{Direction, Discovery, Upstream, UpstreamId};
-use crate::raw::{self, Spanned, items};
+use crate::raw::{self, Spanned, items, or};
 
 /// Upstreams by name, for the routes that lead to them.
 pub(super) struct Upstreams<'a> {
@@ -51,27 +53,27 @@ fn one(
     let layers = [Layer::defaults(defaults, Direction::Outbound), Layer::upstream(written)];
     let policy = policy::resolve(Direction::Outbound, &layers, faults);
     let discovery = written.discovery.as_ref().and_then(|written| discovery(written, faults));
-    if let Some(protocol) = &written.protocol {
-        match protocol.value {
-            raw::UpstreamProtocol::Http1 => {}
-        }
-    }
+    let raw::UpstreamProtocol::Http1 = or(written.protocol, raw::UpstreamProtocol::Http1);
     let name = written.name.as_ref()?.value.clone();
-    let hosts = items(&written.hosts).map(|host| host.value.as_str());
-    let balancer =
-        |layer: &Option<Spanned<raw::Balancer>>| Some(layer.as_ref()?.value.policy.as_ref()?.value);
+    let hosts = items(written.hosts.as_ref()).map(|host| host.value.as_str());
+    let balancer = |layer: Option<&Spanned<raw::Balancer>>| Some(layer?.value.policy?.value);
+    let budget = Layers {
+        defaults: defaults.and_then(|defaults| defaults.retry_budget.as_ref()),
+        upstream: written.retry_budget.as_ref(),
+    };
+    let limits = Layers {
+        defaults: defaults.and_then(|defaults| defaults.limits.as_ref()),
+        upstream: written.limits.as_ref(),
+    };
     Some(Upstream {
         hosts: hosts.filter(|host| *host != name.as_str()).map(str::to_owned).collect(),
         name,
         discovery: discovery?,
-        load_balancer: balancer(&written.load_balancer)
-            .or_else(|| balancer(&defaults?.load_balancer))
+        load_balancer: balancer(written.load_balancer.as_ref())
+            .or_else(|| balancer(defaults?.load_balancer.as_ref()))
             .unwrap_or(defaults::LOAD_BALANCER),
-        retry_budget: policy::budget([
-            defaults.and_then(|d| d.retry_budget.as_ref()),
-            written.retry_budget.as_ref(),
-        ]),
-        limits: policy::limits([defaults.and_then(|d| d.limits.as_ref()), written.limits.as_ref()]),
+        retry_budget: budget.retry_budget(),
+        limits: limits.limits(),
         policy,
         location: faults.locate(*span),
     })
@@ -93,22 +95,24 @@ fn discovery(
     }
     match (&written.addresses, &written.dns) {
         (Some(addresses), _) => {
-            let each = addresses.value.iter().map(|address| (address.value.get(), address.span));
+            let each = addresses.value.iter().map(|address| (SocketAddr::from(address.value), address.span));
             unique(each, "endpoint", faults);
-            Some(Discovery::Static(addresses.value.values().map(|address| address.get()).collect()))
+            Some(Discovery::Static(addresses.value.values().map(|address| (*address).into()).collect()))
         }
         (None, Some(name)) => {
-            if written.port.is_none() {
+            if written.port.is_none() && written.whole {
                 faults.at(*span, "missing `port`: DNS addresses carry none");
             }
             Some(Discovery::Dns {
                 name: name.value.as_str().to_owned(),
-                port: written.port.as_ref()?.value.get(),
-                stale_for: written.stale_for.as_ref().map_or(defaults::STALE_FOR, |limit| limit.value.get()),
+                port: written.port?.value.into(),
+                stale_for: or(written.stale_for, defaults::STALE_FOR),
             })
         }
         (None, None) => {
-            faults.at_with(*span, "missing `static` or `dns`", "endpoints come from a list or from DNS");
+            if written.whole {
+                faults.at_with(*span, "missing `static` or `dns`", "endpoints come from a list or from DNS");
+            }
             None
         }
     }
@@ -123,7 +127,7 @@ fn authorities(written: &[Spanned<raw::Upstream>], faults: &mut Faults<'_>) {
         }
     }
     for (owner, upstream) in written.iter().enumerate() {
-        let hosts = items(&upstream.value.hosts);
+        let hosts = items(upstream.value.hosts.as_ref());
         unique(hosts.clone().map(|host| (host.value.as_str(), host.span)), "host", faults);
         for host in hosts {
             match owners.entry(host.value.as_str()) {

@@ -1,1 +1,111 @@
 //! Does every scalar read what it writes, and refuse the rest?
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use regex::Regex;
+
+use super::*;
+use crate::model::{HostPattern, Name};
+
+/// What is written is read as the same value, and fits the published pattern.
+fn round_trip<T: Scalar + PartialEq + fmt::Debug>(value: &T, text: &str) {
+    assert_eq!(T::parse(text).as_ref(), Ok(value), "{text}");
+    assert!(Regex::new(T::PATTERN).unwrap().is_match(text), "{text} against {}", T::PATTERN);
+}
+
+fn help<T: Scalar + fmt::Debug>(text: &str) -> String {
+    T::parse(text).expect_err(text).to_string()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn durations_round_trip(millis in 1_u64..359_996_400_000) {
+        let text = NonZeroDuration::format(Duration::from_millis(millis));
+        let duration = NonZeroDuration::parse(&text).unwrap();
+        prop_assert_eq!(Duration::from(duration), Duration::from_millis(millis));
+        round_trip(&duration, &text);
+    }
+
+    #[test]
+    fn percentages_round_trip(thousandths in 0_u32..=100_000) {
+        let percent = Percent::from_share(f64::from(thousandths) / 100_000.0);
+        round_trip(&percent, &percent.to_string());
+        prop_assert_eq!(Percent::from_share(percent.share()), percent);
+    }
+
+    #[test]
+    fn sizes_round_trip(bytes in 0_u64..9_999_999_999) {
+        for bytes in [bytes, bytes << 10, bytes << 20] {
+            round_trip(&Size::from_bytes(bytes), &Size::from_bytes(bytes).to_string());
+        }
+    }
+
+    #[test]
+    fn rates_round_trip(thousandths in 0_u32..1_000_000_000) {
+        let rate = Rate::from_per_second(f64::from(thousandths) / 1000.0);
+        round_trip(&rate, &rate.to_string());
+    }
+
+    #[test]
+    fn names_are_what_their_pattern_says(text in "[a-zA-Z0-9._-]{0,65}") {
+        let expected = Regex::new(Name::PATTERN).unwrap().is_match(&text);
+        prop_assert_eq!(Name::parse(&text).is_ok(), expected);
+    }
+
+    #[test]
+    fn durations_are_what_gep_2257_says(text in "[0-9hms.]{0,12}") {
+        let pattern = Regex::new(NonZeroDuration::PATTERN).unwrap();
+        let zero = Regex::new("^(0+(h|m|s|ms))+$").unwrap();
+        let expected = pattern.is_match(&text) && !zero.is_match(&text);
+        prop_assert_eq!(NonZeroDuration::parse(&text).is_ok(), expected, "{}", text);
+    }
+
+    #[test]
+    fn hosts_round_trip(text in "([*][.])?[a-z0-9]{1,9}([.][a-z0-9]{1,9}){0,3}") {
+        let pattern = HostPattern::parse(&text).unwrap();
+        round_trip(&pattern, &pattern.to_string());
+    }
+
+    #[test]
+    fn no_text_panics(text in "\\PC*") {
+        let _ = (NonZeroDuration::parse(&text), Percent::parse(&text), Size::parse(&text), Rate::parse(&text));
+        let _ = (Name::parse(&text), HostPattern::parse(&text), Host::parse(&text));
+        let _ = (Destination::parse(&text), ListenAddress::parse(&text));
+    }
+}
+
+#[test]
+fn cf_2_a_number_without_a_unit_is_asked_which_one() {
+    assert_eq!(help::<NonZeroDuration>("500"), "`500` has no unit; write `500ms` or `500s`?");
+    assert_eq!(help::<Size>("64"), "`64` has no unit; write `64B` or `64KiB`?");
+    assert_eq!(help::<Rate>("10"), "`10` has no unit; write `10/s`?");
+    assert_eq!(help::<Percent>("20"), "`20` has no unit; write `20%`?");
+    assert_eq!(Percent::with_unit("0.25").as_deref(), Some("write `25%`?"));
+}
+
+#[test]
+fn hosts_are_lower_case_and_lose_the_dot_of_the_root() {
+    assert_eq!(
+        HostPattern::parse("Market-Data.Internal."),
+        Ok(HostPattern::Exact("market-data.internal".into()))
+    );
+    assert_eq!(HostPattern::parse("*.Internal"), Ok(HostPattern::Suffix(".internal".into())));
+    assert_eq!(HostPattern::parse("*"), Ok(HostPattern::Any));
+    for wrong in ["", ".", "a..b", "*a", "a.*", "*.*.b", "-a", "a b", "a/b", "a:80"] {
+        assert!(HostPattern::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn addresses_are_numeric_and_a_destination_can_be_reached() {
+    assert!(ListenAddress::parse("0.0.0.0:0").is_ok());
+    assert!(ListenAddress::parse("[::]:15020").is_ok());
+    assert!(Destination::parse("[::1]:8081").is_ok());
+    for wrong in ["0.0.0.0:80", "127.0.0.1:0", "127.0.0.1", "::1", "localhost:80", "127.0.0.1:65536", "[::1]"]
+    {
+        assert!(Destination::parse(wrong).is_err(), "{wrong}");
+    }
+}

@@ -41,7 +41,12 @@ fn refuse(worker: &Worker, listener: ListenerId, down: &mut ServerConn, failure:
     pipeline::refuse(down, failure);
     let (snapshot, metrics) = (worker.snapshot(), &worker.shared.metrics);
     let code = failure.status().as_u16();
-    snapshot.unrouted(listener.direction).record(worker.id, code, Flag::DownstreamProtocolError, Duration::ZERO);
+    snapshot.unrouted(listener.direction).record(
+        worker.id,
+        code,
+        Flag::DownstreamProtocolError,
+        Duration::ZERO,
+    );
     metrics.downstream(listener.direction).protocol_error(worker.id, failure.cause());
     if let Some(limit) = failure.limit() {
         metrics.limit_exceeded(worker.id, limit);

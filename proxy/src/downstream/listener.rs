@@ -149,14 +149,13 @@ fn admit(
     });
 }
 
-/// A panic ends its own connection and nothing else.
-async fn contained(worker: Rc<Worker>, connection: impl Future<Output = ()>) {
-    let mut connection = pin!(connection);
-    poll_fn(|cx| {
+/// A panic ends its own connection and nothing else. Boxed, so that the task doesn't hold the connection twice.
+fn contained(worker: Rc<Worker>, connection: impl Future<Output = ()>) -> impl Future<Output = ()> {
+    let mut connection = Box::pin(connection);
+    poll_fn(move |cx| {
         catch_unwind(AssertUnwindSafe(|| connection.as_mut().poll(cx))).unwrap_or_else(|_| {
             worker.shared.metrics.connection_panicked(worker.id);
             Poll::Ready(())
         })
     })
-    .await;
 }

@@ -1,9 +1,9 @@
 //! Where does a message's content end? Decoders and encoders of RFC 9112 §6–7; pure, over slices, without buffers.
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
-    EXPECT, HOST, HeaderMap, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    COOKIE, EXPECT, HOST, HeaderMap, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, HeaderValue};
 
@@ -170,7 +170,9 @@ impl Decoder {
             (State::Size { digits: 0, .. }, _) => return Err(Malformation::Chunk),
             (&(State::Size { value, .. } | State::Extension { value }), b'\r') => State::SizeLf { value },
             (&State::Size { value, .. }, b';' | b' ' | b'\t') => self.extension(value)?,
-            (&State::Extension { value }, octet) if octet == b'\t' || (b' '..=b'~').contains(&octet) || octet >= 0x80 => {
+            (&State::Extension { value }, octet)
+                if octet == b'\t' || (b' '..=b'~').contains(&octet) || octet >= 0x80 =>
+            {
                 self.extension(value)?
             }
             (State::SizeLf { value: 0 }, b'\n') => State::Trailers(Vec::new()),
@@ -184,7 +186,11 @@ impl Decoder {
 
     fn extension(&mut self, value: u64) -> Result<State, Malformation> {
         self.extensions += 1;
-        if self.extensions > MAX_EXTENSIONS { Err(Malformation::Extensions) } else { Ok(State::Extension { value }) }
+        if self.extensions > MAX_EXTENSIONS {
+            Err(Malformation::Extensions)
+        } else {
+            Ok(State::Extension { value })
+        }
     }
 
     /// The trailer section, kept until its empty line is there (RFC 9112 §7.1.2).

@@ -1,16 +1,15 @@
 //! How does one exchange with an upstream go? A connection that a worker keeps, drives inside the request's task, and
 //! gives back when the response has ended.
 
-use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method};
+use http::Method;
 use tokio::net::TcpStream;
 
 use super::body::{Decoder, Framing, TrailerLimits};
 use super::encoder::Encoder;
-use super::head::{HeadError, HeadLimits, ResponseHead, parse_response};
+use super::head::{HeadError, HeadLimits, ResponseHead, ends_head, parse_response};
 use super::wire::{Scratch, Wire};
 
 /// Why no response head came.
@@ -40,7 +39,6 @@ pub struct ClientConn {
     pub idle_since: Instant,
     /// For how long the endpoint says it keeps an idle connection (`Keep-Alive: timeout=`), less a second.
     pub kept_for: Option<Duration>,
-    fields: HeaderMap,
 }
 
 impl ClientConn {
@@ -54,7 +52,6 @@ impl ClientConn {
             exchanges: 0,
             idle_since: now,
             kept_for: None,
-            fields: HeaderMap::new(),
         }
     }
 
@@ -72,47 +69,37 @@ impl ClientConn {
         to: &Method,
     ) -> Poll<Result<ResponseHead, ReceiveError>> {
         loop {
-            let (head, taken) = if self.wire.ahead().is_empty() {
-                let parsed = scratch.lend(|buffer| {
-                    let Ok(count @ 1..) = ready!(self.wire.poll_read(cx, buffer)) else {
-                        return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
-                    };
-                    let fields = std::mem::take(&mut self.fields);
-                    let parsed = parse_response(&buffer[..count], limits, fields, to).map_err(ReceiveError::Head)?;
-                    let taken = parsed.as_ref().map_or(0, |(_, taken)| *taken);
-                    self.wire.unread(&buffer[taken..count]);
-                    Poll::Ready(Ok(parsed))
-                });
-                match ready!(parsed)? {
-                    Some((head, _)) => (head, 0),
-                    None => continue,
-                }
-            } else {
-                let fields = std::mem::take(&mut self.fields);
-                match parse_response(self.wire.ahead(), limits, fields, to).map_err(ReceiveError::Head)? {
-                    Some(parsed) => parsed,
-                    None => {
-                        ready!(self.poll_more(cx, scratch))?;
-                        continue;
-                    }
-                }
-            };
-            self.wire.consume(taken);
-            self.decoder = Decoder::new(head.framing, trailers);
-            return Poll::Ready(Ok(head));
+            if self.wire.ahead().is_empty() {
+                let Ok(1..) = ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer))) else {
+                    return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
+                };
+            }
+            let parsed = parse_response(self.wire.ahead(), limits, scratch.fields(), to);
+            if let Some((head, taken)) = parsed.map_err(ReceiveError::Head)? {
+                self.wire.consume(taken);
+                self.decoder = Decoder::new(head.framing, trailers);
+                return Poll::Ready(Ok(head));
+            }
+            ready!(self.poll_more(cx, scratch, limits))?;
         }
     }
 
-    fn poll_more(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<Result<(), ReceiveError>> {
-        let count: io::Result<usize> = ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer)));
-        Poll::Ready(match count {
-            Ok(1..) => Ok(()),
-            _ => Err(ReceiveError::Closed { silent: false }),
-        })
-    }
-
-    /// Takes back a response's fields, to use their memory again.
-    pub fn recycle(&mut self, fields: HeaderMap) {
-        self.fields = fields;
+    /// Reads on, to the end of the head: one that trickles in is not parsed at every octet.
+    fn poll_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &Scratch,
+        limits: &HeadLimits,
+    ) -> Poll<Result<(), ReceiveError>> {
+        loop {
+            let before = self.wire.ahead().len();
+            let Ok(1..) = ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer))) else {
+                return Poll::Ready(Err(ReceiveError::Closed { silent: false }));
+            };
+            let ahead = self.wire.ahead();
+            if ends_head(ahead, before) || ahead.len() >= limits.bytes {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }

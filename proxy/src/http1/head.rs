@@ -7,6 +7,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, TRANSFER
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::body::Framing;
+use super::known::Known;
 
 /// The most fields that a head may have on any side; limits in policy are at most this.
 pub const MAX_FIELDS: usize = 200;
@@ -42,6 +43,8 @@ pub struct RequestHead {
     pub version: Version,
     /// All fields, names in lower case, in order for equal names.
     pub headers: HeaderMap,
+    /// Which of those that we act on are among them.
+    pub known: Known,
     /// How its content ends.
     pub framing: Framing,
     /// The peer wants the connection kept (RFC 9112 §9.3).
@@ -59,6 +62,8 @@ pub struct ResponseHead {
     pub version: Version,
     /// All fields.
     pub headers: HeaderMap,
+    /// Which of those that we act on are among them.
+    pub known: Known,
     /// How its content ends.
     pub framing: Framing,
     /// The connection may serve another request.
@@ -148,15 +153,19 @@ pub fn parse_request(
     let whole = Bytes::copy_from_slice(&bytes[..len]);
     let target =
         Uri::from_maybe_shared(within(&whole, bytes, path.as_bytes())).map_err(|_| HeadError::Syntax)?;
-    let headers = collect(&whole, bytes, parsed.headers, fields)?;
-    let persistence = Persistence::of(&headers);
-    let framing = request_framing(&headers, version)?;
+    let (headers, known) = collect(&whole, bytes, parsed.headers, fields)?;
+    let persistence = Persistence::of(&headers, known);
+    let framing = request_framing(&headers, known, version)?;
     check_host(&headers, version)?;
     let expects_continue = version == Version::Http11
         && framing != Framing::None
+        && known.has(Known::EXPECT)
         && headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let keep_alive = persistence.keep_alive(version);
-    Ok(Some((RequestHead { method, target, version, headers, framing, keep_alive, expects_continue }, len)))
+    Ok(Some((
+        RequestHead { method, target, version, headers, known, framing, keep_alive, expects_continue },
+        len,
+    )))
 }
 
 /// Reads a response head from the start of `bytes`; `None`: not complete yet. Answers how many octets it took.
@@ -169,7 +178,8 @@ pub fn parse_response(
     let mut slots: Slots<'_> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let slots = &mut slots[..limits.fields.min(MAX_FIELDS)];
-    let result = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, slots);
+    let result =
+        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, slots);
     let len = match result {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return partial(bytes, limits, None),
@@ -182,11 +192,17 @@ pub fn parse_response(
     let version = if minor == 1 { Version::Http11 } else { Version::Http10 };
     let status = StatusCode::from_u16(code).map_err(|_| HeadError::Syntax)?;
     let whole = Bytes::copy_from_slice(&bytes[..len]);
-    let headers = collect(&whole, bytes, parsed.headers, fields)?;
-    let persistence = Persistence::of(&headers);
-    let framing = response_framing(&headers, version, status, to)?;
+    let (headers, known) = collect(&whole, bytes, parsed.headers, fields)?;
+    let persistence = Persistence::of(&headers, known);
+    let framing = response_framing(&headers, known, version, status, to)?;
     let keep_alive = persistence.keep_alive(version) && framing != Framing::UntilClose;
-    Ok(Some((ResponseHead { status, version, headers, framing, keep_alive }, len)))
+    Ok(Some((ResponseHead { status, version, headers, known, framing, keep_alive }, len)))
+}
+
+/// Whether `bytes` hold the empty line that ends a head, of which the first `searched` octets hold none.
+pub fn ends_head(bytes: &[u8], searched: usize) -> bool {
+    let fresh = &bytes[searched.saturating_sub(3)..];
+    fresh.windows(2).any(|two| two == b"\n\n") || fresh.windows(3).any(|three| three == b"\n\r\n")
 }
 
 /// Not complete: is it already too much?
@@ -220,7 +236,8 @@ fn collect(
     bytes: &[u8],
     parsed: &[httparse::Header<'_>],
     mut fields: HeaderMap,
-) -> Result<HeaderMap, HeadError> {
+) -> Result<(HeaderMap, Known), HeadError> {
+    let mut known = Known::NONE;
     fields.clear();
     fields.reserve(parsed.len());
     for field in parsed {
@@ -228,15 +245,20 @@ fn collect(
         let value = if field.value.is_empty() {
             HeaderValue::from_static("")
         } else {
-            HeaderValue::from_maybe_shared(within(whole, bytes, field.value)).map_err(|_| HeadError::Syntax)?
+            HeaderValue::from_maybe_shared(within(whole, bytes, field.value))
+                .map_err(|_| HeadError::Syntax)?
         };
+        known = known.and(Known::of(name.as_str()));
         fields.append(name, value);
     }
-    Ok(fields)
+    Ok((fields, known))
 }
 
 /// RFC 9112 §6.3 for requests, refusing where it allows to guess.
-fn request_framing(headers: &HeaderMap, version: Version) -> Result<Framing, HeadError> {
+fn request_framing(headers: &HeaderMap, known: Known, version: Version) -> Result<Framing, HeadError> {
+    if !known.has(Known::TRANSFER_ENCODING.and(Known::CONTENT_LENGTH)) {
+        return Ok(Framing::None);
+    }
     match (transfer_coding(headers, version)?, content_length(headers)?) {
         (true, Some(_)) => Err(HeadError::Framing),
         (true, None) => Ok(Framing::Chunked),
@@ -248,11 +270,13 @@ fn request_framing(headers: &HeaderMap, version: Version) -> Result<Framing, Hea
 /// RFC 9112 §6.3 for responses.
 fn response_framing(
     headers: &HeaderMap,
+    known: Known,
     version: Version,
     status: StatusCode,
     to: &Method,
 ) -> Result<Framing, HeadError> {
-    let (chunked, length) = (transfer_coding(headers, version)?, content_length(headers)?);
+    let chunked = known.has(Known::TRANSFER_ENCODING) && transfer_coding(headers, version)?;
+    let length = content_length(headers)?;
     if chunked && length.is_some() {
         return Err(HeadError::Framing);
     }
@@ -316,8 +340,11 @@ struct Persistence {
 }
 
 impl Persistence {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &HeaderMap, known: Known) -> Self {
         let mut said = Self { close: false, keep_alive: false };
+        if !known.has(Known::CONNECTION) {
+            return said;
+        }
         for token in connection_tokens(headers) {
             said.close |= token.eq_ignore_ascii_case(b"close");
             said.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");

@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use tokio::net::TcpStream;
 
 use super::body::{Decoder, Framing, TrailerLimits};
 use super::encoder::Encoder;
-use super::head::{HeadError, HeadLimits, RequestHead, parse_request};
+use super::head::{HeadError, HeadLimits, RequestHead, ends_head, parse_request};
 use super::wire::{Scratch, Wire};
 use crate::clock::{Alarm, now};
 
@@ -47,7 +46,6 @@ pub struct ServerConn {
     pub peer: SocketAddr,
     /// Idle times may be cut short by a drain.
     drains: bool,
-    fields: HeaderMap,
 }
 
 impl ServerConn {
@@ -61,7 +59,6 @@ impl ServerConn {
             encoder: Encoder::new(Framing::None),
             peer,
             drains,
-            fields: HeaderMap::new(),
         }
     }
 
@@ -128,11 +125,6 @@ impl ServerConn {
         })
         .await;
     }
-
-    /// Takes back a request's fields, to use their memory again.
-    pub fn recycle(&mut self, fields: HeaderMap) {
-        self.fields = fields;
-    }
 }
 
 /// Reads one head, in one piece or in many.
@@ -155,7 +147,7 @@ impl HeadReader<'_> {
             if self.conn.wire.ahead().is_empty() {
                 self.conn.wire.shrink();
                 self.conn.wait_idle(idle_until);
-            } else if let Some(result) = self.parse_ahead() {
+            } else if let Some(result) = self.parse_ahead(scratch) {
                 return Poll::Ready(result);
             }
         }
@@ -165,10 +157,10 @@ impl HeadReader<'_> {
                 return Poll::Ready(Err(if begun { Ended::Slow } else { Ended::Quietly }));
             }
             let result = if self.conn.wire.ahead().is_empty() {
-                ready!(scratch.lend(|buffer| self.poll_first(cx, buffer)))
+                ready!(scratch.lend(|buffer| self.poll_first(cx, buffer, scratch)))
             } else {
                 match ready!(scratch.lend(|buffer| self.conn.wire.poll_read_ahead(cx, buffer))) {
-                    Ok(1..) => self.parse_ahead(),
+                    Ok(1..) => self.parse_ahead(scratch),
                     _ => Some(Err(Ended::Quietly)),
                 }
             };
@@ -183,13 +175,13 @@ impl HeadReader<'_> {
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
+        scratch: &Scratch,
     ) -> Poll<Option<Result<RequestHead, Ended>>> {
         self.searched = Some(0);
         let Ok(count @ 1..) = ready!(self.conn.wire.poll_read(cx, buffer)) else {
             return Poll::Ready(Some(Err(Ended::Quietly)));
         };
-        let fields = std::mem::take(&mut self.conn.fields);
-        Poll::Ready(match parse_request(&buffer[..count], self.limits, fields) {
+        Poll::Ready(match parse_request(&buffer[..count], self.limits, scratch.fields()) {
             Ok(Some((head, taken))) => {
                 self.conn.wire.unread(&buffer[taken..count]);
                 Some(Ok(head))
@@ -204,18 +196,15 @@ impl HeadReader<'_> {
     }
 
     /// The slow way. A head that trickles in is parsed once, when its empty line is there, not at every octet.
-    fn parse_ahead(&mut self) -> Option<Result<RequestHead, Ended>> {
+    fn parse_ahead(&mut self, scratch: &Scratch) -> Option<Result<RequestHead, Ended>> {
         let ahead = self.conn.wire.ahead();
         if let Some(searched) = self.searched {
-            let fresh = &ahead[searched.saturating_sub(3)..];
-            let ends = fresh.windows(2).any(|pair| pair == b"\n\n") || fresh.windows(3).any(|three| three == b"\n\r\n");
-            if !ends && ahead.len() < self.limits.bytes {
+            if !ends_head(ahead, searched) && ahead.len() < self.limits.bytes {
                 self.searched = Some(ahead.len());
                 return None;
             }
         }
-        let fields = std::mem::take(&mut self.conn.fields);
-        match parse_request(ahead, self.limits, fields) {
+        match parse_request(ahead, self.limits, scratch.fields()) {
             Ok(Some((head, taken))) => {
                 self.conn.wire.consume(taken);
                 Some(Ok(head))

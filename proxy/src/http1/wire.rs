@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -16,22 +17,42 @@ pub const READ_SIZE: usize = 32 * 1024;
 /// Up to here, content is copied behind what waits, to leave in one `send` (cheaper than `writev` for small pieces).
 const GATHER: usize = 4 * 1024;
 /// Buffers up to here are kept while a connection is idle.
-const SMALL: usize = 1024;
+const SMALL: usize = 512;
+/// Header maps that are kept for the next messages, and how many fields one may have room for.
+const SPARE_MAPS: usize = 64;
+const SPARE_FIELDS: usize = 64;
 
-/// The worker's read buffer. Borrowed within one poll, never across a wait.
+/// Memory of the worker that connections use in turn, so that an idle one holds none.
 #[derive(Debug)]
-pub struct Scratch(RefCell<Box<[u8]>>);
+pub struct Scratch {
+    buffer: RefCell<Box<[u8]>>,
+    fields: RefCell<Vec<HeaderMap>>,
+}
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self(RefCell::new(vec![0; READ_SIZE].into_boxed_slice()))
+        Self { buffer: RefCell::new(vec![0; READ_SIZE].into_boxed_slice()), fields: RefCell::default() }
     }
 }
 
 impl Scratch {
-    /// Lends the buffer.
+    /// Lends the read buffer, within one poll, never across a wait.
     pub fn lend<R>(&self, to: impl FnOnce(&mut [u8]) -> R) -> R {
-        to(&mut self.0.borrow_mut())
+        to(&mut self.buffer.borrow_mut())
+    }
+
+    /// An empty map with room in it.
+    pub fn fields(&self) -> HeaderMap {
+        self.fields.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a map back that is needed no more.
+    pub fn recycle(&self, mut fields: HeaderMap) {
+        let mut spare = self.fields.borrow_mut();
+        if spare.len() < SPARE_MAPS && fields.capacity() <= SPARE_FIELDS {
+            fields.clear();
+            spare.push(fields);
+        }
     }
 }
 
@@ -152,7 +173,8 @@ impl Wire {
     /// Ready once nothing waits.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_flushed() {
-            let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, &self.out[self.sent..]) else {
+            let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, &self.out[self.sent..])
+            else {
                 self.blocked = true;
                 return Poll::Pending;
             };

@@ -74,7 +74,9 @@ pub async fn attempt(
     let began = if exchange.attempts == 1 { exchange.started } else { now() };
     exchange.attempt_began = began;
     let mut ended = Attempt { result: Err(Failure::NoEndpoint), load: None, sent: false, stale: false };
-    let Some(load) = exchange.worker.rng(|rng| backend.upstream.pick(tried, rng, began)) else { return ended };
+    let Some(load) = exchange.worker.rng(|rng| backend.upstream.pick(tried, rng, began)) else {
+        return ended;
+    };
     exchange.endpoint = Some(load.addr);
     let mut conn = match ready_connection(exchange, backend, &load, down, fresh, began).await {
         Ok(conn) => conn,
@@ -83,7 +85,10 @@ pub async fn attempt(
     ended.sent = true;
     upload.rewind(&mut conn);
     write_request(conn.wire.out(), exchange, began);
-    let result = Waiting { exchange, backend, upload, down, conn: &mut conn, began, flowed: began, interims: 0 }.for_head().await;
+    let result =
+        Waiting { exchange, backend, upload, down, conn: &mut conn, began, flowed: began, interims: 0 }
+            .for_head()
+            .await;
     match result {
         Ok(head) => ended.result = Ok(Answer { head, conn, load }),
         Err((failure, silent)) => {
@@ -217,13 +222,15 @@ impl Waiting<'_, '_> {
         let limits = HeadLimits { bytes: limits.response_head, fields: limits.response_fields, target: 0 };
         let trailers = self.exchange.snapshot.trailer_limits;
         let method = &self.exchange.head.method;
-        let head = match ready!(self.conn.poll_head(cx, &self.exchange.worker.scratch, (&limits, trailers), method)) {
-            Ok(head) => head,
-            Err(ReceiveError::Closed { silent }) => {
-                return Poll::Ready(Err((Failure::Reset, silent && self.interims == 0)));
-            }
-            Err(ReceiveError::Head(error)) => return Poll::Ready(Err((Failure::Garbage(error), false))),
-        };
+        let head =
+            match ready!(self.conn.poll_head(cx, &self.exchange.worker.scratch, (&limits, trailers), method))
+            {
+                Ok(head) => head,
+                Err(ReceiveError::Closed { silent }) => {
+                    return Poll::Ready(Err((Failure::Reset, silent && self.interims == 0)));
+                }
+                Err(ReceiveError::Head(error)) => return Poll::Ready(Err((Failure::Garbage(error), false))),
+            };
         if !head.status.is_informational() {
             return Poll::Ready(Ok(Some(head)));
         }
@@ -257,7 +264,8 @@ impl Waiting<'_, '_> {
         let head = timeouts.response_headers.map(|limit| self.flowed + limit);
         let whole = timeouts.backend_request.map(|limit| self.began + limit);
         let patience = self.upload.is_gated().then(|| self.began + CONTINUE_PATIENCE);
-        let first = [head, whole, patience].into_iter().flatten().fold(self.exchange.deadline.head, Instant::min);
+        let first =
+            [head, whole, patience].into_iter().flatten().fold(self.exchange.deadline.head, Instant::min);
         self.down.alarm.set(first);
         first
     }

@@ -65,9 +65,11 @@ impl Failure {
     /// Envoy's letters.
     pub fn flag(self) -> Flag {
         match self {
-            Self::BadRequest(_) | Self::SlowHead | Self::BadBody(_) | Self::Unsupported | Self::BadDeadline => {
-                Flag::DownstreamProtocolError
-            }
+            Self::BadRequest(_)
+            | Self::SlowHead
+            | Self::BadBody(_)
+            | Self::Unsupported
+            | Self::BadDeadline => Flag::DownstreamProtocolError,
             Self::NoRoute => Flag::NoRoute,
             Self::NoEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,

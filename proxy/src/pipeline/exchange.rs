@@ -10,7 +10,7 @@ use outrigger_config::model::{Direction, RequestTimeout};
 use super::After;
 use super::error::Failure;
 use super::headers::REQUEST_ID;
-use crate::http1::{RequestHead, ServerConn};
+use crate::http1::{Known, RequestHead};
 use crate::policy::deadline::{Deadline, Told};
 use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
@@ -73,9 +73,9 @@ impl<'s> Exchange<'s> {
         head: RequestHead,
         started: Instant,
     ) -> Self {
-        let own_id = (!head.headers.contains_key(REQUEST_ID)).then(|| worker.rng(|rng| rng.u128(..)));
-        let own_trace = (!head.headers.contains_key("traceparent"))
-            .then(|| worker.rng(|rng| (rng.u128(1..), rng.u64(1..))));
+        let own_id = (!head.known.has(Known::REQUEST_ID)).then(|| worker.rng(|rng| rng.u128(..)));
+        let own_trace =
+            (!head.known.has(Known::TRACEPARENT)).then(|| worker.rng(|rng| (rng.u128(1..), rng.u64(1..))));
         Self {
             worker,
             snapshot,
@@ -124,7 +124,8 @@ impl<'s> Exchange<'s> {
     pub fn extend_while_flowing(&mut self, backend: &Backend, now: Instant) {
         if let RequestTimeout::UntilHead(_) = *backend.policy.timeouts.request {
             self.deadline = Deadline { head: now + (self.deadline.head - self.started), ..self.deadline };
-            self.deadline.head = self.deadline.whole.map_or(self.deadline.head, |whole| whole.min(self.deadline.head));
+            self.deadline.head =
+                self.deadline.whole.map_or(self.deadline.head, |whole| whole.min(self.deadline.head));
         }
     }
 
@@ -144,11 +145,12 @@ impl<'s> Exchange<'s> {
             Some(id) => hex(id, &mut own),
             None => self.head.headers.get(REQUEST_ID).map_or(&[][..], http::HeaderValue::as_bytes),
         };
-        self.listener.direction == Direction::Inbound && self.worker.shared.settled().contains(id, self.started)
+        self.listener.direction == Direction::Inbound
+            && self.worker.shared.settled().contains(id, self.started)
     }
 
     /// Counts and logs its end; says what becomes of the connection.
-    pub fn finish(self, down: &mut ServerConn, after: After) -> After {
+    pub fn finish(self, after: After) -> After {
         let now = crate::clock::now();
         let took = now.saturating_duration_since(self.started);
         let metrics = match self.chosen {
@@ -165,7 +167,7 @@ impl<'s> Exchange<'s> {
         if log.wants(code, flag, took, self.worker.rng(fastrand::Rng::f64)) {
             log.write(self.worker.id, &self.record(code, flag, took), now);
         }
-        down.recycle(self.head.headers);
+        self.worker.scratch.recycle(self.head.headers);
         match after {
             After::Keep(_) => After::Keep(now),
             other => other,

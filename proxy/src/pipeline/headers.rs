@@ -11,43 +11,18 @@ use outrigger_config::model::Direction;
 use super::exchange::Exchange;
 use crate::http1::encoder::push_field;
 use crate::http1::head::connection_tokens;
-use crate::http1::{Framing, ResponseHead, Version};
+use crate::http1::{Framing, Known, ResponseHead, Version};
 
 /// Correlates the log lines of a request over all hops.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Says why an answer is not the application's, and by `attempts=` that retries are done with (RT-10).
 pub const REASON: HeaderName = HeaderName::from_static("x-outrigger-reason");
 
-/// What becomes of a field that is about to be passed on.
-enum Fate {
-    Goes,
-    Stays,
-}
-
-/// Fields of one connection, never passed on (RFC 9110 §7.6.1), and those that we write ourselves.
-fn fate(name: &str) -> Fate {
-    match name {
-        "connection" | "proxy-connection" | "keep-alive" | "te" | "transfer-encoding" | "upgrade" | "content-length" => {
-            Fate::Stays
-        }
-        _ => Fate::Goes,
-    }
-}
-
-/// Fields of a request that we write ourselves.
-fn is_ours(name: &str) -> bool {
-    matches!(
-        name,
-        "host" | "via" | "x-request-attempt" | "x-deadline" | "grpc-timeout" | "x-envoy-expected-rq-timeout-ms"
-            | "x-forwarded-for" | "proxy-authorization"
-    )
-}
-
 /// `Connection` may name further fields of this connection (RFC 9110 §7.6.1).
-fn nominated(headers: &HeaderMap) -> bool {
-    connection_tokens(headers).any(|token| {
-        !(token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive"))
-    })
+fn nominated(headers: &HeaderMap, known: Known) -> bool {
+    known.has(Known::CONNECTION)
+        && connection_tokens(headers)
+            .any(|token| !(token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive")))
 }
 
 fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
@@ -63,10 +38,10 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     out.extend_from_slice(path.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     push_field(out, HOST.as_str(), exchange.authority().as_bytes());
-    let nominated = nominated(&head.headers);
+    let nominated = nominated(&head.headers, head.known);
     for (name, value) in &head.headers {
-        let keep = matches!(fate(name.as_str()), Fate::Goes) && !is_ours(name.as_str());
-        if keep && !(nominated && is_nominated(&head.headers, name)) {
+        let ours = Known::REWRITTEN.has(Known::of(name.as_str()));
+        if !(ours || nominated && is_nominated(&head.headers, name)) {
             push_field(out, name.as_str(), value.as_bytes());
         }
     }
@@ -75,12 +50,15 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
         Framing::Length(length) => push_number(out, "content-length", length),
         // A length of zero says more than none (RFC 9110 §8.6).
         Framing::None | Framing::UntilClose => {
-            if head.headers.contains_key(CONTENT_LENGTH) {
+            if head.known.has(Known::CONTENT_LENGTH) {
                 out.extend_from_slice(b"content-length: 0\r\n");
             }
         }
     }
-    if nominated && connection_tokens(&head.headers).any(|token| token.eq_ignore_ascii_case(b"te")) {
+    if head.known.has(Known::TE)
+        && nominated
+        && connection_tokens(&head.headers).any(|token| token.eq_ignore_ascii_case(b"te"))
+    {
         write_te(out, &head.headers);
     }
     write_ours(out, exchange, now);
@@ -89,7 +67,8 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
 
 /// Trailers are the one thing in `TE` that we pass on, since we can (RFC 9110 §10.1.4).
 fn write_te(out: &mut Vec<u8>, headers: &HeaderMap) {
-    let trailers = |value: &[u8]| value.split(|&o| o == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+    let trailers =
+        |value: &[u8]| value.split(|&o| o == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"));
     if headers.get_all(http::header::TE).iter().any(|value| trailers(value.as_bytes())) {
         out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
     }
@@ -97,9 +76,11 @@ fn write_te(out: &mut Vec<u8>, headers: &HeaderMap) {
 
 /// What we add to every request (DESIGN §6).
 fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
-    let headers = &exchange.head.headers;
-    for via in headers.get_all(http::header::VIA) {
-        push_field(out, "via", via.as_bytes());
+    let (headers, known) = (&exchange.head.headers, exchange.head.known);
+    if known.has(Known::VIA) {
+        for via in headers.get_all(http::header::VIA) {
+            push_field(out, "via", via.as_bytes());
+        }
     }
     out.extend_from_slice(exchange.snapshot.via.as_bytes());
     push_number(out, "x-request-attempt", u64::from(exchange.attempts));
@@ -115,27 +96,34 @@ fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
         // Not sampled: nobody has decided to record this trace (W3C Trace Context §3.2).
         let _ = write!(out, "traceparent: 00-{trace:032x}-{span:016x}-00\r\n");
     }
-    if exchange.listener.direction == Direction::Inbound {
-        out.extend_from_slice(b"x-forwarded-for: ");
-        for said in headers.get_all("x-forwarded-for") {
-            out.extend_from_slice(said.as_bytes());
-            out.extend_from_slice(b", ");
-        }
-        let _ = write!(out, "{}\r\n", exchange.peer.ip());
-    } else {
-        for said in headers.get_all("x-forwarded-for") {
-            push_field(out, "x-forwarded-for", said.as_bytes());
-        }
+    let inbound = exchange.listener.direction == Direction::Inbound;
+    if inbound || known.has(Known::FORWARDED_FOR) {
+        write_forwarded_for(out, exchange, inbound);
     }
+}
+
+/// Who called, as far as the hops before us say, and whom we saw: the application sees only us.
+fn write_forwarded_for(out: &mut Vec<u8>, exchange: &Exchange<'_>, inbound: bool) {
+    out.extend_from_slice(b"x-forwarded-for: ");
+    let said = exchange.head.headers.get_all("x-forwarded-for").iter().map(http::HeaderValue::as_bytes);
+    for (nth, said) in said.enumerate() {
+        out.extend_from_slice(if nth == 0 { b"" } else { b", " });
+        out.extend_from_slice(said);
+    }
+    if inbound {
+        let comma = if exchange.head.known.has(Known::FORWARDED_FOR) { ", " } else { "" };
+        let _ = write!(out, "{comma}{}", exchange.peer.ip());
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The head of an upstream's answer, as the downstream gets it; `framing` is ours towards the downstream.
 pub fn write_response(out: &mut Vec<u8>, answer: &ResponseHead, framing: Framing, exchange: &Exchange<'_>) {
     write_status(out, answer.status);
-    let nominated = nominated(&answer.headers);
+    let nominated = nominated(&answer.headers, answer.known);
     for (name, value) in &answer.headers {
-        let keep = matches!(fate(name.as_str()), Fate::Goes);
-        if keep && !(nominated && is_nominated(&answer.headers, name)) {
+        let hop = Known::HOP.has(Known::of(name.as_str()));
+        if !(hop || nominated && is_nominated(&answer.headers, name)) {
             push_field(out, name.as_str(), value.as_bytes());
         }
     }
@@ -159,7 +147,7 @@ pub fn write_response(out: &mut Vec<u8>, answer: &ResponseHead, framing: Framing
 pub fn write_interim(out: &mut Vec<u8>, answer: &ResponseHead) {
     write_status(out, answer.status);
     for (name, value) in &answer.headers {
-        if matches!(fate(name.as_str()), Fate::Goes) {
+        if !Known::HOP.has(Known::of(name.as_str())) {
             push_field(out, name.as_str(), value.as_bytes());
         }
     }
@@ -208,8 +196,12 @@ pub fn is_settled(headers: &HeaderMap) -> bool {
 }
 
 /// How long an idle connection is kept, as its server says, less a second for the way (REQUIREMENTS U5).
-pub fn kept_for(headers: &HeaderMap) -> Option<Duration> {
-    let said = headers.get("keep-alive")?.to_str().ok()?;
-    let seconds = said.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?.parse::<u64>().ok()?;
+pub fn kept_for(head: &ResponseHead) -> Option<Duration> {
+    if !head.known.has(Known::KEEP_ALIVE) {
+        return None;
+    }
+    let said = head.headers.get("keep-alive")?.to_str().ok()?;
+    let seconds =
+        said.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?.parse::<u64>().ok()?;
     Some(Duration::from_millis((seconds * 1000).saturating_sub(1000).max(seconds * 500)))
 }

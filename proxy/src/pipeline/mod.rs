@@ -17,7 +17,7 @@ pub use self::answer::refuse;
 pub use self::error::Failure;
 use self::exchange::Exchange;
 use self::upload::Upload;
-use crate::http1::{RequestHead, ServerConn};
+use crate::http1::{Known, RequestHead, ServerConn};
 use crate::policy::deadline::{Deadline, Told};
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::worker::Worker;
@@ -47,7 +47,7 @@ pub async fn handle(
         Ok(()) => relay::after(&exchange, down),
         Err(failure) => answer::fail(&mut exchange, down, failure).await,
     };
-    exchange.finish(down, after)
+    exchange.finish(after)
 }
 
 /// The way there and back, up to whatever stops it.
@@ -57,7 +57,9 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut ServerConn) -> Result<(),
     }
     let (rule, backend) = exchange.route().ok_or(Failure::NoRoute)?;
     exchange.chosen = Some((rule, backend));
-    exchange.told = Told::read(&exchange.head.headers).map_err(|_| Failure::BadDeadline)?;
+    if exchange.head.known.has(Known::DEADLINE) {
+        exchange.told = Told::read(&exchange.head.headers).map_err(|_| Failure::BadDeadline)?;
+    }
     exchange.deadline = Deadline::new(exchange.started, *backend.policy.timeouts.request, &exchange.told);
     exchange.deadline.left(exchange.started).ok_or(Failure::Expired)?;
     let mut upload = Upload::of(exchange, backend);

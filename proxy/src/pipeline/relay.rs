@@ -40,21 +40,28 @@ pub async fn relay(
     write_mark(down.wire.out(), &head.headers, exchange);
     down.wire.out().extend_from_slice(b"\r\n");
     down.encoder = Encoder::new(framing);
-    conn.kept_for = kept_for(&head.headers);
-    let streams = head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
-    let mut relay = Relay { exchange, backend, upload: &mut upload, conn: &mut conn, down, streams, waiting: None };
+    conn.kept_for = kept_for(&head);
+    let streams =
+        head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+    let mut relay =
+        Relay { exchange, backend, upload: &mut upload, conn: &mut conn, down, streams, waiting: None };
     let result = poll_fn(|cx| relay.poll(cx)).await;
     exchange.bytes_in = upload.taken;
     result?;
     if head.keep_alive && upload.is_complete() {
-        give_back(exchange, backend, &load, conn, head.headers);
+        give_back(exchange, backend, &load, conn);
     }
+    exchange.worker.scratch.recycle(head.headers);
     Ok(())
 }
 
 /// What becomes of the downstream connection when all went well.
 pub fn after(exchange: &Exchange<'_>, down: &ServerConn) -> After {
-    if exchange.keep_alive && down.decoder.is_done() && !exchange.drains() { After::Keep(exchange.started) } else { After::Close }
+    if exchange.keep_alive && down.decoder.is_done() && !exchange.drains() {
+        After::Keep(exchange.started)
+    } else {
+        After::Close
+    }
 }
 
 /// An answer that a retry makes superfluous: its connection may still be good.
@@ -66,21 +73,14 @@ pub fn discard(exchange: &Exchange<'_>, backend: &Backend, answer: Answer, uploa
     let read = ahead.len() - rest.len();
     conn.wire.consume(read);
     if conn.decoder.is_done() && head.keep_alive && upload_complete {
-        conn.kept_for = kept_for(&head.headers);
-        give_back(exchange, backend, &load, conn, head.headers);
+        conn.kept_for = kept_for(&head);
+        give_back(exchange, backend, &load, conn);
     }
 }
 
 /// A connection goes back only if both messages ended where they should: what follows is nobody's answer.
-fn give_back(
-    exchange: &Exchange<'_>,
-    backend: &Backend,
-    load: &InFlight,
-    mut conn: Box<ClientConn>,
-    fields: http::HeaderMap,
-) {
+fn give_back(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight, conn: Box<ClientConn>) {
     if conn.wire.is_flushed() && conn.wire.ahead().is_empty() && !conn.wire.is_eof() {
-        conn.recycle(fields);
         exchange.worker.pools.give(load, &backend.upstream.config.limits, conn, now());
     }
 }
@@ -126,7 +126,9 @@ impl Relay<'_, '_> {
         if !self.upload.is_complete() {
             match self.upload.poll(cx, scratch, self.down, self.conn) {
                 Poll::Ready(Err(UploadError::Left)) => return Poll::Ready(Err(Failure::Canceled)),
-                Poll::Ready(Err(UploadError::Malformed(error))) => return Poll::Ready(Err(Failure::BadBody(error))),
+                Poll::Ready(Err(UploadError::Malformed(error))) => {
+                    return Poll::Ready(Err(Failure::BadBody(error)));
+                }
                 Poll::Ready(Ok(()) | Err(UploadError::Refused)) | Poll::Pending => {}
             }
         }

@@ -6,7 +6,9 @@
 use std::task::{Context, Poll, ready};
 
 use super::exchange::Exchange;
-use crate::http1::{ClientConn, Encoder, Framing, Malformation, Scratch, ServerConn, TransferError, poll_transfer};
+use crate::http1::{
+    ClientConn, Encoder, Framing, Malformation, Scratch, ServerConn, TransferError, poll_transfer,
+};
 use crate::policy::retry::Body;
 use crate::snapshot::Backend;
 
@@ -103,7 +105,8 @@ impl Upload {
                 up.encoder.finish(&mut up.wire, None).map_err(|_| UploadError::Refused)?;
             }
         } else {
-            let (kept, taken, replayed, keep) = (&mut self.kept, &mut self.taken, &mut self.replayed, self.keep);
+            let (kept, taken, replayed, keep) =
+                (&mut self.kept, &mut self.taken, &mut self.replayed, self.keep);
             let tap = |data: &[u8]| {
                 *taken += data.len() as u64;
                 *replayed += data.len();
@@ -117,7 +120,9 @@ impl Upload {
             let from = (&mut down.wire, &mut down.decoder);
             let moved = poll_transfer(cx, scratch, from, (&mut up.wire, &mut up.encoder), tap);
             ready!(moved).map_err(|error| match error {
-                TransferError::Source(_) | TransferError::Malformed(Malformation::Truncated) => UploadError::Left,
+                TransferError::Source(_) | TransferError::Malformed(Malformation::Truncated) => {
+                    UploadError::Left
+                }
                 TransferError::Malformed(error) => UploadError::Malformed(error),
                 TransferError::Sink(_) => UploadError::Refused,
             })?;

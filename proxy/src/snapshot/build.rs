@@ -28,7 +28,8 @@ pub fn build(
         .upstreams
         .iter()
         .map(|wanted| {
-            let old = previous.and_then(|previous| previous.upstreams.iter().find(|old| same(&old.config, wanted)));
+            let old =
+                previous.and_then(|previous| previous.upstreams.iter().find(|old| same(&old.config, wanted)));
             old.cloned()
                 .unwrap_or_else(|| Upstream::new(wanted.clone(), metrics.upstream(wanted.name.as_str()), now))
         })
@@ -96,7 +97,12 @@ impl Builder<'_> {
             routes: self.rules(|route, rule| {
                 let backend = |backend: &model::Backend| {
                     let UpstreamId(nth) = backend.upstream;
-                    self.backend(Direction::Outbound, &route.name, &self.upstreams[nth], backend.policy.clone())
+                    self.backend(
+                        Direction::Outbound,
+                        &route.name,
+                        &self.upstreams[nth],
+                        backend.policy.clone(),
+                    )
                 };
                 rule.backends.iter().map(backend).collect()
             }),

@@ -10,7 +10,7 @@ use crate::policy::balancer::{Ewma, Load};
 use crate::policy::outcome::Outcome;
 
 /// For how long a lesson about an endpoint's idle limit holds.
-const REMEMBERED: Duration = Duration::from_secs(300);
+const REMEMBERED: Duration = Duration::from_mins(5);
 /// The shortest idle limit that is believed.
 const SHORTEST_KEPT: Duration = Duration::from_millis(50);
 

@@ -21,6 +21,7 @@ struct Pool {
     endpoint: Weak<Endpoint>,
     idle_timeout: Duration,
     /// The last used is at the end and used first, so that the others may grow old and go.
+    #[expect(clippy::vec_box, reason = "a connection moves between pool and request many times")]
     idle: Vec<Box<ClientConn>>,
 }
 
@@ -50,7 +51,13 @@ impl Pools {
     }
 
     /// Gives a connection back for the next request.
-    pub fn give(&self, endpoint: &Arc<Endpoint>, limits: &UpstreamLimits, mut conn: Box<ClientConn>, now: Instant) {
+    pub fn give(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        limits: &UpstreamLimits,
+        mut conn: Box<ClientConn>,
+        now: Instant,
+    ) {
         conn.idle_since = now;
         conn.exchanges = conn.exchanges.saturating_add(1);
         let mut pools = self.0.borrow_mut();

@@ -1,0 +1,218 @@
+//! What holds now? The effective configuration as JSON: every default filled in, every policy value with its origin.
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use crate::model::{
+    AccessLog, Backend, Config, Discovery, HttpRoute, Inbound, PathMatch, Retry, RetryBudget, RouteMatch,
+    Rule, Setting, Sidecar, SidecarLimits, TextMatch, Timeouts, TrafficPolicy, Upstream, UpstreamLimits,
+    Workers,
+};
+use crate::raw::Words;
+use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
+
+/// The effective configuration, in the words of the schema; equal configurations give equal values.
+///
+/// A policy value is `{"value": "2s", "origin": "rule, routes.yaml:14:7"}`. `request` also says what it `covers`: the
+/// `exchange`, or, while nobody wrote one, only the wait for the response `head`.
+pub fn describe(config: &Config) -> Value {
+    json!({
+        "sidecar": sidecar(&config.sidecar),
+        "upstreams": config.upstreams.iter().map(upstream).collect::<Vec<_>>(),
+        "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
+    })
+}
+
+fn sidecar(sidecar: &Sidecar) -> Value {
+    json!({
+        "name": sidecar.name.as_str(),
+        "workers": match sidecar.workers {
+            Workers::Auto => json!("auto"),
+            Workers::Fixed(number) => json!(number),
+        },
+        "inbound": sidecar.inbound.iter().map(inbound).collect::<Vec<_>>(),
+        "outbound": sidecar.outbound.as_ref().map(|outbound| {
+            json!({ "listen": outbound.listen.to_string(), "unknown": outbound.unknown.word() })
+        }),
+        "admin": {
+            "listen": sidecar.admin.listen.to_string(),
+            "metrics": sidecar.admin.metrics.to_string(),
+        },
+        "shutdown": { "drain": NonZeroDuration::format(sidecar.shutdown.drain) },
+        "accessLog": access_log(&sidecar.access_log),
+        "limits": sidecar_limits(&sidecar.limits),
+    })
+}
+
+fn inbound(inbound: &Inbound) -> Value {
+    json!({
+        "port": inbound.port,
+        "listen": inbound.listen.to_string(),
+        "forwardTo": inbound.forward_to.to_string(),
+        "policy": policy(&inbound.policy),
+    })
+}
+
+fn access_log(log: &AccessLog) -> Value {
+    json!({
+        "format": if log.enabled { "json" } else { "off" },
+        "successSample": Percent::from_share(log.success_sample).to_string(),
+        "slowerThan": NonZeroDuration::format(log.slower_than),
+        "maxBytesPerSecond": Size::from_bytes(log.max_bytes_per_second).to_string(),
+    })
+}
+
+fn sidecar_limits(limits: &SidecarLimits) -> Value {
+    json!({
+        "requestHead": size(limits.request_head),
+        "requestFields": limits.request_fields,
+        "requestTarget": size(limits.request_target),
+        "headTimeout": NonZeroDuration::format(limits.head_timeout),
+        "idleTimeout": NonZeroDuration::format(limits.idle_timeout),
+        "bodyIdleTimeout": NonZeroDuration::format(limits.body_idle_timeout),
+        "maxConnections": limits.max_connections,
+        "backlog": limits.backlog,
+        "trailers": size(limits.trailers),
+        "trailerFields": limits.trailer_fields,
+    })
+}
+
+fn upstream(upstream: &Upstream) -> Value {
+    json!({
+        "name": upstream.name.as_str(),
+        "hosts": upstream.hosts,
+        "discovery": match &upstream.discovery {
+            Discovery::Static(addresses) => {
+                json!({ "static": addresses.iter().map(ToString::to_string).collect::<Vec<_>>() })
+            }
+            Discovery::Dns { name, port, stale_for } => {
+                json!({ "dns": name, "port": port, "staleFor": NonZeroDuration::format(*stale_for) })
+            }
+        },
+        "loadBalancer": { "policy": upstream.load_balancer.word() },
+        "retryBudget": retry_budget(&upstream.retry_budget),
+        "limits": upstream_limits(&upstream.limits),
+        "policy": policy(&upstream.policy),
+        "location": upstream.location.to_string(),
+    })
+}
+
+fn retry_budget(budget: &RetryBudget) -> Value {
+    json!({
+        "percent": Percent::from_share(budget.percent).to_string(),
+        "interval": NonZeroDuration::format(budget.interval),
+        "minRate": Rate::from_per_second(budget.min_rate).to_string(),
+    })
+}
+
+fn upstream_limits(limits: &UpstreamLimits) -> Value {
+    json!({
+        "maxPending": limits.max_pending,
+        "responseHead": size(limits.response_head),
+        "responseFields": limits.response_fields,
+        "maxIdle": limits.max_idle,
+        "idleTimeout": NonZeroDuration::format(limits.idle_timeout),
+    })
+}
+
+fn route(route: &HttpRoute, config: &Config) -> Value {
+    json!({
+        "name": route.name.as_str(),
+        "direction": route.direction.word(),
+        "hosts": route.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "rules": route.rules.iter().map(|rule| self::rule(rule, config)).collect::<Vec<_>>(),
+        "location": route.location.to_string(),
+    })
+}
+
+/// An outbound rule's policy is shown where it holds: at each of its backends.
+fn rule(rule: &Rule, config: &Config) -> Value {
+    let mut described = json!({
+        "name": rule.name.as_str(),
+        "matches": rule.matches.iter().map(route_match).collect::<Vec<_>>(),
+        "location": rule.location.to_string(),
+    });
+    if rule.backends.is_empty() {
+        described["policy"] = policy(&rule.policy);
+    } else {
+        described["backendRefs"] =
+            rule.backends.iter().map(|backend| self::backend(backend, config)).collect();
+    }
+    described
+}
+
+fn backend(backend: &Backend, config: &Config) -> Value {
+    json!({
+        "name": config.upstream(backend.upstream).name.as_str(),
+        "weight": backend.weight,
+        "policy": policy(&backend.policy),
+    })
+}
+
+fn route_match(found: &RouteMatch) -> Value {
+    let (kind, value) = match &found.path {
+        PathMatch::Exact(path) => ("Exact", path.as_str()),
+        PathMatch::Prefix(path) if path.is_empty() => ("PathPrefix", "/"),
+        PathMatch::Prefix(path) => ("PathPrefix", path.as_str()),
+        PathMatch::Regex(regex) => ("RegularExpression", written(regex)),
+    };
+    let text = |name: &str, value: &TextMatch| match value {
+        TextMatch::Exact(text) => json!({ "name": name, "type": "Exact", "value": text }),
+        TextMatch::Regex(regex) => {
+            json!({ "name": name, "type": "RegularExpression", "value": written(regex) })
+        }
+    };
+    json!({
+        "path": { "type": kind, "value": value },
+        "method": found.method.as_ref().map(http::Method::as_str),
+        "headers": found.headers.iter().map(|h| text(h.name.as_str(), &h.value)).collect::<Vec<_>>(),
+        "query": found.query.iter().map(|q| text(&q.name, &q.value)).collect::<Vec<_>>(),
+    })
+}
+
+/// The expression without the anchors that the resolver put around it.
+fn written(regex: &Regex) -> &str {
+    let text = regex.as_str();
+    text.strip_prefix("^(?:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text)
+}
+
+fn policy(policy: &TrafficPolicy) -> Value {
+    json!({ "timeouts": timeouts(&policy.timeouts), "retry": retry(&policy.retry) })
+}
+
+fn timeouts(timeouts: &Timeouts) -> Value {
+    let limit =
+        |setting: &Setting<Option<_>>| self::setting(setting, json!(setting.map(NonZeroDuration::format)));
+    let mut request = setting(&timeouts.request, json!(NonZeroDuration::format(timeouts.request.limit())));
+    request["covers"] = match *timeouts.request {
+        crate::model::RequestTimeout::UntilHead(_) => json!("head"),
+        crate::model::RequestTimeout::Whole(_) => json!("exchange"),
+    };
+    json!({
+        "request": request,
+        "backendRequest": limit(&timeouts.backend_request),
+        "responseHeaders": limit(&timeouts.response_headers),
+        "idle": setting(&timeouts.idle, json!(NonZeroDuration::format(*timeouts.idle))),
+        "connect": setting(&timeouts.connect, json!(NonZeroDuration::format(*timeouts.connect))),
+    })
+}
+
+fn retry(retry: &Retry) -> Value {
+    let backoff = *retry.backoff;
+    let [base, max] = [backoff.base, backoff.max].map(NonZeroDuration::format);
+    json!({
+        "on": setting(&retry.on, retry.on.iter().map(ToString::to_string).collect()),
+        "attempts": setting(&retry.attempts, json!(*retry.attempts)),
+        "backoff": setting(&retry.backoff, json!({ "base": base, "max": max })),
+        "methods": setting(&retry.methods, retry.methods.iter().map(http::Method::as_str).collect()),
+        "replayBody": setting(&retry.replay_body, json!(size(*retry.replay_body))),
+    })
+}
+
+fn setting<T>(setting: &Setting<T>, value: Value) -> Value {
+    Value::from_iter([("value", value), ("origin", json!(setting.origin.to_string()))])
+}
+
+fn size(bytes: usize) -> String {
+    Size::from_bytes(bytes as u64).to_string()
+}

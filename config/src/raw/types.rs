@@ -1,0 +1,167 @@
+//! Which types can a field have, beside mappings and words? Lists, numbers, text, and the scalars with units.
+
+use std::ops::Deref;
+
+use http::HeaderName;
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::read::{Read, Spanned, scalar, text};
+use super::tree::{Node, ScalarKind, Value};
+use crate::faults::Faults;
+use crate::model::{HostPattern, Name};
+use crate::scalars::{Destination, Host, ListenAddress, NonZeroDuration, Percent, Rate, Scalar, Size};
+
+/// A list of at least one.
+#[derive(Debug, Clone)]
+pub(crate) struct List<T>(Vec<Spanned<T>>);
+
+/// A whole number in a range.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whole<const MIN: u64, const MAX: u64>(u64);
+
+/// A number of bytes in a range.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bytes<const MIN: u64, const MAX: u64>(u64);
+
+/// Text that means itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Text(pub(crate) String);
+
+impl<T> Deref for List<T> {
+    type Target = [Spanned<T>];
+
+    fn deref(&self) -> &[Spanned<T>] {
+        &self.0
+    }
+}
+
+impl<T> List<T> {
+    /// The values without their places.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|item| &item.value)
+    }
+}
+
+/// The items of a list that may not be there.
+pub(crate) fn items<T>(list: Option<&Spanned<List<T>>>) -> std::slice::Iter<'_, Spanned<T>> {
+    list.map_or_else(Default::default, |list| list.value.iter())
+}
+
+impl<T> From<List<T>> for Vec<T> {
+    fn from(list: List<T>) -> Self {
+        list.0.into_iter().map(|item| item.value).collect()
+    }
+}
+
+/// Lets a number become the model's type.
+macro_rules! numbers {
+    ($($raw:ident => $($model:ty),*;)*) => {$($(
+        impl<const MIN: u64, const MAX: u64> From<$raw<MIN, MAX>> for $model {
+            fn from(number: $raw<MIN, MAX>) -> Self {
+                Self::try_from(number.0).expect("every MAX in the schema fits the model's type")
+            }
+        }
+    )*)*};
+}
+numbers! {
+    Whole => u16, u32, usize;
+    Bytes => u64, usize;
+}
+
+impl<T: Read> Read for List<T> {
+    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
+        let Value::List(items) = &node.value else {
+            faults.at(node.span, format!("expected a list, found {}", node.describe()));
+            return None;
+        };
+        if items.is_empty() {
+            faults.at(node.span, "the list is empty");
+        }
+        let read = |item| T::read(item, faults).map(|value| Spanned { value, span: item.span });
+        Some(Self(items.iter().filter_map(read).collect()))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "minItems": 1, "items": T::schema(generator) })
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Read for Whole<MIN, MAX> {
+    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
+        let number = match &node.value {
+            Value::Scalar { text, kind: ScalarKind::Number } => text.parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) if (MIN..=MAX).contains(&number) => Some(Self(number)),
+            _ => {
+                faults.at(
+                    node.span,
+                    format!("expected a whole number, {MIN} to {MAX}, found {}", node.describe()),
+                );
+                None
+            }
+        }
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Read for Bytes<MIN, MAX> {
+    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
+        let size = Size::read(node, faults)?;
+        if (MIN..=MAX).contains(&size.bytes()) {
+            return Some(Self(size.bytes()));
+        }
+        let (min, max) = (Size::from_bytes(MIN), Size::from_bytes(MAX));
+        faults.at(node.span, format!("`{size}` is out of range: {min} to {max}"));
+        None
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        Size::schema(generator)
+    }
+}
+
+impl Read for Text {
+    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
+        text(node, "text", faults).map(|text| Self(text.to_owned()))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
+impl Read for HeaderName {
+    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
+        let text = text(node, "a field name", faults)?;
+        let name = Self::try_from(text).ok();
+        if name.is_none() {
+            faults.at(node.span, format!("`{text}` is not a field name"));
+        }
+        name
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" })
+    }
+}
+
+/// Lets the scalars be fields.
+macro_rules! scalars {
+    ($($type:ty),*) => {$(
+        impl Read for $type {
+            fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
+                scalar(node, faults)
+            }
+
+            fn schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": <$type as Scalar>::PATTERN })
+            }
+        }
+    )*};
+}
+scalars!(NonZeroDuration, Percent, Size, Rate, Destination, ListenAddress, Name, Host, HostPattern);

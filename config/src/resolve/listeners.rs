@@ -1,0 +1,76 @@
+//! Can all listeners of a sidecar exist together, and does its traffic leave it?
+
+use std::net::SocketAddr;
+
+use super::sidecar::inbound_listen;
+use super::unique;
+use crate::faults::{Faults, Span};
+use crate::model::{Admin, Outbound};
+use crate::raw::{self, items};
+
+struct Listener {
+    name: String,
+    address: SocketAddr,
+    span: Span,
+}
+
+/// Two listeners cannot share a port, and the application cannot be one of them.
+pub(super) fn check(
+    document: Span,
+    written: &raw::Sidecar,
+    outbound: Option<&Outbound>,
+    admin: &Admin,
+    faults: &mut Faults<'_>,
+) {
+    let listeners = all(document, written, outbound, admin);
+    for (index, Listener { name, address, span }) in listeners.iter().enumerate() {
+        if let Some(other) = listeners[..index].iter().find(|other| clash(*address, other.address)) {
+            let other = &other.name;
+            faults.at(*span, format!("`{name}` and `{other}` would both listen on {address}"));
+        }
+    }
+    let ports = || items(written.inbound.as_ref()).map(|port| &port.value);
+    let numbers = ports().filter_map(|port| port.port);
+    unique(numbers.map(|port| (u16::from(port.value), port.span)), "inbound port", faults);
+    for forward_to in ports().filter_map(|port| port.forward_to) {
+        let address = SocketAddr::from(forward_to.value);
+        if let Some(Listener { name, .. }) =
+            listeners.iter().find(|listener| clash(address, listener.address))
+        {
+            faults
+                .at(forward_to.span, format!("{address} leads back to this process: `{name}` listens there"));
+        }
+    }
+}
+
+/// Every listener with the place that is to blame for it; the document's, where it is a default.
+fn all(document: Span, written: &raw::Sidecar, outbound: Option<&Outbound>, admin: &Admin) -> Vec<Listener> {
+    let written_admin = written.admin.as_ref().map(|admin| &admin.value);
+    let written_outbound = written.outbound.as_ref().map(|outbound| &outbound.value);
+    let fixed = [
+        ("admin.listen", Some(admin.listen), written_admin.and_then(|admin| admin.listen)),
+        ("admin.metrics", Some(admin.metrics), written_admin.and_then(|admin| admin.metrics)),
+        (
+            "outbound.listen",
+            outbound.map(|o| o.listen),
+            written_outbound.and_then(|outbound| outbound.listen),
+        ),
+    ];
+    let fixed = fixed.into_iter().filter_map(|(name, address, listen)| {
+        let span = listen.map_or(document, |listen| listen.span);
+        Some(Listener { name: name.to_owned(), address: address?, span })
+    });
+    let inbound = items(written.inbound.as_ref()).filter_map(|port| {
+        let number = port.value.port?;
+        let span = port.value.listen.map_or(number.span, |listen| listen.span);
+        let name = format!("inbound port {}", u16::from(number.value));
+        Some(Listener { name, address: inbound_listen(&port.value)?, span })
+    });
+    fixed.chain(inbound).collect()
+}
+
+/// Port 0 is chosen by the kernel and never clashes.
+fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_address = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && same_address
+}
