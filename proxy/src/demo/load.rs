@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval_at, timeout};
 
 use super::http::Client;
 
@@ -68,11 +68,11 @@ impl Caller {
 /// Lets every caller call once a `period` for as long as `duration`, and waits for the answers.
 pub async fn send(callers: &[Arc<Caller>], period: Duration, duration: Duration) {
     let mut calls = JoinSet::new();
-    let mut ticks = interval(period);
-    let end = Instant::now() + duration;
+    let began = Instant::now();
+    let mut ticks = interval_at(began, period);
     loop {
         let due = ticks.tick().await;
-        if due >= end {
+        if due.duration_since(began) >= duration {
             break;
         }
         for caller in callers {
@@ -85,20 +85,20 @@ pub async fn send(callers: &[Arc<Caller>], period: Duration, duration: Duration)
 }
 
 fn summarize(mut times: Vec<Duration>, succeeded: usize) -> Summary {
-    times.sort_unstable();
-    let millis = |percent| percentile(&times, percent).map(|time| time.as_secs_f64() * 1e3);
+    let requests = times.len();
+    let mut millis = |percent| percentile(&mut times, percent).map(|time| time.as_secs_f64() * 1e3);
     Summary {
-        requests: times.len(),
-        success_rate: (!times.is_empty()).then(|| share(succeeded as u64, times.len() as u64)),
+        requests,
+        success_rate: (requests > 0).then(|| share(succeeded as u64, requests as u64)),
         p50_ms: millis(50),
         p99_ms: millis(99),
     }
 }
 
 /// The smallest value that at least `percent` of 100 do not exceed (nearest rank); `None` of nothing.
-fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.checked_sub(1)?).copied()
+fn percentile(times: &mut [Duration], percent: usize) -> Option<Duration> {
+    let index = (times.len() * percent).div_ceil(100).checked_sub(1)?;
+    Some(*times.select_nth_unstable(index).1)
 }
 
 /// `part` of `whole`, 0..=1.
@@ -117,13 +117,15 @@ mod tests {
 
     #[test]
     fn percentiles_are_values_that_were_measured() {
-        let hundred = millis(1..=100);
-        assert_eq!(percentile(&hundred, 50), Some(Duration::from_millis(50)));
-        assert_eq!(percentile(&hundred, 99), Some(Duration::from_millis(99)));
-        assert_eq!(percentile(&hundred, 100), Some(Duration::from_millis(100)));
-        assert_eq!(percentile(&millis([7]), 1), Some(Duration::from_millis(7)));
-        assert_eq!(percentile(&millis([7, 9]), 50), Some(Duration::from_millis(7)));
-        assert_eq!(percentile(&[], 50), None);
+        let of =
+            |times: std::ops::RangeInclusive<u64>, percent| percentile(&mut millis(times.rev()), percent);
+        assert_eq!(of(1..=100, 50), Some(Duration::from_millis(50)));
+        assert_eq!(of(1..=100, 99), Some(Duration::from_millis(99)));
+        assert_eq!(of(1..=100, 100), Some(Duration::from_millis(100)));
+        assert_eq!(of(1..=101, 99), Some(Duration::from_millis(100)));
+        assert_eq!(of(7..=7, 1), Some(Duration::from_millis(7)));
+        assert_eq!(of(7..=8, 50), Some(Duration::from_millis(7)));
+        assert_eq!(percentile(&mut [], 50), None);
     }
 
     #[test]

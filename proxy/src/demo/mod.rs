@@ -56,7 +56,7 @@ impl std::error::Error for DemoError {}
 
 /// Runs for as long as `duration`, or until Ctrl-C, and says what was measured. Tells on standard error how it goes.
 pub async fn run(duration: Duration) -> Result<Report, DemoError> {
-    let stage = Stage::set().await?;
+    let stage = Stage::set(stage::folder()?).await?;
     progress::introduce(&stage.places, duration);
     tokio::select! {
         () = load::send(&stage.callers, PERIOD, duration) => {}
@@ -81,14 +81,36 @@ mod tests {
 
     #[tokio::test]
     async fn callers_are_better_off_with_sidecars() {
-        let report = run(Duration::from_secs(3)).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let stage = Stage::set(folder.path().to_owned()).await.unwrap();
+        load::send(&stage.callers, PERIOD, Duration::from_secs(3)).await;
+        let report = measured(&stage);
+        stage.strike();
         assert!(report.with.success_rate > report.without.success_rate, "{report}");
-        assert!(report.without.requests == report.with.requests && report.with.requests >= 250, "{report}");
         for seen in [&report.without, &report.with] {
+            assert_eq!(seen.requests, 300, "{report}");
             assert!(seen.p50_ms > Some(0.0) && seen.p99_ms >= seen.p50_ms, "{report}");
         }
         assert!(report.retries.allowed > 0, "{report}");
-        assert!(report.replicas.iter().all(|calls| calls.without > 0), "{report}");
+        assert!(report.replicas.iter().all(|calls| calls.without == 100), "{report}");
         assert!(report.replicas[0].with > report.replicas[1].with, "{report}");
+    }
+
+    #[tokio::test]
+    async fn what_it_leaves_behind_is_a_policy_to_copy_and_a_log_to_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = Stage::set(folder.path().to_owned()).await.unwrap();
+        load::send(&stage.callers, PERIOD, Duration::from_millis(100)).await;
+        assert_eq!(stage.callers[1].summary().requests, 10);
+        stage.strike();
+        for name in ["holdings.yaml", "market-data.yaml"] {
+            let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+            assert!(
+                outrigger_config::parse(&[outrigger_config::Source { name: name.to_owned(), text }]).is_ok()
+            );
+        }
+        assert!(
+            folder.path().join("holdings.log").exists() && folder.path().join("market-data-c.log").exists()
+        );
     }
 }

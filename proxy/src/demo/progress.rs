@@ -13,22 +13,33 @@ use super::stage::Places;
 
 /// What is shown, and where to look meanwhile.
 pub fn introduce(places: &Places, duration: Duration) {
-    let [bare, guarded] = places.holdings;
-    let (admin, metrics) = (places.admin.listen, places.admin.metrics);
-    let (folder, duration) = (places.folder.display(), NonZeroDuration::format(duration));
+    let duration = NonZeroDuration::format(duration);
     tell(&format!(
         "\
 holdings calls market-data, which has three replicas: one healthy, one slow, one failing a third of its calls.
-Two callers ask holdings 100 times a second for {duration}: one without sidecars, one with. Look meanwhile:
+Two callers ask holdings 100 times a second for {duration}, one without sidecars, one with. Look meanwhile:
 
-  curl -i http://{bare}/holdings    without sidecars; repeat it a few times
-  curl -i http://{guarded}/holdings    with sidecars
-  curl -s http://{metrics}/metrics | grep retries    metrics of holdings' sidecar
-  curl -s http://{admin}/    its admin interface
-  tail -f {folder}/holdings.log    its access log; the policies are beside it
-
-"
+{}
+",
+        where_to_look(places)
     ));
+}
+
+/// Lines for a shell.
+fn where_to_look(places: &Places) -> String {
+    let [bare, guarded] = places.holdings;
+    let (admin, metrics) = (places.admin.listen, places.admin.metrics);
+    let looks = [
+        (format!("curl -i http://{bare}/holdings"), "without sidecars; ask a few times"),
+        (format!("curl -i http://{guarded}/holdings"), "with sidecars"),
+        (format!("curl -s http://{metrics}/metrics | grep retries"), "metrics of the sidecar of holdings"),
+        (format!("curl -s http://{admin}/"), "its admin interface"),
+        (
+            format!("tail -f {}/holdings.log", places.folder.display()),
+            "its access log; policies are beside it",
+        ),
+    ];
+    looks.map(|(command, what)| format!("  {command:<56} # {what}\n")).concat()
 }
 
 /// A line that grows old in place on a terminal, or one every few seconds elsewhere. Never ends.
@@ -42,7 +53,7 @@ pub async fn show(callers: &[Arc<Caller>; 2]) {
         ticks.tick().await;
         let [without, with] = callers.each_ref().map(|caller| {
             let seen = caller.summary();
-            format!("{} in time and good, p99 {}", percent(seen.success_rate), millis(seen.p99_ms))
+            format!("{} good, p99 {}", percent(seen.success_rate), millis(seen.p99_ms))
         });
         let (start, end) = if terminal { ("\r", "\x1b[K") } else { ("", "\n") };
         let seconds = began.elapsed().as_secs();

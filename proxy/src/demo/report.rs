@@ -63,25 +63,24 @@ impl Calls {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut row =
-            |what: &str, without: String, with: String| writeln!(f, "{what:<34}{without:>16}{with:>16}");
+        let mut row = |[what, without, with]: [&str; 3]| writeln!(f, "{what:<34}{without:>16}{with:>16}");
         let (without, with) = (&self.without, &self.with);
-        row("What the caller saw", "without".to_owned(), "with sidecars".to_owned())?;
-        row("  requests", without.requests.to_string(), with.requests.to_string())?;
-        row("  success rate", percent(without.success_rate), percent(with.success_rate))?;
-        row("  p50", millis(without.p50_ms), millis(with.p50_ms))?;
-        row("  p99", millis(without.p99_ms), millis(with.p99_ms))?;
-        row("Who got the calls", String::new(), String::new())?;
+        row(["What the caller saw", "without", "with sidecars"])?;
+        row(["  requests", &without.requests.to_string(), &with.requests.to_string()])?;
+        row(["  success rate", &percent(without.success_rate), &percent(with.success_rate)])?;
+        row(["  p50", &millis(without.p50_ms), &millis(with.p50_ms)])?;
+        row(["  p99", &millis(without.p99_ms), &millis(with.p99_ms)])?;
+        row(["Which replica was called", "without", "with sidecars"])?;
         let total = |of: fn(&Calls) -> u64| self.replicas.iter().map(of).sum::<u64>();
-        let totals = (total(|calls| calls.without), total(|calls| calls.with));
+        let totals = [total(|calls| calls.without), total(|calls| calls.with)];
         for calls in &self.replicas {
             let of = |part, whole| percent((whole > 0).then(|| share(part, whole)));
-            let what = format!("  the {} replica of market-data", calls.temper.label());
-            row(&what, of(calls.without, totals.0), of(calls.with, totals.1))?;
+            let what = format!("  the {} one", calls.temper.label());
+            row([&what, &of(calls.without, totals[0]), &of(calls.with, totals[1])])?;
         }
-        row("What the retry budget said", String::new(), String::new())?;
-        row("  retries allowed", "-".to_owned(), self.retries.allowed.to_string())?;
-        row("  retries refused", "-".to_owned(), self.retries.refused.to_string())
+        row(["What the retry budget said", "without", "with sidecars"])?;
+        row(["  retries allowed", "-", &self.retries.allowed.to_string()])?;
+        row(["  retries refused", "-", &self.retries.refused.to_string()])
     }
 }
 
@@ -127,11 +126,11 @@ What the caller saw                        without   with sidecars
   success rate                             88.88 %        100.00 %
   p50                                       6.0 ms          7.0 ms
   p99                                      60.4 ms         70.0 ms
-Who got the calls                                                 \n  \
-  the healthy replica of market-data       33.33 %         90.00 %
-  the slow replica of market-data          33.33 %          0.00 %
-  the failing replica of market-data       33.33 %         10.00 %
-What the retry budget said                                        \n  \
+Which replica was called                   without   with sidecars
+  the healthy one                          33.33 %         90.00 %
+  the slow one                             33.33 %          0.00 %
+  the failing one                          33.33 %         10.00 %
+What the retry budget said                 without   with sidecars
   retries allowed                                -              12
   retries refused                                -               3
 ";

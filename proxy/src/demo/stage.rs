@@ -6,7 +6,6 @@
 //! ```
 
 use std::fs::File;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,10 +53,19 @@ pub struct Places {
     pub folder: PathBuf,
 }
 
+/// A new folder for what the demo leaves behind.
+pub fn folder() -> Result<PathBuf, DemoError> {
+    let folder = std::env::temp_dir().join(format!("outrigger-demo-{:08x}", fastrand::u32(..)));
+    std::fs::create_dir(&folder).map_err(DemoError::Folder)?;
+    Ok(folder)
+}
+
 impl Stage {
-    /// Sets everything up; call it on the control runtime.
-    pub async fn set() -> Result<Self, DemoError> {
-        let folder = folder().map_err(DemoError::Folder)?;
+    /// Sets everything up, with policies and access logs in `folder`; call it on the control runtime.
+    pub async fn set(folder: PathBuf) -> Result<Self, DemoError> {
+        for (name, text) in POLICIES {
+            std::fs::write(folder.join(name), text).map_err(DemoError::Folder)?;
+        }
         let mut services = JoinSet::new();
         let (mut replicas, mut direct, mut guarded, mut others) = (vec![], vec![], vec![], vec![]);
         for (temper, name) in [(Temper::Healthy, "a"), (Temper::Slow, "b"), (Temper::Failing, "c")] {
@@ -92,16 +100,6 @@ impl Stage {
         self.others.into_iter().for_each(App::stop);
         self.places
     }
-}
-
-/// A new folder for what the demo leaves behind, with the policies in it.
-fn folder() -> io::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("outrigger-demo-{:08x}", fastrand::u32(..)));
-    std::fs::create_dir(&folder)?;
-    for (name, text) in POLICIES {
-        std::fs::write(folder.join(name), text)?;
-    }
-    Ok(folder)
 }
 
 async fn start(services: &mut JoinSet<()>, service: Service) -> Result<SocketAddr, DemoError> {
