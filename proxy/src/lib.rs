@@ -43,6 +43,7 @@
 
 pub mod app;
 pub mod clock;
+pub mod demo;
 pub mod downstream;
 pub mod http1;
 pub mod pipeline;
