@@ -1,5 +1,7 @@
 //! Outrigger: a sidecar proxy that keeps failure from spreading.
+pub mod admin;
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod downstream;
 pub mod http1;
