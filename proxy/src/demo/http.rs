@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::http1::head::{parse_request, parse_response};
-use crate::http1::{Framing, HeadLimits, RequestHead};
+use crate::http1::{Framing, HeadLimits, RequestHead, Scratch};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 16 << 10, fields: 50, target: 1 << 10 };
 /// Content above this is none of ours.
@@ -23,19 +23,20 @@ const MAX_IDLE: Duration = Duration::from_secs(20);
 pub struct Conn {
     stream: TcpStream,
     ahead: Vec<u8>,
+    scratch: Scratch,
 }
 
 impl Conn {
     /// Over a connected socket.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, ahead: Vec::new() })
+        Ok(Self { stream, ahead: Vec::new(), scratch: Scratch::default() })
     }
 
     /// The server's part: the next request; `None`: there will be no more.
     pub async fn request(&mut self) -> io::Result<Option<RequestHead>> {
         loop {
-            let parsed = parse_request(&self.ahead, &LIMITS, HeaderMap::new());
+            let parsed = parse_request(&self.ahead, &LIMITS, &self.scratch);
             if let Some((head, taken)) = parsed.map_err(|_| io::ErrorKind::InvalidData)? {
                 self.ahead.drain(..taken);
                 let understood = head.framing == Framing::None;
@@ -49,9 +50,9 @@ impl Conn {
 
     /// The server's part: the answer.
     pub async fn respond(&mut self, status: StatusCode, content: &str) -> io::Result<()> {
-        let length = content.len();
+        let length = content.len() + 1;
         let head = "content-type: application/json\r\ncontent-length";
-        let answer = format!("HTTP/1.1 {status}\r\n{head}: {length}\r\n\r\n{content}");
+        let answer = format!("HTTP/1.1 {status}\r\n{head}: {length}\r\n\r\n{content}\n");
         self.stream.write_all(answer.as_bytes()).await
     }
 
@@ -61,7 +62,7 @@ impl Conn {
         let request = format!("GET http://{authority}{path} HTTP/1.1\r\nhost: {authority}\r\n\r\n");
         self.stream.write_all(request.as_bytes()).await?;
         let head = loop {
-            let parsed = parse_response(&self.ahead, &LIMITS, HeaderMap::new(), &Method::GET);
+            let parsed = parse_response(&self.ahead, &LIMITS, &self.scratch, &Method::GET);
             if let Some((head, taken)) = parsed.map_err(|_| io::ErrorKind::InvalidData)? {
                 self.ahead.drain(..taken);
                 break head;
