@@ -72,8 +72,7 @@ pub async fn run(duration: Duration) -> Result<Report, DemoError> {
         _ = tokio::signal::ctrl_c() => {}
     }
     let report = measured(&stage);
-    progress::conclude(&stage.folder);
-    stage.strike();
+    progress::conclude(&stage.strike());
     Ok(report)
 }
 

@@ -70,10 +70,11 @@ impl Stage {
         Ok(Self { callers, replicas, sidecar, bare, places, folder, others, _services: services })
     }
 
-    /// Ends everything at once.
-    pub fn strike(self) {
+    /// Ends everything at once; what is left is the folder.
+    pub fn strike(self) -> PathBuf {
         self.sidecar.stop();
         self.others.into_iter().for_each(Sidecar::stop);
+        self.folder
     }
 }
 
