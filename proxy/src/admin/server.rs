@@ -77,7 +77,8 @@ async fn exchange(mut stream: TcpStream, page: &(impl Fn(&str) -> Option<Page> +
 
 /// The request, or what is wrong with it; `None`: there was none.
 async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Result<RequestHead, Page>>> {
-    let (mut received, scratch) = (Vec::new(), Scratch::default());
+    let mut received = Vec::new();
+    let scratch = Scratch::default();
     loop {
         match parse_request(&received, &LIMITS, &scratch) {
             Ok(Some((head, _))) => return Ok(Some(Ok(head))),

@@ -30,8 +30,8 @@ struct Arguments {
 enum Command {
     Run(run::Run),
     Validate(validate::Validate),
-    Demo(demo::Demo),
     Schema(schema::Schema),
+    Demo(demo::Demo),
 }
 
 /// How a result is printed.
@@ -93,8 +93,8 @@ fn execute(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Run(asked) => run::run(asked),
         Command::Validate(asked) => validate::run(asked),
-        Command::Demo(asked) => demo::run(asked),
         Command::Schema(asked) => schema::run(asked),
+        Command::Demo(asked) => demo::run(asked),
     }
 }
 

@@ -25,7 +25,7 @@ const SPARE_FIELDS: usize = 64;
 const SPARE_BYTES: usize = 2 * 1024;
 
 /// Memory of the worker that connections use in turn, so that an idle one holds none and a busy one allocates none.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scratch {
     read: RefCell<Box<[u8]>>,
     heads: RefCell<BytesMut>,
@@ -33,17 +33,14 @@ pub struct Scratch {
     buffers: RefCell<Vec<Vec<u8>>>,
 }
 
-impl Default for Scratch {
-    fn default() -> Self {
-        let read = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
-        Self { read, heads: RefCell::default(), maps: RefCell::default(), buffers: RefCell::default() }
-    }
-}
-
 impl Scratch {
     /// Lends the read buffer, within one poll, never across a wait.
     pub fn lend<R>(&self, to: impl FnOnce(&mut [u8]) -> R) -> R {
-        to(&mut self.read.borrow_mut())
+        let mut read = self.read.borrow_mut();
+        if read.is_empty() {
+            *read = vec![0; READ_SIZE].into_boxed_slice();
+        }
+        to(&mut read)
     }
 
     /// A copy of a head for its fields to share. Heads lie one behind the other in a chunk, which is freed with the
