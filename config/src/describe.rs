@@ -18,7 +18,7 @@ use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
 pub fn describe(config: &Config) -> Value {
     json!({
         "sidecar": sidecar(&config.sidecar),
-        "upstreams": config.upstreams.iter().map(upstream).collect::<Vec<_>>(),
+        "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
     })
 }
@@ -77,7 +77,8 @@ fn sidecar_limits(limits: &SidecarLimits) -> Value {
     })
 }
 
-fn upstream(upstream: &Upstream) -> Value {
+/// An upstream, as in [`describe`].
+pub fn describe_upstream(upstream: &Upstream) -> Value {
     json!({
         "name": upstream.name.as_str(),
         "hosts": upstream.hosts,

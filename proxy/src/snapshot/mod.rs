@@ -148,6 +148,12 @@ fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
 }
 
 impl Rule {
+    /// All backends, each with its share of the requests, 0..=1.
+    pub fn backends(&self) -> impl Iterator<Item = (&Backend, f64)> {
+        let share = |nth| if self.backends.len() == 1 { 1.0 } else { self.weights.share(nth) };
+        self.backends.iter().enumerate().map(move |(nth, backend)| (backend, share(nth)))
+    }
+
     /// One of the backends, by weight; `draw` is uniform.
     pub fn backend(&self, draw: u64) -> &Backend {
         match self.backends.as_slice() {
