@@ -1,6 +1,6 @@
 //! Which way would the request go? The decision of the snapshot, and its account of how it was made.
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use outrigger_config::model::{Config, Direction};
 use outrigger_config::scalars::Percent;
 use outrigger_config::{describe_match, describe_policy, describe_upstream};
@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::request::Asked;
-use crate::http1::RequestHead;
 use crate::http1::head::parse_request;
+use crate::http1::{HeadError, RequestHead};
+use crate::pipeline::Failure;
 use crate::policy::router::{Obstacle, Step};
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 
@@ -38,8 +39,14 @@ pub(super) enum Decision {
     UpstreamName,
     /// No route: the application behind the port.
     Application,
-    /// Nothing: answered with this status for this reason.
+    /// Nothing: answered by the sidecar, in the words of `x-outrigger-reason`.
     Refused { status: u16, reason: &'static str },
+}
+
+impl Decision {
+    fn refused(failure: Failure) -> Self {
+        Self::Refused { status: failure.status().as_u16(), reason: failure.cause() }
+    }
 }
 
 /// One match.
@@ -66,17 +73,15 @@ pub(super) struct Target {
 pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) -> Explanation {
     let parsed = parse_request(asked.head.as_bytes(), &snapshot.head_limits, HeaderMap::new());
     let (decision, tried, backends) = match parsed {
+        Ok(Some((head, _))) if head.method == Method::CONNECT => refused(Failure::Unsupported),
         Ok(Some((head, _))) => {
             let tried = tried(snapshot, listener, &head);
             let rule = snapshot.route(listener, head.host(), &head);
             let backends = rule.into_iter().flat_map(Rule::backends).map(target).collect();
             (decision(&snapshot.config, listener, rule), tried, backends)
         }
-        Ok(None) => (Decision::Refused { status: 400, reason: "incomplete" }, Vec::new(), Vec::new()),
-        Err(error) => {
-            let refused = Decision::Refused { status: error.status().as_u16(), reason: error.label() };
-            (refused, Vec::new(), Vec::new())
-        }
+        Ok(None) => refused(Failure::BadRequest(HeadError::Syntax)),
+        Err(error) => refused(Failure::BadRequest(error)),
     };
     Explanation {
         method: asked.method.clone(),
@@ -92,8 +97,12 @@ pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) 
     }
 }
 
+fn refused(failure: Failure) -> (Decision, Vec<Tried>, Vec<Target>) {
+    (Decision::refused(failure), Vec::new(), Vec::new())
+}
+
 fn decision(config: &Config, listener: ListenerId, rule: Option<&Rule>) -> Decision {
-    let Some(rule) = rule else { return Decision::Refused { status: 404, reason: "no-route" } };
+    let Some(rule) = rule else { return Decision::refused(Failure::NoRoute) };
     let route = config.routes.iter().find(|route| route.name.as_str() == &*rule.route);
     let place = route.and_then(|route| route.rules.iter().find(|inner| inner.name.as_str() == &*rule.name));
     match (place, listener.direction) {

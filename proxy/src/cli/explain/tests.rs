@@ -117,7 +117,7 @@ fn what_the_parser_refuses_is_explained_too() {
     let listener = snapshot.listeners()[0];
     let told =
         explain(&snapshot, listener, &asked("GET", "a/x", &["content-length: 1", "content-length: 2"]));
-    assert_eq!(told.decision, Decision::Refused { status: 400, reason: "framing" });
+    assert_eq!(told.decision, Decision::Refused { status: 400, reason: "ambiguous-framing" });
 }
 
 #[test]
