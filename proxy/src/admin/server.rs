@@ -4,12 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use crate::http1::Scratch;
 use crate::http1::head::{HeadLimits, RequestHead, parse_request};
 
 /// Connections to one port at a time; both ports together stay within the descriptors that workers leave alone.
@@ -77,8 +78,9 @@ async fn exchange(mut stream: TcpStream, page: &(impl Fn(&str) -> Option<Page> +
 /// The request, or what is wrong with it; `None`: there was none.
 async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Result<RequestHead, Page>>> {
     let mut received = Vec::new();
+    let scratch = Scratch::default();
     loop {
-        match parse_request(&received, &LIMITS, HeaderMap::new()) {
+        match parse_request(&received, &LIMITS, &scratch) {
             Ok(Some((head, _))) => return Ok(Some(Ok(head))),
             Ok(None) if stream.read_buf(&mut received).await? == 0 => return Ok(None),
             Ok(None) => {}

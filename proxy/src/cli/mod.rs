@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the input is wrong, 2 usage, 70 a bug.
 
+mod demo;
 mod explain;
 mod policy;
 mod run;
@@ -32,6 +33,7 @@ enum Command {
     Validate(validate::Validate),
     Explain(explain::Explain),
     Schema(schema::Schema),
+    Demo(demo::Demo),
 }
 
 /// How a result is printed.
@@ -95,6 +97,7 @@ fn execute(command: &Command) -> Result<(), Failure> {
         Command::Validate(asked) => validate::run(asked),
         Command::Explain(asked) => explain::run(asked),
         Command::Schema(asked) => schema::run(asked),
+        Command::Demo(asked) => demo::run(asked),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which way would the request go? The decision of the snapshot, and its account of how it was made.
 
-use http::{HeaderMap, Method};
+use http::Method;
 use outrigger_config::model::{Config, Direction};
 use outrigger_config::scalars::Percent;
 use outrigger_config::{describe_match, describe_policy, describe_upstream};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::request::Asked;
 use crate::http1::head::parse_request;
-use crate::http1::{HeadError, RequestHead};
+use crate::http1::{HeadError, RequestHead, Scratch};
 use crate::pipeline::Failure;
 use crate::policy::router::{Obstacle, Step};
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
@@ -71,7 +71,7 @@ pub(super) struct Target {
 
 /// Asks the snapshot as the data path does: the same parser, the same limits, the same router.
 pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) -> Explanation {
-    let parsed = parse_request(asked.head.as_bytes(), &snapshot.head_limits, HeaderMap::new());
+    let parsed = parse_request(asked.head.as_bytes(), &snapshot.head_limits, &Scratch::default());
     let (decision, tried, backends) = match parsed {
         Ok(Some((head, _))) if head.method == Method::CONNECT => refused(Failure::Unsupported),
         Ok(Some((head, _))) => {

@@ -1,10 +1,10 @@
 //! Does it say what the data path would do? On the shipped examples, over every combination of what they look at.
 
-use http::HeaderMap;
 use outrigger_config::Source;
 
 use super::decide::Decision;
 use super::*;
+use crate::http1::Scratch;
 use crate::http1::head::parse_request;
 
 const ROUTING: &str = include_str!("../../../../config/examples/routing.yaml");
@@ -24,7 +24,7 @@ fn asked(method: &str, target: &str, headers: &[&str]) -> Asked {
 /// Route, rule and upstream as the data path's own function names them.
 fn decided(snapshot: &Snapshot, listener: ListenerId, request: &Asked) -> Option<(String, String, String)> {
     let (head, _) =
-        parse_request(request.head.as_bytes(), &snapshot.head_limits, HeaderMap::new()).unwrap().unwrap();
+        parse_request(request.head.as_bytes(), &snapshot.head_limits, &Scratch::default()).unwrap().unwrap();
     let rule = snapshot.route(listener, head.host(), &head)?;
     let upstream = rule.backend(0).upstream.config.name.to_string();
     Some((rule.route.to_string(), rule.name.to_string(), upstream))

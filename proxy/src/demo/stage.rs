@@ -1,0 +1,86 @@
+//! Who stands where? The services and a sidecar beside each, on free ports of this machine.
+//!
+//! ```text
+//! caller ──────────────────────→ holdings ───────────────────→ market-data a, b, c
+//! caller ──→ sidecar:inbound ──→ holdings ──→ sidecar:outbound ──→ sidecar a, b, c ──→ market-data a, b, c
+//! ```
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::DemoError;
+use super::http::Client;
+use super::load::Caller;
+use super::services::{Holdings, Replica, Service, Temper, serve};
+use super::sidecar::{HOLDINGS, MARKET_DATA, Places, Sidecar};
+
+/// Everything that runs; all of it ends with this.
+#[derive(Debug)]
+pub struct Stage {
+    /// Without sidecars, and with.
+    pub callers: [Arc<Caller>; 2],
+    /// Of `market-data`.
+    pub replicas: Vec<Arc<Replica>>,
+    /// Beside `holdings`.
+    pub sidecar: Sidecar,
+    /// `holdings` without a sidecar.
+    pub bare: SocketAddr,
+    /// `holdings` with one.
+    pub places: Places,
+    /// Policies and access logs.
+    pub folder: PathBuf,
+    others: Vec<Sidecar>,
+    _services: JoinSet<()>,
+}
+
+/// A new folder for what the demo leaves behind.
+pub fn folder() -> Result<PathBuf, DemoError> {
+    let folder = std::env::temp_dir().join(format!("outrigger-demo-{:08x}", fastrand::u32(..)));
+    std::fs::create_dir(&folder).map_err(DemoError::Folder)?;
+    Ok(folder)
+}
+
+impl Stage {
+    /// Sets everything up, with policies and access logs in `folder`; call it on the control runtime.
+    pub async fn set(folder: PathBuf) -> Result<Self, DemoError> {
+        for (name, text) in [HOLDINGS, MARKET_DATA] {
+            std::fs::write(folder.join(name), text).map_err(DemoError::Folder)?;
+        }
+        let mut services = JoinSet::new();
+        let (mut replicas, mut direct, mut guarded, mut others) = (vec![], vec![], vec![], vec![]);
+        for (temper, name) in [(Temper::Healthy, "a"), (Temper::Slow, "b"), (Temper::Failing, "c")] {
+            let replica = Replica::new(temper);
+            let addr = start(&mut services, Service::Replica(Arc::clone(&replica))).await?;
+            let places = Places::free()?;
+            let log = folder.join(format!("market-data-{name}.log"));
+            others.push(Sidecar::start(MARKET_DATA, &places, addr, &[], &log)?);
+            replicas.push(replica);
+            direct.push(addr);
+            guarded.push(places.inbound);
+        }
+        let places = Places::free()?;
+        let bare = start(&mut services, Service::Holdings(Holdings::new(direct))).await?;
+        let beside = start(&mut services, Service::Holdings(Holdings::new([places.outbound]))).await?;
+        let sidecar = Sidecar::start(HOLDINGS, &places, beside, &guarded, &folder.join("holdings.log"))?;
+        let callers = [bare, places.inbound].map(|addr| Caller::new(Client::new(addr)));
+        Ok(Self { callers, replicas, sidecar, bare, places, folder, others, _services: services })
+    }
+
+    /// Ends everything at once; what is left is the folder.
+    pub fn strike(self) -> PathBuf {
+        self.sidecar.stop();
+        self.others.into_iter().for_each(Sidecar::stop);
+        self.folder
+    }
+}
+
+async fn start(services: &mut JoinSet<()>, service: Service) -> Result<SocketAddr, DemoError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(DemoError::Port)?;
+    let addr = listener.local_addr().map_err(DemoError::Port)?;
+    services.spawn(serve(listener, service));
+    Ok(addr)
+}
