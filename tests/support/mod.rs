@@ -1,6 +1,10 @@
 //! What do all tests need? A sidecar process, an upstream that does as told, and peers that speak raw octets.
 
+pub mod caller;
+pub mod message;
+pub mod origin;
 pub mod peer;
+pub mod rig;
 pub mod scripted;
 pub mod sidecar;
 

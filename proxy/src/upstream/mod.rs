@@ -73,7 +73,9 @@ impl Upstream {
             [_] => 0,
             several => {
                 let policy = self.config.load_balancer;
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                // A retry takes no turn: else, of two endpoints, the one that is down would meet every first attempt.
+                let taken = usize::from(tried.is_empty());
+                let turn = self.turn.fetch_add(taken, Ordering::Relaxed);
                 let cost = |index: usize| several[index].load().cost(policy, several[index].stamp(now));
                 let excluded = |index: usize| tried.contains(&several[index].id);
                 balancer::pick(policy, several.len(), turn, rng, cost, excluded)?

@@ -1,0 +1,122 @@
+//! What happens over several hops? Sidecars in front of sidecars, with applications between them.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::caller::{Caller, get};
+use crate::support::message::Message;
+use crate::support::origin::{Origin, Reply, answer};
+use crate::support::rig::{Rig, Wishes, upstream};
+
+const MIB: usize = 1 << 20;
+
+/// What an application passes on of whom it calls and by whom it is called.
+#[derive(Clone, Copy)]
+struct Manners {
+    request: &'static [&'static str],
+    response: &'static [&'static str],
+    takes: Duration,
+}
+
+/// An application with its sidecar, which answers as `next` does.
+fn hop(next: SocketAddr, manners: Manners, settings: &str) -> Rig {
+    let outbound = Arc::<OnceLock<SocketAddr>>::default();
+    let there = Arc::clone(&outbound);
+    let app = Origin::start(move |_, asked| {
+        let mut request = get("next");
+        for name in manners.request {
+            request = asked.field(name).into_iter().fold(request, |request, value| request.with(name, value));
+        }
+        thread::sleep(manners.takes);
+        let heard = Caller::of(*there.get().unwrap()).send(&request).unwrap();
+        let mut said = answer(heard.status());
+        for name in manners.response {
+            said = heard.field(name).into_iter().fold(said, |said, value| said.with(name, value));
+        }
+        Reply::Answer(said)
+    });
+    let rig = Rig::with(Wishes { app: Some(app.addr), ..Wishes::default() }, &[upstream("next", &[next], settings)]);
+    outbound.set(rig.outbound).unwrap();
+    rig
+}
+
+/// A → B → C → leaf, each with retries of its own; the leaf fails and only C may ask it again.
+fn rt_10(manners: Manners) {
+    let leaf = Origin::always(503);
+    let settings = "retry: {on: [5xx], attempts: 2, backoff: {base: 1ms, max: 1ms}}\nretryBudget: {percent: 20%, minRate: 0/s}";
+    let c = hop(leaf.addr, manners, settings);
+    let b = hop(c.inbound, manners, settings);
+    let a = Rig::start(&[upstream("next", &[b.inbound], settings)]);
+    let offered = 200;
+    a.storm(2, offered / 2, |caller, _| assert_eq!(caller.send(&get("next")).unwrap().status(), 503));
+    assert!(leaf.count() > offered, "the hop next to the failure retries");
+    assert!(leaf.count() <= offered + offered / 5, "{} of {offered} reached the leaf", leaf.count());
+    for (hop, rig) in [("A", &a), ("B", &b)] {
+        assert_eq!(rig.metric("retries_total", &[]), 0.0, "{hop} retries what was retried below");
+        assert_eq!(rig.metric("retries_refused_total", &[("reason", "settled-below")]), offered as f64, "{hop}");
+    }
+}
+
+#[test]
+fn rt_10_no_amplification_where_applications_pass_the_mark_on() {
+    rt_10(Manners { request: &[], response: &["x-outrigger-reason"], takes: Duration::ZERO });
+}
+
+#[test]
+fn rt_10_no_amplification_where_applications_pass_on_request_ids_alone() {
+    rt_10(Manners { request: &["x-request-id", "traceparent"], response: &[], takes: Duration::ZERO });
+}
+
+#[test]
+fn dl_5_each_hop_sees_less() {
+    let leaf = Origin::always(200);
+    let manners = Manners { request: &["x-deadline"], response: &[], takes: Duration::from_millis(20) };
+    let c = hop(leaf.addr, manners, "");
+    let b = hop(c.inbound, manners, "");
+    let a = Rig::start(&[upstream("next", &[b.inbound], "")]);
+    assert_eq!(a.caller().send(&get("next").with("x-deadline", 5000)).unwrap().status(), 200);
+    let left: u64 = leaf.seen()[0].message.field("x-deadline").unwrap().parse().unwrap();
+    assert!((1000..=4960).contains(&left), "{left} ms after two applications took 20 each");
+}
+
+/// The n-th piece of a long body, so that what is lost, doubled or swapped shows.
+fn piece(nth: usize) -> Vec<u8> {
+    (0..MIB / 8).flat_map(|word| (nth * MIB + word).to_le_bytes()).collect()
+}
+
+/// Reads `pieces` pieces and no more.
+fn expect_pieces(from: &mut impl Read, pieces: usize) {
+    let mut read = vec![0; MIB];
+    for nth in 0..pieces {
+        from.read_exact(&mut read).unwrap();
+        assert!(read == piece(nth), "piece {nth} is not what was sent");
+    }
+    assert_eq!(from.read(&mut [0]).unwrap(), 0, "nothing follows");
+}
+
+/// Bodies pass through and stay nowhere.
+#[test]
+fn bh_3_a_long_body_takes_no_memory() {
+    const PIECES: usize = 256;
+    let origin = Origin::start(|_, _| {
+        Reply::Act(Box::new(|stream: &mut TcpStream| {
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", PIECES * MIB)?;
+            (0..PIECES).try_for_each(|nth| stream.write_all(&piece(nth)))
+        }))
+    });
+    let server = Rig::with(Wishes { app: Some(origin.addr), ..Wishes::default() }, &[]);
+    let client = Rig::start(&[upstream("up", &[server.inbound], "")]);
+    let before = [&server, &client].map(Rig::resident);
+    let mut stream = TcpStream::connect(client.outbound).unwrap();
+    get("up").with("connection", "close").write(&mut stream).unwrap();
+    let mut stream = std::io::BufReader::new(stream);
+    assert_eq!(Message::read_head(&mut stream).unwrap().unwrap().status(), 200);
+    expect_pieces(&mut stream, PIECES);
+    for (rig, before) in [&server, &client].into_iter().zip(before) {
+        let grown = rig.resident().saturating_sub(before);
+        assert!(grown < 8 * MIB as u64, "grew by {} KiB", grown / 1024);
+    }
+}

@@ -1,0 +1,55 @@
+//! How does it end? Readiness first, then callers, and the service's own calls last (REQUIREMENTS U2).
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::caller::{Caller, get, post};
+use crate::support::origin::{Origin, Reply, answer};
+use crate::support::rig::{Rig, Wishes, eventually, upstream};
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+#[test]
+fn u_2_callers_go_first_and_own_calls_work_to_the_end() {
+    let app = Origin::start(|_, request| match request.method() {
+        "POST" => Reply::Late(MS(800), answer(201)),
+        _ => Reply::Answer(answer(200)),
+    });
+    let sidecar = "shutdown: {drain: 20s}".to_owned();
+    let wishes = Wishes { app: Some(app.addr), sidecar, ..Wishes::default() };
+    let mut rig = Rig::with(wishes, &[upstream("up", &[app.addr], "")]);
+    let (mut slow, mut idle, mut own) = (Caller::of(rig.inbound), Caller::of(rig.inbound), rig.caller());
+    assert_eq!(own.send(&get("up")).unwrap().status(), 200);
+    assert_eq!(idle.send(&get("us")).unwrap().status(), 200);
+    slow.begin(&post("us", "work")).unwrap();
+    eventually("work in flight", || (app.count() == 3).then_some(()));
+
+    let start = Instant::now();
+    rig.signal(Signal::TERM);
+    eventually("readiness to fail", || (rig.probe("/readyz") == Some(503)).then_some(()));
+    assert_eq!(rig.probe("/livez"), Some(200), "to drain is no illness");
+    let said = Caller::of(rig.inbound).send(&get("us")).unwrap();
+    assert!(said.status() == 200 && said.closes(), "late callers are served and sent away");
+    let said = slow.finish(false).unwrap();
+    assert!(said.status() == 201 && said.closes(), "what was in flight is finished, and is the last of its connection");
+    assert_eq!(own.send(&get("up")).unwrap().status(), 200, "the service may still call out");
+    assert!(!own.send(&get("up")).unwrap().closes());
+    own.leave();
+    assert!(rig.ended().success());
+    assert!(start.elapsed() < Duration::from_secs(15), "nobody was left to wait for: {:?}", start.elapsed());
+}
+
+#[test]
+fn u_2_the_drain_has_an_end() {
+    let app = Origin::start(|_, _| Reply::Hang);
+    let sidecar = "shutdown: {drain: 300ms}".to_owned();
+    let mut rig = Rig::with(Wishes { app: Some(app.addr), sidecar, ..Wishes::default() }, &[]);
+    let mut hung = Caller::of(rig.inbound);
+    hung.begin(&get("us")).unwrap();
+    eventually("a call that hangs", || (app.count() == 1).then_some(()));
+    let start = Instant::now();
+    rig.signal(Signal::TERM);
+    rig.ended();
+    assert!(start.elapsed() >= MS(300), "{:?}", start.elapsed());
+}
