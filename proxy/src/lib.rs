@@ -41,7 +41,9 @@
 //! [`snapshot::build`] keeps each upstream that did not change, [`app::App::apply`] binds new listeners, swaps, and ends
 //! those that are gone. A request that has begun goes on with the snapshot that it holds.
 
+pub mod admin;
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod demo;
 pub mod downstream;

@@ -1,10 +1,9 @@
 //! What may be asked of the demo? How long it runs, and how its result is printed.
 
-use std::io::{self, Write};
-
-use clap::{Args, ValueEnum};
+use clap::Args;
 use outrigger_config::scalars::{NonZeroDuration, Scalar};
 
+use super::{Failure, Output, print};
 use crate::demo;
 
 /// Show on this machine alone what sidecars change: a caller's view without and with them.
@@ -18,24 +17,12 @@ pub struct Demo {
     output: Output,
 }
 
-/// How a result is printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines.
-    Json,
-}
-
 /// Runs the demo and prints its result on standard output.
-pub fn run(asked: &Demo) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) fn run(asked: &Demo) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(demo::run(asked.duration.into()))?;
-    let mut out = io::stdout().lock();
     match asked.output {
-        Output::Text => write!(out, "{report}")?,
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
+        Output::Text => print(&report),
+        Output::Json => print(format_args!("{}\n", serde_json::to_string_pretty(&report)?)),
     }
-    Ok(())
 }
