@@ -67,7 +67,11 @@ fn ec_5_what_we_answer_ourselves_says_why_and_by_which_rule() {
     let rig = Rig::start(&[upstream("up", &[closed_port()], ""), route.to_owned()]);
     let said = rig.caller().send(&get("up")).unwrap();
     assert_eq!(said.reason(), "connect-refused; route=prices; policy=read");
-    assert_eq!(String::from_utf8(said.body).unwrap(), "connect-refused; route=prices; policy=read\n", "one line");
+    assert_eq!(
+        String::from_utf8(said.body).unwrap(),
+        "connect-refused; route=prices; policy=read\n",
+        "one line"
+    );
     let said = rig.caller().send(&Message::new("GET / HTTP/1.1").with("host", "a b")).unwrap();
     assert_eq!((said.status(), said.reason().as_str()), (400, "bad-host; route=-; policy=-"));
 }

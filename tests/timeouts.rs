@@ -67,7 +67,9 @@ fn to_2_the_request_timeout_covers_the_last_byte() {
         assert!(took >= MS(200) && took < MS(3000), "{target}: {took:?}");
     }
     eventually("the end of both", || (origin.gone().len() == 2).then_some(()));
-    eventually("both counted", || (rig.metric("deadline_exceeded_total", &[("where", "request")]) == 2.0).then_some(()));
+    eventually("both counted", || {
+        (rig.metric("deadline_exceeded_total", &[("where", "request")]) == 2.0).then_some(())
+    });
 }
 
 #[test]
@@ -75,7 +77,9 @@ fn to_2_the_request_timeout_covers_an_upload_that_never_pauses() {
     let origin = Origin::start(|_, _| Reply::Answer(answer(200)));
     let rig = Rig::start(&[upstream("up", &[origin.addr], "timeouts: {request: 200ms}")]);
     let mut caller = rig.caller();
-    caller.begin(&Message::new("PUT / HTTP/1.1").with("host", "up").with("content-length", u64::MAX / 2)).unwrap();
+    caller
+        .begin(&Message::new("PUT / HTTP/1.1").with("host", "up").with("content-length", u64::MAX / 2))
+        .unwrap();
     let mut socket = caller.socket().unwrap().try_clone().unwrap();
     let flood = thread::spawn(move || while socket.write_all(&[b'.'; 16_384]).is_ok() {});
     let (said, took) = timed(|| caller.finish(false).unwrap());
@@ -92,7 +96,9 @@ fn to_3_each_attempt_has_its_own_time() {
         _ => Reply::Hang,
     });
     let settings = |clock: &str| {
-        format!("timeouts: {{{clock}: 100ms}}\nretry: {{on: [timeout], attempts: 2, backoff: {{base: 1ms, max: 1ms}}}}")
+        format!(
+            "timeouts: {{{clock}: 100ms}}\nretry: {{on: [timeout], attempts: 2, backoff: {{base: 1ms, max: 1ms}}}}"
+        )
     };
     for clock in ["responseHeaders", "backendRequest"] {
         let rig = Rig::start(&[upstream("up", &[origin.addr], &settings(clock))]);
@@ -167,7 +173,10 @@ fn to_1_a_client_may_be_slow_after_continue() {
     let origin = Origin::start(|_, _| Reply::Answer(answer(200)));
     let rig = Rig::start(&[upstream("up", &[origin.addr], "")]);
     let mut caller = rig.caller();
-    let head = Message::new("PUT / HTTP/1.1").with("host", "up").with("expect", "100-continue").with("content-length", 2);
+    let head = Message::new("PUT / HTTP/1.1")
+        .with("host", "up")
+        .with("expect", "100-continue")
+        .with("content-length", 2);
     caller.begin(&head).unwrap();
     // Longer than the patience with which the upstream's own word is awaited.
     thread::sleep(MS(1200));

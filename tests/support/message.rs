@@ -33,7 +33,8 @@ impl Message {
 
     /// The values of a field, as one.
     pub fn field(&self, name: &str) -> Option<String> {
-        let named = |(other, value): &(String, String)| other.eq_ignore_ascii_case(name).then(|| value.clone());
+        let named =
+            |(other, value): &(String, String)| other.eq_ignore_ascii_case(name).then(|| value.clone());
         let all: Vec<_> = self.fields.iter().filter_map(named).collect();
         (!all.is_empty()).then(|| all.join(", "))
     }

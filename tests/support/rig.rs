@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -54,7 +54,7 @@ pub fn upstream(name: &str, endpoints: &[SocketAddr], settings: &str) -> String 
 
 /// A port on which nobody listens.
 pub fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    super::free_addr()
 }
 
 /// Waits until `what` gives something.
@@ -149,11 +149,19 @@ impl Rig {
     /// The sum of all series of a family (named without prefix) that bear these labels.
     pub fn metric(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
         let scrape = self.scrape();
-        let bears = |line: &str| labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")));
+        let bears =
+            |line: &str| labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")));
         let of_family = |line: &&str| {
-            line.strip_prefix("outrigger_").and_then(|line| line.strip_prefix(family)).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            line.strip_prefix("outrigger_")
+                .and_then(|line| line.strip_prefix(family))
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
         };
-        scrape.lines().filter(of_family).filter(|line| bears(line)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        scrape
+            .lines()
+            .filter(of_family)
+            .filter(|line| bears(line))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// A scrape.

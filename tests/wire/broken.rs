@@ -64,7 +64,10 @@ fn no_answer_is_a_bad_gateway() {
 
 #[test]
 fn limit_response_head() {
-    assert_refused(format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(64 << 10)), "upstream-head-too-large");
+    assert_refused(
+        format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(64 << 10)),
+        "upstream-head-too-large",
+    );
     assert_refused(format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(70 << 10)), "upstream-head-too-large");
     let most = (64 << 10) - "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx: \r\n\r\n".len();
     let fits = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx: {}\r\n\r\n", "y".repeat(most));
@@ -73,7 +76,9 @@ fn limit_response_head() {
 
 #[test]
 fn limit_response_fields() {
-    let with = |count: usize| format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", "x: 1\r\n".repeat(count - 1));
+    let with = |count: usize| {
+        format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", "x: 1\r\n".repeat(count - 1))
+    };
     assert_refused(with(201), "upstream-head-too-large");
     assert_eq!(answer_to(with(200)).expect("an answer").fields("x").len(), 199);
 }
@@ -99,7 +104,9 @@ fn content_that_is_reset_never_looks_whole() {
         call.request();
         call.peer.send("HTTP/1.1 200 OK\r\n\r\nhello");
         call.peer.is_silent_for(std::time::Duration::from_millis(50));
-        socket2::SockRef::from(&call.peer.stream).set_linger(Some(std::time::Duration::ZERO)).expect("it is open");
+        socket2::SockRef::from(&call.peer.stream)
+            .set_linger(Some(std::time::Duration::ZERO))
+            .expect("it is open");
     });
     let sidecar = Sidecar::before(origin.addr);
     for version in ["1.1", "1.0"] {
@@ -137,7 +144,8 @@ fn what_follows_a_malformed_request_is_not_served() {
     let origin = Upstream::answering(OK);
     let sidecar = Sidecar::before(origin.addr);
     let mut peer = sidecar.calls_out();
-    let both = "POST / HTTP/1.1\r\nhost: origin\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    let both =
+        "POST / HTTP/1.1\r\nhost: origin\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
     let answer = peer.send(format!("{both}{GET}")).message();
     assert_eq!((answer.status(), answer.reason()), (400, "ambiguous-framing"));
     assert_eq!(peer.end(), End::Closed);

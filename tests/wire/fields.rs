@@ -22,7 +22,14 @@ fn fields_of_one_hop_end_there() {
          te: gzip\r\nx-stays: 1\r\nx-stays: 2\r\n\r\n",
     );
     let gone = [
-        "connection", "x-secret", "x-other", "keep-alive", "proxy-connection", "proxy-authorization", "upgrade", "te",
+        "connection",
+        "x-secret",
+        "x-other",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "upgrade",
+        "te",
     ];
     for name in gone {
         assert_eq!(seen.field(name), None, "{name}");
@@ -67,7 +74,8 @@ fn a_request_is_marked_for_those_who_look_for_it() {
     assert_eq!(seen.field("x-request-attempt"), Some("1"));
     assert_eq!(seen.field("x-request-id").map(str::len), Some(32));
     assert_eq!(seen.field("traceparent").map(str::len), Some(55));
-    let told = "x-request-id: mine\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+    let told =
+        "x-request-id: mine\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
     let seen = passed_on(&format!("GET / HTTP/1.1\r\nhost: origin\r\n{told}\r\n"));
     assert_eq!(seen.fields("x-request-id"), ["mine"]);
     assert_eq!(seen.fields("traceparent"), ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]);

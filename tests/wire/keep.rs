@@ -61,7 +61,8 @@ fn http_1_0_closes_unless_asked_to_keep() {
 
 #[test]
 fn content_of_unknown_length_ends_an_http_1_0_connection() {
-    let origin = Upstream::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    let origin =
+        Upstream::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
     let sidecar = Sidecar::before(origin.addr);
     let mut peer = sidecar.calls_out();
     let answer = peer.send("GET / HTTP/1.0\r\nhost: origin\r\nconnection: keep-alive\r\n\r\n").message();

@@ -45,7 +45,11 @@ fn dl_4_a_client_that_leaves_before_the_answer_cancels_it() {
         let mut peer = sidecar.calls_out();
         peer.send(GET);
         arrivals.recv_timeout(PATIENCE).expect("the request arrives");
-        if leave_by_reset { peer.reset() } else { drop(peer) }
+        if leave_by_reset {
+            peer.reset()
+        } else {
+            drop(peer)
+        }
         let (_, end) = ends.recv_timeout(PATIENCE).expect("the upstream is told");
         assert_ne!(end, End::Open);
     }
@@ -81,7 +85,8 @@ fn dl_4_a_client_that_leaves_during_its_upload_cancels_it() {
 fn dl_4_an_expired_deadline_cancels_the_attempt() {
     let (origin, _, ends) = watching("");
     let sidecar = Sidecar::before(origin.addr);
-    let answer = sidecar.calls_out().send("GET / HTTP/1.1\r\nhost: origin\r\nx-deadline: 50\r\n\r\n").message();
+    let answer =
+        sidecar.calls_out().send("GET / HTTP/1.1\r\nhost: origin\r\nx-deadline: 50\r\n\r\n").message();
     assert_eq!((answer.status(), answer.reason()), (504, "deadline-exceeded"));
     let (_, end) = ends.recv_timeout(PATIENCE).expect("the upstream is told");
     assert_ne!(end, End::Open);

@@ -33,14 +33,16 @@ fn assert_accepted(request: impl AsRef<[u8]>) {
 #[test]
 fn limit_request_head() {
     let empty = "GET / HTTP/1.1\r\nhost: origin\r\nx: \r\n\r\n".len();
-    let with = |len: usize| format!("GET / HTTP/1.1\r\nhost: origin\r\nx: {}\r\n\r\n", "y".repeat(len - empty));
+    let with =
+        |len: usize| format!("GET / HTTP/1.1\r\nhost: origin\r\nx: {}\r\n\r\n", "y".repeat(len - empty));
     assert_accepted(with(64 << 10));
     assert_refused(Policy::default(), with((64 << 10) + 1), 431, "request-head-too-large");
 }
 
 #[test]
 fn limit_request_fields() {
-    let with = |count: usize| format!("GET / HTTP/1.1\r\nhost: origin\r\n{}\r\n", "x: y\r\n".repeat(count - 1));
+    let with =
+        |count: usize| format!("GET / HTTP/1.1\r\nhost: origin\r\n{}\r\n", "x: y\r\n".repeat(count - 1));
     assert_accepted(with(100));
     assert_refused(Policy::default(), with(101), 431, "too-many-request-fields");
 }
@@ -107,7 +109,8 @@ fn limit_body_idle_of_an_answer() {
 #[test]
 fn limit_chunk_extensions() {
     let long = "x".repeat(16 << 10);
-    let request = format!("POST / HTTP/1.1\r\nhost: origin\r\ntransfer-encoding: chunked\r\n\r\n1;{long}\r\na\r\n");
+    let request =
+        format!("POST / HTTP/1.1\r\nhost: origin\r\ntransfer-encoding: chunked\r\n\r\n1;{long}\r\na\r\n");
     assert_refused(Policy::default(), request, 400, "malformed-request-body");
 }
 
@@ -118,12 +121,18 @@ fn limit_trailers() {
     assert_refused(Policy::default(), many, 400, "malformed-request-body");
     let large = format!("{start}x: {}\r\n\r\n", "y".repeat(8 << 10));
     assert_refused(Policy::default(), large, 400, "malformed-request-body");
-    assert_refused(Policy::default(), format!("{start}content-length: 1\r\n\r\n"), 400, "malformed-request-body");
+    assert_refused(
+        Policy::default(),
+        format!("{start}content-length: 1\r\n\r\n"),
+        400,
+        "malformed-request-body",
+    );
 }
 
 /// A listener whose queue of connections is full: further ones get no answer.
 fn unreachable() -> (TcpListener, Vec<TcpStream>) {
-    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
     listener.listen(0).expect("a bound socket listens");
     let listener = TcpListener::from(listener);

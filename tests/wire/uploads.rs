@@ -112,7 +112,8 @@ fn limit_interim_responses() {
 
 #[test]
 fn switching_protocols_unasked_is_no_answer() {
-    let origin = Upstream::answering("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");
+    let origin =
+        Upstream::answering("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");
     let sidecar = Sidecar::before(origin.addr);
     let request = "GET / HTTP/1.1\r\nhost: origin\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n";
     let answer = sidecar.calls_out().send(request).message();
@@ -130,7 +131,10 @@ fn an_early_answer_reaches_a_client_that_still_sends() {
     peer.send("POST / HTTP/1.1\r\nhost: origin\r\ncontent-length: 1000000\r\n\r\n");
     peer.send(vec![b'x'; 100_000]);
     let answer = peer.message();
-    assert_eq!((answer.status(), answer.text(), answer.field("connection")), (413, "big".to_owned(), Some("close")));
+    assert_eq!(
+        (answer.status(), answer.text(), answer.field("connection")),
+        (413, "big".to_owned(), Some("close"))
+    );
     peer.send(vec![b'x'; 100_000]);
     assert_ne!(peer.rest().1, End::Open);
 }

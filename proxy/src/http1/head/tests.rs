@@ -7,14 +7,14 @@ use super::*;
 const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, fields: 100, target: 16 << 10 };
 
 fn request(head: &str) -> Result<RequestHead, HeadError> {
-    let parsed = parse_request(head.as_bytes(), &LIMITS, HeaderMap::new())?;
+    let parsed = parse_request(head.as_bytes(), &LIMITS, &Scratch::default())?;
     let (parsed, taken) = parsed.unwrap_or_else(|| panic!("incomplete: {head:?}"));
     assert_eq!(taken, head.len());
     Ok(parsed)
 }
 
 fn response(head: &str, to: &Method) -> Result<ResponseHead, HeadError> {
-    let parsed = parse_response(head.as_bytes(), &LIMITS, HeaderMap::new(), to)?;
+    let parsed = parse_response(head.as_bytes(), &LIMITS, &Scratch::default(), to)?;
     Ok(parsed.unwrap_or_else(|| panic!("incomplete: {head:?}")).0)
 }
 
@@ -72,12 +72,13 @@ proptest! {
         head in valid_request(),
         rest in proptest::collection::vec(any::<u8>(), 0..20),
     ) {
+        let scratch = Scratch::default();
         for end in 0..head.len() {
-            let parsed = parse_request(&head.as_bytes()[..end], &LIMITS, HeaderMap::new());
+            let parsed = parse_request(&head.as_bytes()[..end], &LIMITS, &scratch);
             prop_assert!(matches!(parsed, Ok(None)), "{:?}: {parsed:?}", &head[..end]);
         }
         let whole = [head.as_bytes(), &rest].concat();
-        let (_, taken) = parse_request(&whole, &LIMITS, HeaderMap::new()).unwrap().unwrap();
+        let (_, taken) = parse_request(&whole, &LIMITS, &scratch).unwrap().unwrap();
         prop_assert_eq!(taken, head.len());
     }
 
@@ -95,8 +96,8 @@ proptest! {
 
     #[test]
     fn no_octets_make_the_parser_panic(octets in nearly_a_head()) {
-        let _ = parse_request(&octets, &LIMITS, HeaderMap::new());
-        let _ = parse_response(&octets, &LIMITS, HeaderMap::new(), &Method::GET);
+        let _ = parse_request(&octets, &LIMITS, &Scratch::default());
+        let _ = parse_response(&octets, &LIMITS, &Scratch::default(), &Method::GET);
     }
 }
 
@@ -227,7 +228,8 @@ fn credentials_in_a_target_are_refused() {
 fn limits_are_exact() {
     let head = "GET /234567 HTTP/1.1\r\nhost: a\r\nx: 1\r\ny: 2\r\n\r\n";
     let exact = HeadLimits { bytes: head.len(), fields: 3, target: 7 };
-    let with = |limits| parse_request(head.as_bytes(), &limits, HeaderMap::new()).map(|head| head.is_some());
+    let with =
+        |limits| parse_request(head.as_bytes(), &limits, &Scratch::default()).map(|head| head.is_some());
     assert_eq!(with(exact), Ok(true));
     assert_eq!(with(HeadLimits { bytes: head.len() - 1, ..exact }), Err(HeadError::TooLarge));
     assert_eq!(with(HeadLimits { fields: 2, ..exact }), Err(HeadError::TooManyFields));
@@ -238,7 +240,7 @@ fn limits_are_exact() {
 fn an_endless_head_is_refused_before_its_end() {
     let limits = HeadLimits { bytes: 100, fields: 100, target: 50 };
     let with =
-        |head: &str| parse_request(head.as_bytes(), &limits, HeaderMap::new()).map(|head| head.is_some());
+        |head: &str| parse_request(head.as_bytes(), &limits, &Scratch::default()).map(|head| head.is_some());
     let target = |len| format!("GET {}", "/".repeat(len));
     assert_eq!(with(&target(50)), Ok(false));
     assert_eq!(with(&target(51)), Err(HeadError::TargetTooLong));
@@ -252,7 +254,7 @@ fn two_hundred_fields_are_the_most() {
     let limits = HeadLimits { fields: 200, ..LIMITS };
     let with = |count| {
         let head = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: 1\r\n".repeat(count));
-        parse_response(head.as_bytes(), &limits, HeaderMap::new(), &Method::GET).map(|head| head.is_some())
+        parse_response(head.as_bytes(), &limits, &Scratch::default(), &Method::GET).map(|head| head.is_some())
     };
     assert_eq!((with(200), with(201)), (Ok(true), Err(HeadError::TooManyFields)));
 }
