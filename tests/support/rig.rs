@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -54,7 +54,7 @@ pub fn upstream(name: &str, endpoints: &[SocketAddr], settings: &str) -> String 
 
 /// A port on which nobody listens.
 pub fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    super::free_addr()
 }
 
 /// Waits until `what` gives something.
