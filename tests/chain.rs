@@ -1,12 +1,13 @@
 //! What happens over several hops? Sidecars in front of sidecars, with applications between them.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
 
-use crate::support::caller::{Caller, get};
-use crate::support::message::Message;
-use crate::support::origin::{Origin, Reply, answer};
+use crate::support::caller::Caller;
+use crate::support::draft::{answer, get};
+use crate::support::origin::{Origin, Reply};
+use crate::support::peer::{End, Peer};
 use crate::support::rig::{Rig, Wishes, upstream};
 
 const MIB: usize = 1 << 20;
@@ -94,16 +95,14 @@ fn bh_3_a_long_body_takes_no_memory() {
     let server = Rig::with(Wishes { app: Some(origin.addr), ..Wishes::default() }, &[]);
     let client = Rig::start(&[upstream("up", &[server.inbound], "")]);
     let before = [&server, &client].map(Rig::resident);
-    let mut stream = TcpStream::connect(client.outbound).unwrap();
-    get("up").with("connection", "close").write(&mut stream).unwrap();
-    let mut stream = std::io::BufReader::new(stream);
-    assert_eq!(Message::read_head(&mut stream).unwrap().unwrap().status(), 200);
-    let (mut pieces, mut read) = (Pieces::new(), vec![0; MIB]);
+    let mut peer = Peer::connect(client.outbound);
+    peer.send(get("up").with("connection", "close").octets());
+    assert_eq!(peer.head().status(), 200);
+    let mut pieces = Pieces::new();
     for nth in 0..PIECES {
-        stream.read_exact(&mut read).unwrap();
-        assert!(read == pieces.nth(nth), "piece {nth} is not what was sent");
+        assert!(peer.exactly(MIB).unwrap() == pieces.nth(nth), "piece {nth} is not what was sent");
     }
-    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "nothing follows");
+    assert_eq!(peer.end(), End::Closed);
     for (rig, before) in [&server, &client].into_iter().zip(before) {
         let grown = rig.resident().saturating_sub(before);
         assert!(grown < 8 * MIB as u64, "grew by {} KiB", grown / 1024);

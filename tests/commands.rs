@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use crate::support::caller::get;
+use crate::support::draft::get;
+use crate::support::free_addr;
 use crate::support::origin::{Origin, Reply};
 use crate::support::rig::{Rig, eventually, upstream};
 
@@ -106,7 +107,7 @@ fn cf_1_usage_is_no_fault_of_the_policy() {
 #[test]
 fn cf_8_an_empty_policy_is_a_safe_one() {
     let (alive, broken) = (Origin::always(200), Origin::start(|_, _| Reply::Reset));
-    let gone = crate::support::rig::closed_port();
+    let gone = free_addr();
     let rig = Rig::start(&[upstream("up", &[gone, alive.addr], ""), upstream("broken", &[broken.addr], "")]);
     assert!((0..3).all(|_| rig.caller().send(&get("up")).unwrap().status() == 200), "who refuses is passed over");
     assert_eq!((rig.caller().send(&get("broken")).unwrap().status(), broken.count()), (502, 1), "what was sent is not");

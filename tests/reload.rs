@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::caller::get;
-use crate::support::origin::{Origin, Reply, answer};
+use crate::support::draft::{answer, get};
+use crate::support::origin::{Origin, Reply};
 use crate::support::rig::{Rig, Wishes, eventually, upstream};
 
 /// An origin that says who it is.
@@ -24,7 +24,7 @@ fn to(addr: SocketAddr) -> [String; 1] {
 
 /// Who answers.
 fn who(rig: &Rig) -> String {
-    rig.caller().send(&get("up")).unwrap().field("x-name").unwrap_or_default()
+    rig.caller().send(&get("up")).unwrap().field("x-name").unwrap_or_default().to_owned()
 }
 
 fn answers(rig: &Rig, name: &str) {
@@ -93,11 +93,12 @@ fn cf_3_reloads_under_load_fail_nobody() {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let callers: Vec<_> = (0..4).map(|_| scope.spawn(|| call_until(&rig, &done))).collect();
+        let end = SetOnDrop(&done);
         for nth in 0..RELOADS {
             let (name, origin) = if nth % 2 == 0 { ("b", &b) } else { ("a", &a) };
             rig.reload(&[upstream(name, &[origin.addr], "hosts: [up]")]);
         }
-        done.store(true, Ordering::Release);
+        drop(end);
         let calls: usize = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
         assert!(calls > 2 * RELOADS, "{calls} calls are no load");
         for line in rig.logged(calls) {
@@ -108,12 +109,21 @@ fn cf_3_reloads_under_load_fail_nobody() {
     assert_eq!(rig.metric("config_generation", &[]), (RELOADS + 1) as f64);
 }
 
+/// Ends the load even where an assertion ends the reloads.
+struct SetOnDrop<'f>(&'f AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Calls every few milliseconds on one connection; how often.
 fn call_until(rig: &Rig, done: &AtomicBool) -> usize {
     let (mut caller, mut calls) = (rig.caller(), 0);
     while !done.load(Ordering::Acquire) {
         let said = caller.send(&get("up")).expect("no connection is dropped");
-        assert!(said.status() == 200 && !said.closes(), "{} {}", said.start, said.reason());
+        assert!(said.status() == 200 && !said.closes(), "{} {}", said.start(), said.reason());
         calls += 1;
         thread::sleep(Duration::from_millis(3));
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::caller::get;
-use crate::support::origin::{Origin, Reply, answer};
+use crate::support::caller::Caller;
+use crate::support::draft::{answer, ask, get};
+use crate::support::origin::{Origin, Reply};
 use crate::support::rig::{Rig, Wishes, eventually, upstream};
 
 #[test]
@@ -15,14 +16,12 @@ fn ob_1_golden_signals_in_both_directions() {
         _ => Reply::Answer(answer(200).with("x-app", 1)),
     });
     let rig = Rig::with(Wishes { app: Some(app.addr), ..Wishes::default() }, &[upstream("up", &[app.addr], "")]);
-    let mut inbound = crate::support::caller::Caller::of(rig.inbound);
+    let mut inbound = Caller::of(rig.inbound);
     for _ in 0..3 {
         rig.caller().send(&get("up")).unwrap();
         inbound.send(&get("us")).unwrap();
     }
-    let mut failing = get("up");
-    failing.start = "GET /fail HTTP/1.1".into();
-    rig.caller().send(&failing).unwrap();
+    rig.caller().send(&ask("GET", "/fail", "up")).unwrap();
     let requests = |direction, code| rig.metric("requests_total", &[("direction", direction), ("code", code)]);
     assert_eq!((requests("inbound", "200"), requests("outbound", "200"), requests("outbound", "500")), (3.0, 3.0, 1.0));
     let timed = rig.metric("request_duration_seconds_count", &[("direction", "outbound"), ("upstream", "up")]);
@@ -55,7 +54,7 @@ fn ob_1_a_scrape_is_well_formed() {
 
 #[test]
 fn ob_3_failures_and_the_slow_are_all_written_and_successes_are_sampled() {
-    let origin = Origin::start(|_, request| match request.field("x-do").as_deref() {
+    let origin = Origin::start(|_, request| match request.field("x-do") {
         Some("fail") => Reply::Answer(answer(503)),
         Some("late") => Reply::Late(Duration::from_millis(60), answer(200)),
         _ => Reply::Answer(answer(200)),
