@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::clock::now;
 use crate::downstream::fleet::{BindError, Fleet};
 use crate::snapshot::{self, Snapshot};
-use crate::telemetry::{LineSink, Metrics, WorkerId};
+use crate::telemetry::{LineSink, Metrics, SinkEnd, WorkerId};
 use crate::upstream::Upstream;
 use crate::upstream::discovery::{self, Resolver, Update};
 use crate::worker::Shared;
@@ -22,6 +22,11 @@ use crate::worker::Shared;
 const SERIES_CAP: usize = 20_000;
 /// The part of a drain in which idle inbound connections are closed, one after the other.
 const IDLE_SPREAD: u32 = 3;
+/// How long a drain lasts at least, as a part of what it may last and at most: until callers have seen that readiness
+/// failed they still come, and nobody open now says nothing of them.
+const NOTICE: (u32, Duration) = (10, Duration::from_secs(1));
+/// How long the last lines of the access log may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// How often a drain looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -32,6 +37,7 @@ pub struct App {
     pub shared: Arc<Shared>,
     fleet: Fleet,
     log: LineSink,
+    log_end: SinkEnd,
     resolver: Resolver,
     discoveries: HashMap<*const Upstream, JoinHandle<()>>,
 }
@@ -65,7 +71,7 @@ impl App {
         let workers = worker_count(config.sidecar.workers);
         let descriptors = raise_descriptor_limit();
         let metrics = Metrics::new(workers, SERIES_CAP);
-        let (log, _) = LineSink::spawn(log, metrics.access_log_dropped()).map_err(AppError::Thread)?;
+        let (log, log_end) = LineSink::spawn(log, metrics.access_log_dropped()).map_err(AppError::Thread)?;
         let snapshot = snapshot::build(config, None, &metrics, &log, now());
         let resolver = Resolver::from_environment().map_err(|error| AppError::Resolver(error.to_string()))?;
         let wanted = snapshot.listeners();
@@ -80,7 +86,7 @@ impl App {
             }
         };
         fleet.serve(bound, &wanted);
-        let mut app = Self { shared, fleet, log, resolver, discoveries: HashMap::new() };
+        let mut app = Self { shared, fleet, log, log_end, resolver, discoveries: HashMap::new() };
         app.discover();
         app.shared.metrics.config().loaded(1, SystemTime::now());
         Ok(app)
@@ -101,23 +107,31 @@ impl App {
     }
 
     /// Lets inbound callers go elsewhere, keeps outbound usable, and ends when nobody is left or time is up.
+    ///
+    /// Nobody is refused: who comes late is served and told to go. An outbound connection, even an idle one, says that
+    /// the application still lives and may still call, so it keeps the sidecar too (REQUIREMENTS U2).
     pub async fn drain(&self) {
         let drain = self.shared.snapshot.load().config.sidecar.shutdown.drain;
         self.shared.set_draining();
         self.fleet.drain(drain / IDLE_SPREAD);
-        let until = now() + drain;
+        let began = now();
+        let (noticed, until) = (began + (drain / NOTICE.0).min(NOTICE.1), began + drain);
         let busy = || self.fleet.open(Direction::Inbound) + self.fleet.open(Direction::Outbound) > 0;
-        while busy() && now() < until {
+        while now() < until && (busy() || now() < noticed) {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
     }
 
-    /// Ends at once.
+    /// Ends at once; what was logged is written. Whoever else holds [`Self::shared`] lets go of it before.
     pub fn stop(self) {
         for (_, task) in self.discoveries {
             task.abort();
         }
         self.fleet.stop();
+        drop((self.shared, self.log));
+        if !self.log_end.wait(LAST_LINES) {
+            tracing::warn!("the end of the access log is lost: its reader is too slow");
+        }
     }
 
     /// Looks up the names of the snapshot's upstreams, and no others.

@@ -202,7 +202,7 @@ mod tests {
         run(|timers| async move {
             let (late, early) = (timers.alarm(), timers.alarm());
             let start = now();
-            late.set(start + Duration::from_secs(60));
+            late.set(start + Duration::from_mins(1));
             tokio::task::yield_now().await;
             early.set(start + Duration::from_millis(5));
             early.rung().await;
@@ -217,7 +217,7 @@ mod tests {
             let (moved, witness) = (timers.alarm(), timers.alarm());
             let start = now();
             moved.set(start + Duration::from_millis(2));
-            moved.set(start + Duration::from_secs(60));
+            moved.set(start + Duration::from_mins(1));
             witness.set(start + Duration::from_millis(6));
             witness.rung().await;
             assert!(!moved.state.ringing.get());

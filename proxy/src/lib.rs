@@ -1,6 +1,51 @@
 //! Outrigger: a sidecar proxy that keeps failure from spreading.
+//!
+//! One process beside one service takes its inbound and outbound traffic and gives every call a deadline, retries that
+//! are paid for, load balancing that sees latency, and metrics, from YAML that it reloads while running.
+//!
+//! # The house
+//!
+//! ```text
+//!               main
+//!               cli      demo
+//!              admin
+//!               app                          builds every room, starts, reloads, drains
+//!            downstream                      worker threads, listeners, connections
+//!             pipeline                       what happens to one request
+//!              worker                        what one thread owns
+//!             snapshot                       the running configuration
+//!             upstream                       endpoints, pools, discovery
+//!          http1    reload                   octets of HTTP/1; where the policy comes from
+//!     policy   telemetry   clock             decisions; counters and log; time
+//!   ═══════ outrigger-config ═══════         YAML in, a checked model out
+//! ```
+//!
+//! A room uses only what is below it (`tests/layers.rs` holds it to that). [`policy`] is pure: time and chance come in as
+//! arguments, what happened goes out as a value.
+//!
+//! # A request, in a straight line
+//!
+//! 1. [`downstream`]: a worker accepts the connection; it lives and dies on that thread, and so do the upstream
+//!    connections it uses. A head is read and checked by [`http1`].
+//! 2. [`pipeline::handle`] takes one [`snapshot`] and holds it to the end of the request.
+//! 3. [`policy::router`] finds the rule, [`policy::weights`] the backend. None: 404.
+//! 4. [`policy::deadline`]: what the policy allows, clipped by what the caller said. Over: 504.
+//! 5. An attempt: [`upstream`] picks an endpoint and lends a connection, the head is written anew, content streams while
+//!    the answer is awaited.
+//! 6. [`policy::retry`] decides on what follows, [`policy::budget`] whether it is paid for.
+//! 7. The answer streams back; its last octet closes metrics, log and load.
+//!
+//! # A reload
+//!
+//! [`reload`] notices that the files differ, `outrigger_config::parse` reads all of them or says everything that is wrong,
+//! [`snapshot::build`] keeps each upstream that did not change, [`app::App::apply`] binds new listeners, swaps, and ends
+//! those that are gone. A request that has begun goes on with the snapshot that it holds.
+
+pub mod admin;
 pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod demo;
 pub mod downstream;
 pub mod http1;
 pub mod pipeline;

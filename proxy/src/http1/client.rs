@@ -74,7 +74,7 @@ impl ClientConn {
                     return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
                 };
             }
-            let parsed = parse_response(self.wire.ahead(), limits, scratch.fields(), to);
+            let parsed = parse_response(self.wire.ahead(), limits, scratch, to);
             if let Some((head, taken)) = parsed.map_err(ReceiveError::Head)? {
                 self.wire.consume(taken);
                 self.decoder = Decoder::new(head.framing, trailers);

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::body::Framing;
 use super::known::Known;
+use super::wire::Scratch;
 
 /// The most fields that a head may have on any side; limits in policy are at most this.
 pub const MAX_FIELDS: usize = 200;
@@ -121,11 +122,11 @@ impl HeadError {
 type Slots<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
 
 /// Reads a request head from the start of `bytes`; `None`: not complete yet. Answers how many octets it took.
-/// `fields` lends its allocation.
+/// Its memory is the worker's.
 pub fn parse_request(
     bytes: &[u8],
     limits: &HeadLimits,
-    fields: HeaderMap,
+    scratch: &Scratch,
 ) -> Result<Option<(RequestHead, usize)>, HeadError> {
     let mut slots: Slots<'_> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
@@ -150,10 +151,10 @@ pub fn parse_request(
     }
     let version = if minor == 1 { Version::Http11 } else { Version::Http10 };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Syntax)?;
-    let whole = Bytes::copy_from_slice(&bytes[..len]);
+    let whole = scratch.hold(&bytes[..len]);
     let target =
         Uri::from_maybe_shared(within(&whole, bytes, path.as_bytes())).map_err(|_| HeadError::Syntax)?;
-    let (headers, known) = collect(&whole, bytes, parsed.headers, fields)?;
+    let (headers, known) = collect(&whole, bytes, parsed.headers, scratch.map())?;
     let persistence = Persistence::of(&headers, known);
     let framing = request_framing(&headers, known, version)?;
     check_host(&headers, version)?;
@@ -172,7 +173,7 @@ pub fn parse_request(
 pub fn parse_response(
     bytes: &[u8],
     limits: &HeadLimits,
-    fields: HeaderMap,
+    scratch: &Scratch,
     to: &Method,
 ) -> Result<Option<(ResponseHead, usize)>, HeadError> {
     let mut slots: Slots<'_> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -191,8 +192,8 @@ pub fn parse_response(
     }
     let version = if minor == 1 { Version::Http11 } else { Version::Http10 };
     let status = StatusCode::from_u16(code).map_err(|_| HeadError::Syntax)?;
-    let whole = Bytes::copy_from_slice(&bytes[..len]);
-    let (headers, known) = collect(&whole, bytes, parsed.headers, fields)?;
+    let whole = scratch.hold(&bytes[..len]);
+    let (headers, known) = collect(&whole, bytes, parsed.headers, scratch.map())?;
     let persistence = Persistence::of(&headers, known);
     let framing = response_framing(&headers, known, version, status, to)?;
     let keep_alive = persistence.keep_alive(version) && framing != Framing::UntilClose;

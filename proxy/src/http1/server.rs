@@ -72,6 +72,7 @@ impl ServerConn {
     ) -> Result<RequestHead, Ended> {
         let mut reader = HeadReader { conn: self, limits, head_timeout, searched: None };
         let head = poll_fn(|cx| reader.poll(cx, scratch, idle_until)).await?;
+        self.wire.rise(scratch);
         self.decoder = Decoder::new(head.framing, trailers);
         Ok(head)
     }
@@ -145,7 +146,7 @@ impl HeadReader<'_> {
     ) -> Poll<Result<RequestHead, Ended>> {
         if self.searched.is_none() {
             if self.conn.wire.ahead().is_empty() {
-                self.conn.wire.shrink();
+                self.conn.wire.rest(scratch);
                 self.conn.wait_idle(idle_until);
             } else if let Some(result) = self.parse_ahead(scratch) {
                 return Poll::Ready(result);
@@ -181,7 +182,7 @@ impl HeadReader<'_> {
         let Ok(count @ 1..) = ready!(self.conn.wire.poll_read(cx, buffer)) else {
             return Poll::Ready(Some(Err(Ended::Quietly)));
         };
-        Poll::Ready(match parse_request(&buffer[..count], self.limits, scratch.fields()) {
+        Poll::Ready(match parse_request(&buffer[..count], self.limits, scratch) {
             Ok(Some((head, taken))) => {
                 self.conn.wire.unread(&buffer[taken..count]);
                 Some(Ok(head))
@@ -198,13 +199,14 @@ impl HeadReader<'_> {
     /// The slow way. A head that trickles in is parsed once, when its empty line is there, not at every octet.
     fn parse_ahead(&mut self, scratch: &Scratch) -> Option<Result<RequestHead, Ended>> {
         let ahead = self.conn.wire.ahead();
-        if let Some(searched) = self.searched {
-            if !ends_head(ahead, searched) && ahead.len() < self.limits.bytes {
-                self.searched = Some(ahead.len());
-                return None;
-            }
+        if let Some(searched) = self.searched
+            && !ends_head(ahead, searched)
+            && ahead.len() < self.limits.bytes
+        {
+            self.searched = Some(ahead.len());
+            return None;
         }
-        match parse_request(ahead, self.limits, scratch.fields()) {
+        match parse_request(ahead, self.limits, scratch) {
             Ok(Some((head, taken))) => {
                 self.conn.wire.consume(taken);
                 Some(Ok(head))

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,42 +17,65 @@ use tokio::net::TcpStream;
 pub const READ_SIZE: usize = 32 * 1024;
 /// Up to here, content is copied behind what waits, to leave in one `send` (cheaper than `writev` for small pieces).
 const GATHER: usize = 4 * 1024;
-/// Buffers up to here are kept while a connection is idle.
-const SMALL: usize = 512;
-/// Header maps that are kept for the next messages, and how many fields one may have room for.
-const SPARE_MAPS: usize = 64;
+/// Octets of the chunks in which heads are held: a long exchange keeps no more than one alive.
+const HEADS: usize = 16 * 1024;
+/// Maps and buffers that are kept for the next connections, and the room that one may have.
+const SPARE: usize = 64;
 const SPARE_FIELDS: usize = 64;
+const SPARE_BYTES: usize = 2 * 1024;
 
-/// Memory of the worker that connections use in turn, so that an idle one holds none.
-#[derive(Debug)]
+/// Memory of the worker that connections use in turn, so that an idle one holds none and a busy one allocates none.
+#[derive(Debug, Default)]
 pub struct Scratch {
-    buffer: RefCell<Box<[u8]>>,
-    fields: RefCell<Vec<HeaderMap>>,
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self { buffer: RefCell::new(vec![0; READ_SIZE].into_boxed_slice()), fields: RefCell::default() }
-    }
+    read: RefCell<Box<[u8]>>,
+    heads: RefCell<BytesMut>,
+    maps: RefCell<Vec<HeaderMap>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Scratch {
     /// Lends the read buffer, within one poll, never across a wait.
     pub fn lend<R>(&self, to: impl FnOnce(&mut [u8]) -> R) -> R {
-        to(&mut self.buffer.borrow_mut())
+        let mut read = self.read.borrow_mut();
+        if read.is_empty() {
+            *read = vec![0; READ_SIZE].into_boxed_slice();
+        }
+        to(&mut read)
+    }
+
+    /// A copy of a head for its fields to share. Heads lie one behind the other in a chunk, which is freed with the
+    /// last of them.
+    pub fn hold(&self, head: &[u8]) -> Bytes {
+        let mut heads = self.heads.borrow_mut();
+        if heads.capacity() < head.len() {
+            *heads = BytesMut::with_capacity(HEADS.max(head.len()));
+        }
+        heads.extend_from_slice(head);
+        heads.split().freeze()
     }
 
     /// An empty map with room in it.
-    pub fn fields(&self) -> HeaderMap {
-        self.fields.borrow_mut().pop().unwrap_or_default()
+    pub fn map(&self) -> HeaderMap {
+        self.maps.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Takes a map back that is needed no more.
-    pub fn recycle(&self, mut fields: HeaderMap) {
-        let mut spare = self.fields.borrow_mut();
-        if spare.len() < SPARE_MAPS && fields.capacity() <= SPARE_FIELDS {
-            fields.clear();
-            spare.push(fields);
+    pub fn recycle(&self, mut map: HeaderMap) {
+        let mut spare = self.maps.borrow_mut();
+        if spare.len() < SPARE && map.capacity() <= SPARE_FIELDS {
+            map.clear();
+            spare.push(map);
+        }
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(SPARE_BYTES))
+    }
+
+    fn recycle_buffer(&self, buffer: Vec<u8>) {
+        let mut spare = self.buffers.borrow_mut();
+        if spare.len() < SPARE && (1..=SPARE_BYTES * 8).contains(&buffer.capacity()) {
+            spare.push(buffer);
         }
     }
 }
@@ -194,11 +218,20 @@ impl Wire {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 
-    /// Keeps no more memory than an idle connection needs.
-    pub fn shrink(&mut self) {
+    /// Lays its buffers down while nothing happens.
+    pub fn rest(&mut self, scratch: &Scratch) {
         for buffer in [&mut self.ahead, &mut self.out] {
-            if buffer.is_empty() && buffer.capacity() > SMALL {
-                *buffer = Vec::new();
+            if buffer.is_empty() {
+                scratch.recycle_buffer(std::mem::take(buffer));
+            }
+        }
+    }
+
+    /// Takes buffers up for an exchange.
+    pub fn rise(&mut self, scratch: &Scratch) {
+        for buffer in [&mut self.ahead, &mut self.out] {
+            if buffer.capacity() == 0 {
+                *buffer = scratch.buffer();
             }
         }
     }

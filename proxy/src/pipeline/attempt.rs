@@ -123,7 +123,11 @@ async fn ready_connection(
     let by = began + *backend.policy.timeouts.connect;
     down.alarm.set(by.min(exchange.deadline.head));
     match watched(exchange, down, connect(load.addr)).await {
-        Ok(Ok(stream)) => Ok(Box::new(ClientConn::new(stream, began))),
+        Ok(Ok(stream)) => {
+            let mut conn = Box::new(ClientConn::new(stream, began));
+            conn.wire.rise(&worker.scratch);
+            Ok(conn)
+        }
         Ok(Err(kind)) => Err(Failure::Connect(kind)),
         Err(Stopped::Left) => Err(Failure::Canceled),
         Err(Stopped::Rung) if exchange.deadline.head <= by => Err(Failure::Deadline),

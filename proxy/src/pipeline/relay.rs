@@ -81,7 +81,13 @@ pub fn discard(exchange: &Exchange<'_>, backend: &Backend, answer: Answer, uploa
 /// A connection goes back only if both messages ended where they should: what follows is nobody's answer.
 fn give_back(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight, conn: Box<ClientConn>) {
     if conn.wire.is_flushed() && conn.wire.ahead().is_empty() && !conn.wire.is_eof() {
-        exchange.worker.pools.give(load, &backend.upstream.config.limits, conn, now());
+        exchange.worker.pools.give(
+            &exchange.worker.scratch,
+            load,
+            &backend.upstream.config.limits,
+            conn,
+            now(),
+        );
     }
 }
 

@@ -109,6 +109,12 @@ impl Snapshot {
         table.otherwise.as_ref()
     }
 
+    /// The application behind each inbound port, in the order of the policy.
+    pub fn applications(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        let otherwise = self.inbound.iter().filter_map(|(_, table)| table.otherwise.as_ref());
+        otherwise.flat_map(|rule| &rule.backends).map(|backend| &backend.upstream)
+    }
+
     /// The policy's bounds on downstreams.
     pub fn limits(&self) -> &SidecarLimits {
         &self.config.sidecar.limits

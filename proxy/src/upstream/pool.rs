@@ -44,6 +44,7 @@ impl Pools {
                 continue;
             }
             if idle < trusted_for(&conn, endpoint, pool.idle_timeout, now) {
+                conn.wire.rise(scratch);
                 return Some(conn);
             }
         }
@@ -53,6 +54,7 @@ impl Pools {
     /// Gives a connection back for the next request.
     pub fn give(
         &self,
+        scratch: &Scratch,
         endpoint: &Arc<Endpoint>,
         limits: &UpstreamLimits,
         mut conn: Box<ClientConn>,
@@ -67,7 +69,7 @@ impl Pools {
             idle: Vec::new(),
         });
         if pool.idle.len() < limits.max_idle {
-            conn.wire.shrink();
+            conn.wire.rest(scratch);
             pool.idle.push(conn);
         }
     }

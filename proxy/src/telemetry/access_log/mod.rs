@@ -20,6 +20,7 @@ use super::metrics::Flag;
 
 pub use self::record::{Path, Record, Text, trace_id};
 pub use self::sink::{LineSink, SinkEnd};
+pub use self::timestamp::rfc3339;
 
 /// The access log as one generation wants it. The sink outlives generations.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 const SECONDS_PER_DAY: u64 = 86_400;
 
 /// `2026-11-21T07:38:07.042Z`. Moments before 1970 are written as 1970.
-pub(super) fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let seconds = since_epoch.as_secs();
     let (year, month, day) = civil(seconds / SECONDS_PER_DAY);

@@ -1,0 +1,111 @@
+//! What can operators and Prometheus see? Two small servers on a thread of their own, apart from the data path (BH-5).
+//!
+//! - `admin.listen`, loopback: [`pages`] on what runs. Read-only.
+//! - `admin.metrics`: [`probes`] and the scrape.
+//!
+//! Neither waits for a worker: what they show lies in atomics and short locks.
+
+mod pages;
+mod probes;
+mod server;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use outrigger_config::model;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+pub use self::standing::Standing;
+use crate::worker::Shared;
+
+/// Both ports, bound and not served yet: connections wait in the backlog.
+#[derive(Debug)]
+pub struct Ports {
+    admin: TcpListener,
+    metrics: TcpListener,
+}
+
+/// A port that cannot be had.
+#[derive(Debug)]
+pub struct BindError {
+    field: &'static str,
+    addr: SocketAddr,
+    error: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {} ({}): {}", self.addr, self.field, self.error)
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// The running servers. Dropped, they end by themselves.
+#[derive(Debug)]
+pub struct Server {
+    thread: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Ports {
+    /// Binds both. Before anything else of a sidecar starts, so that a second one on the same ports does no harm.
+    pub fn bind(wanted: &model::Admin) -> Result<Self, BindError> {
+        let bind = |field, addr| TcpListener::bind(addr).map_err(|error| BindError { field, addr, error });
+        Ok(Self {
+            admin: bind("admin.listen", wanted.listen)?,
+            metrics: bind("admin.metrics", wanted.metrics)?,
+        })
+    }
+
+    /// Where they listen: admin, metrics. Says which port the kernel chose for port 0.
+    pub fn addrs(&self) -> io::Result<[SocketAddr; 2]> {
+        Ok([self.admin.local_addr()?, self.metrics.local_addr()?])
+    }
+
+    /// Starts to answer. From now on the process is live; it is ready unless it drains.
+    pub fn serve(self, shared: Arc<Shared>, standing: Arc<Standing>) -> io::Result<Server> {
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(|| work(self, shared, standing, stopped))?;
+        Ok(Server { thread, stop })
+    }
+}
+
+impl Server {
+    /// Ends both servers, and with them what they still answer.
+    pub fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the admin thread panicked");
+        }
+    }
+}
+
+fn work(ports: Ports, shared: Arc<Shared>, standing: Arc<Standing>, stopped: oneshot::Receiver<()>) {
+    let runtime = match Builder::new_current_thread().enable_io().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "no admin interface, no metrics and no probes"),
+    };
+    let probed = Arc::clone(&shared);
+    let serving = async {
+        tokio::join!(
+            server::serve(ports.admin, move |path| pages::page(&shared, &standing, path)),
+            server::serve(ports.metrics, move |path| probes::page(&probed, path)),
+        )
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            (Err(error), _) | (_, Err(error)) = serving => tracing::error!(%error, "the admin thread cannot listen"),
+            _ = stopped => {}
+        }
+    });
+}

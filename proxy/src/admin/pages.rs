@@ -1,0 +1,107 @@
+//! What runs now? The policy in force, and what is known of each upstream.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use outrigger_config::model::{Direction, Discovery};
+use serde_json::{Value, json};
+
+use super::server::Page;
+use super::standing::Standing;
+use crate::clock::now;
+use crate::snapshot::Snapshot;
+use crate::upstream::Upstream;
+use crate::upstream::discovery::Update;
+use crate::upstream::endpoint::Endpoint;
+use crate::worker::Shared;
+
+/// What an endpoint that closed no connection of ours is taken to keep one for.
+const NOTHING_LEARNED: Duration = Duration::from_millis(u64::MAX);
+
+/// The page at a path.
+pub(super) fn page(shared: &Shared, standing: &Standing, path: &str) -> Option<Page> {
+    let snapshot = shared.snapshot.load_full();
+    match path {
+        "/" => Some(Page::text(StatusCode::OK, index(&snapshot))),
+        "/config" => Some(Page::json(&config(&snapshot, standing))),
+        "/upstreams" => Some(Page::json(&upstreams(&snapshot, now()))),
+        _ => None,
+    }
+}
+
+fn index(snapshot: &Snapshot) -> String {
+    let sidecar = &snapshot.config.sidecar;
+    format!(
+        "outrigger {} beside {}, generation {}\n\n\
+         /config     the policy in force, each value with its origin, and whether the files say the same\n\
+         /upstreams  endpoints with their load, DNS answers, retry budgets\n\n\
+         /metrics, /livez and /readyz: on {}",
+        env!("CARGO_PKG_VERSION"),
+        sidecar.name,
+        snapshot.generation,
+        sidecar.admin.metrics,
+    )
+}
+
+fn config(snapshot: &Snapshot, standing: &Standing) -> Value {
+    let mut described = standing.describe();
+    described["generation"] = json!(snapshot.generation);
+    described["config"] = outrigger_config::describe(&snapshot.config);
+    described
+}
+
+fn upstreams(snapshot: &Snapshot, now: Instant) -> Value {
+    let outbound = snapshot.upstreams.iter().map(|upstream| (Direction::Outbound, upstream));
+    let inbound = snapshot.applications().map(|upstream| (Direction::Inbound, upstream));
+    outbound.chain(inbound).map(|(direction, found)| upstream(direction, found, now)).collect()
+}
+
+/// Times in milliseconds.
+fn upstream(direction: Direction, upstream: &Upstream, now: Instant) -> Value {
+    let endpoints = upstream.endpoints();
+    json!({
+        "name": upstream.config.name.as_str(),
+        "direction": match direction {
+            Direction::Inbound => "inbound",
+            Direction::Outbound => "outbound",
+        },
+        "discovery": discovery(upstream, now),
+        "endpoints": endpoints.iter().map(|found| endpoint(found, now)).collect::<Vec<_>>(),
+        "pending": upstream.pending(),
+        "retry_budget_balance": upstream.balance(now),
+    })
+}
+
+fn discovery(upstream: &Upstream, now: Instant) -> Value {
+    let Discovery::Dns { name, port, .. } = &upstream.config.discovery else {
+        return json!({ "kind": "static" });
+    };
+    let update = upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let answered = update.as_ref().and_then(|update| update.answered_at);
+    json!({
+        "kind": "dns",
+        "name": name,
+        "port": port,
+        "answer_age_ms": answered.map(|at| millis(now.saturating_duration_since(at))),
+        "ttl_ms": answered.and(update.as_ref()).map(|update: &Update| millis(update.ttl)),
+        "stale": update.as_ref().is_some_and(|update| update.stale),
+        "error": update.and_then(|update| update.error),
+    })
+}
+
+fn endpoint(endpoint: &Endpoint, now: Instant) -> Value {
+    let load = endpoint.load();
+    let kept = endpoint.kept_for(now);
+    json!({
+        "address": endpoint.addr.to_string(),
+        "health": "healthy",
+        "in_flight": load.in_flight,
+        "expected_latency_ms": (load.latency.at(endpoint.stamp(now)) / 1e3).round() / 1e3,
+        "learned_idle_limit_ms": (kept < NOTHING_LEARNED).then(|| millis(kept)),
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,113 @@
+//! How does a page reach its reader? One request a connection, a bound on all of it, the data path's own parser.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::http1::Scratch;
+use crate::http1::head::{HeadLimits, RequestHead, parse_request};
+
+/// Connections to one port at a time; both ports together stay within the descriptors that workers leave alone.
+const CONNECTIONS: usize = 32;
+/// From a connection's start to its end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What a request may be; a probe's is 200 octets.
+const LIMITS: HeadLimits = HeadLimits { bytes: 8 << 10, fields: 64, target: 1 << 10 };
+/// How long accepting rests when the process has no file descriptor left.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    pub(super) body: String,
+}
+
+impl Page {
+    /// Plain text for a person.
+    pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: text.into() + "\n" }
+    }
+
+    /// A value for a machine, laid out so that a person can read it too.
+    pub(super) fn json(value: &serde_json::Value) -> Self {
+        Self { status: StatusCode::OK, content_type: "application/json", body: format!("{value:#}\n") }
+    }
+}
+
+/// Serves `page` for the paths that it knows, until dropped.
+pub(super) async fn serve(
+    listener: std::net::TcpListener,
+    page: impl Fn(&str) -> Option<Page> + Send + Sync + 'static,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let (page, places) = (Arc::new(page), Arc::new(Semaphore::new(CONNECTIONS)));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let page = Arc::clone(&page);
+                tokio::spawn(async move {
+                    // Nobody is told of a reader that went away or took too long: it knows.
+                    let _ = timeout(PATIENCE, exchange(stream, &*page)).await;
+                    drop(place);
+                });
+            }
+            Err(_) => sleep(EXHAUSTED_PAUSE).await,
+        }
+    }
+}
+
+async fn exchange(mut stream: TcpStream, page: &(impl Fn(&str) -> Option<Page> + Sync)) -> io::Result<()> {
+    let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
+    stream.write_all(&respond(head, page)).await?;
+    stream.shutdown().await?;
+    // Closing with something unread would reset the connection, and the answer with it (RFC 9112 §9.6).
+    while stream.read(&mut [0; 1024]).await? > 0 {}
+    Ok(())
+}
+
+/// The request, or what is wrong with it; `None`: there was none.
+async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Result<RequestHead, Page>>> {
+    let mut received = Vec::new();
+    let scratch = Scratch::default();
+    loop {
+        match parse_request(&received, &LIMITS, &scratch) {
+            Ok(Some((head, _))) => return Ok(Some(Ok(head))),
+            Ok(None) if stream.read_buf(&mut received).await? == 0 => return Ok(None),
+            Ok(None) => {}
+            Err(error) => return Ok(Some(Err(Page::text(error.status(), error.label())))),
+        }
+    }
+}
+
+fn respond(head: Result<RequestHead, Page>, page: &impl Fn(&str) -> Option<Page>) -> Vec<u8> {
+    let (bodiless, page) = match head {
+        Ok(head) if head.method == Method::GET || head.method == Method::HEAD => {
+            let path = head.target.path();
+            let page = page(path).unwrap_or_else(|| Page::text(StatusCode::NOT_FOUND, "no such page; see /"));
+            (head.method == Method::HEAD, page)
+        }
+        Ok(_) => (false, Page::text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only")),
+        Err(refusal) => (false, refusal),
+    };
+    let allow = if page.status == StatusCode::METHOD_NOT_ALLOWED { "allow: GET, HEAD\r\n" } else { "" };
+    let mut response = format!(
+        "HTTP/1.1 {}\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\n{allow}connection: close\r\n\r\n",
+        page.status,
+        page.content_type,
+        page.body.len()
+    );
+    if !bodiless {
+        response.push_str(&page.body);
+    }
+    response.into_bytes()
+}

@@ -1,0 +1,153 @@
+//! Do the pages say what holds, and does nobody wait for them?
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, SystemTime};
+
+use outrigger_config::Source;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::now;
+use crate::snapshot;
+use crate::telemetry::{LineSink, Metrics};
+
+const POLICY: &str = "
+apiVersion: outrigger/v1
+kind: Sidecar
+name: holdings
+outbound: {}
+inbound: [{port: 8080, forwardTo: 127.0.0.1:8081}]
+admin: {listen: 127.0.0.1:0, metrics: 127.0.0.1:0}
+---
+apiVersion: outrigger/v1
+kind: Upstream
+name: market-data
+discovery: {static: [10.0.0.5:8000, 10.0.0.6:8000]}
+---
+apiVersion: outrigger/v1
+kind: Upstream
+name: rates
+discovery: {dns: rates.internal, port: 8000}
+";
+
+/// The two servers around a data path that does nothing at all.
+struct Rig {
+    shared: Arc<Shared>,
+    standing: Arc<Standing>,
+    server: Server,
+    admin: SocketAddr,
+    metrics: SocketAddr,
+}
+
+fn rig() -> Rig {
+    let source = Source { name: "a.yaml".to_owned(), text: POLICY.to_owned() };
+    let config = outrigger_config::parse(&[source]).unwrap();
+    let ports = Ports::bind(&config.sidecar.admin).unwrap();
+    let [admin, metrics] = ports.addrs().unwrap();
+    let counters = Metrics::new(1, 1000);
+    let (log, _) = LineSink::spawn(Box::new(io::sink()), counters.access_log_dropped()).unwrap();
+    let shared = Shared::new(snapshot::build(config, None, &counters, &log, now()), counters);
+    let standing = Arc::new(Standing::new(0xabc, SystemTime::UNIX_EPOCH));
+    let server = ports.serve(Arc::clone(&shared), Arc::clone(&standing)).unwrap();
+    Rig { shared, standing, server, admin, metrics }
+}
+
+/// Sends a request as it stands; answers the status, the head and the body.
+fn ask(addr: SocketAddr, request: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), head.to_owned(), body.to_owned())
+}
+
+fn get(addr: SocketAddr, path: &str) -> (u16, String) {
+    let (status, _, body) = ask(addr, &format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"));
+    (status, body)
+}
+
+fn json_of(addr: SocketAddr, path: &str) -> Value {
+    serde_json::from_str(&get(addr, path).1).unwrap()
+}
+
+#[test]
+fn u2_readiness_fails_while_draining_and_liveness_does_not() {
+    let rig = rig();
+    assert_eq!(get(rig.metrics, "/readyz"), (200, "ready\n".to_owned()));
+    rig.shared.set_draining();
+    assert_eq!(get(rig.metrics, "/readyz"), (503, "draining\n".to_owned()));
+    assert_eq!(get(rig.metrics, "/livez"), (200, "live\n".to_owned()));
+    rig.server.stop();
+}
+
+#[test]
+fn ob_1_the_scrape_is_served_apart_from_the_admin_pages() {
+    let rig = rig();
+    rig.shared.metrics.config().loaded(1, SystemTime::now());
+    let (status, scrape) = get(rig.metrics, "/metrics");
+    assert_eq!(status, 200);
+    assert!(scrape.contains("\noutrigger_config_generation 1\n"), "{scrape}");
+    assert_eq!(get(rig.admin, "/metrics").0, 404);
+    assert_eq!(get(rig.metrics, "/config").0, 404);
+}
+
+#[test]
+fn cf_1_a_rejected_policy_is_told_until_the_files_say_again_what_runs() {
+    let rig = rig();
+    let reasons = vec!["a.yaml:3:1: unknown field".to_owned()];
+    rig.standing.rejected(reasons.clone(), SystemTime::UNIX_EPOCH);
+    let told = json_of(rig.admin, "/config");
+    assert_eq!((&told["in_sync"], &told["generation"]), (&json!(false), &json!(1)));
+    assert_eq!(told["last_error"], json!({ "at": "1970-01-01T00:00:00.000Z", "reasons": reasons }));
+    assert_eq!(told["config"]["upstreams"][0]["name"], "market-data");
+    rig.standing.unchanged(0xdef);
+    let told = json_of(rig.admin, "/config");
+    assert_eq!((&told["in_sync"], &told["last_error"]), (&json!(true), &Value::Null));
+    assert_eq!(told["hash"], "0000000000000def");
+}
+
+#[test]
+fn upstreams_tell_endpoints_discovery_and_the_application() {
+    let rig = rig();
+    let told = json_of(rig.admin, "/upstreams");
+    let names: Vec<_> = told.as_array().unwrap().iter().map(|upstream| &upstream["name"]).collect();
+    assert_eq!(names, ["market-data", "rates", "inbound-8080"]);
+    assert_eq!(told[0]["endpoints"][1]["address"], "10.0.0.6:8000");
+    assert_eq!(told[0]["endpoints"][1]["learned_idle_limit_ms"], Value::Null);
+    assert_eq!(told[1]["discovery"]["name"], "rates.internal");
+    assert_eq!(told[1]["discovery"]["answer_age_ms"], Value::Null, "nobody has asked");
+    assert_eq!(told[2]["direction"], "inbound");
+}
+
+#[test]
+fn only_reading_is_allowed_and_head_has_no_body() {
+    let rig = rig();
+    let (status, head, _) =
+        ask(rig.admin, "POST /config HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\na=b");
+    assert_eq!(status, 405);
+    assert!(head.contains("\r\nallow: GET, HEAD"), "{head}");
+    let (status, head, body) = ask(rig.metrics, "HEAD /livez HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!((status, body.as_str()), (200, ""));
+    assert!(head.contains("\r\ncontent-length: 5"), "{head}");
+    assert_eq!(ask(rig.admin, "GET / HTTP/1.1\r\n\r\n").0, 400, "no host");
+}
+
+#[test]
+fn a_request_is_bounded() {
+    let rig = rig();
+    let long = "a".repeat(9 << 10);
+    assert_eq!(ask(rig.metrics, &format!("GET / HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n")).0, 431);
+    assert_eq!(ask(rig.metrics, &format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", &long[..2000])).0, 414);
+}
+
+/// BH-5: who connects and says nothing does not keep others from being answered.
+#[test]
+fn bh_5_silent_connections_do_not_stop_a_probe() {
+    let rig = rig();
+    let silent: Vec<_> = (0..8).map(|_| TcpStream::connect(rig.metrics).unwrap()).collect();
+    assert_eq!(get(rig.metrics, "/livez").0, 200);
+    drop(silent);
+}

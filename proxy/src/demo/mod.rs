@@ -1,0 +1,116 @@
+//! What does a sidecar change? The main job on one machine, with nothing else installed.
+//!
+//! `holdings` calls `market-data`, which has three replicas: one is healthy, one slow, and one fails a third of its
+//! calls. Two callers ask `holdings` at the same steady rate and at the same time, one without sidecars, one through
+//! them. What each saw is measured, and printed side by side. The sidecars are real ones, the [`App`](crate::app::App)
+//! that `outrigger run` starts, with the policies of `config/examples/demo`.
+
+mod http;
+mod load;
+mod progress;
+mod report;
+mod services;
+mod stage;
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use outrigger_config::Errors;
+
+use self::report::Calls;
+use self::stage::Stage;
+use crate::app::AppError;
+
+pub use self::load::Summary;
+pub use self::report::{Report, Retries};
+
+/// A hundred requests a second from each caller: enough for a p99 within seconds, little for any machine.
+const PERIOD: Duration = Duration::from_millis(10);
+
+/// Why there is no demo.
+#[derive(Debug)]
+pub enum DemoError {
+    /// No folder for logs.
+    Folder(io::Error),
+    /// No free port.
+    Port(io::Error),
+    /// The policy is not valid.
+    Policy(Errors),
+    /// A sidecar cannot start.
+    Sidecar(AppError),
+}
+
+impl fmt::Display for DemoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(error) => write!(f, "cannot write to a temporary folder: {error}"),
+            Self::Port(error) => write!(f, "no free port: {error}"),
+            Self::Policy(errors) => errors.fmt(f),
+            Self::Sidecar(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DemoError {}
+
+/// Runs for as long as `duration`, or until Ctrl-C, and says what was measured. Tells on standard error how it goes.
+pub async fn run(duration: Duration) -> Result<Report, DemoError> {
+    let stage = Stage::set(stage::folder()?).await?;
+    progress::introduce(&stage.places, duration);
+    tokio::select! {
+        () = load::send(&stage.callers, PERIOD, duration) => {}
+        () = progress::show(&stage.callers) => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    let report = measured(&stage);
+    progress::conclude(&stage.strike());
+    Ok(report)
+}
+
+fn measured(stage: &Stage) -> Report {
+    let [without, with] = stage.callers.each_ref().map(|caller| caller.summary());
+    let replicas = stage.replicas.iter().map(|replica| Calls::of(replica)).collect();
+    let (_, scrape) = stage.sidecar.shared.metrics.render();
+    Report { without, with, replicas, retries: Retries::scraped(&scrape) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn callers_are_better_off_with_sidecars() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = Stage::set(folder.path().to_owned()).await.unwrap();
+        load::send(&stage.callers, PERIOD, Duration::from_secs(3)).await;
+        let report = measured(&stage);
+        stage.strike();
+        assert!(report.with.success_rate > report.without.success_rate, "{report}");
+        for seen in [&report.without, &report.with] {
+            assert_eq!(seen.requests, 300, "{report}");
+            assert!(seen.p50_ms > Some(0.0) && seen.p99_ms >= seen.p50_ms, "{report}");
+        }
+        assert!(report.retries.allowed > 0, "{report}");
+        assert!(report.replicas.iter().all(|calls| calls.without == 100), "{report}");
+        assert!(report.replicas[0].with > report.replicas[1].with, "{report}");
+    }
+
+    #[tokio::test]
+    async fn what_it_leaves_behind_is_a_policy_to_copy_and_a_log_to_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = Stage::set(folder.path().to_owned()).await.unwrap();
+        load::send(&stage.callers, PERIOD, Duration::from_millis(100)).await;
+        assert_eq!(stage.callers[1].summary().requests, 10);
+        stage.strike();
+        for name in ["holdings.yaml", "market-data.yaml"] {
+            let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+            assert!(
+                outrigger_config::parse(&[outrigger_config::Source { name: name.to_owned(), text }]).is_ok()
+            );
+        }
+        assert!(
+            folder.path().join("holdings.log").exists() && folder.path().join("market-data-c.log").exists()
+        );
+    }
+}
