@@ -17,8 +17,11 @@ fn lb_1_equal_endpoints_share_equally() {
     // Without waiting in line, since who is faster by chance may well get more.
     for (policy, callers, slack) in [("round-robin", 3, 0.05), ("least-request", 1, 0.15)] {
         let origins = [(); 3].map(|()| Origin::always(200));
-        let rig = Rig::start(&[upstream("up", &addrs(&origins), &format!("loadBalancer: {{policy: {policy}}}"))]);
-        rig.storm(callers, 1500 / callers, |caller, _| assert_eq!(caller.send(&get("up")).unwrap().status(), 200));
+        let rig =
+            Rig::start(&[upstream("up", &addrs(&origins), &format!("loadBalancer: {{policy: {policy}}}"))]);
+        rig.storm(callers, 1500 / callers, |caller, _| {
+            assert_eq!(caller.send(&get("up")).unwrap().status(), 200)
+        });
         for origin in &origins {
             let share = origin.count() as f64 / 500.0;
             assert!((share - 1.0).abs() <= slack, "{policy}: {share}");
@@ -28,9 +31,8 @@ fn lb_1_equal_endpoints_share_equally() {
 
 #[test]
 fn lb_2_a_slow_endpoint_gets_less() {
-    let origins = [200, 20, 20].map(|millis| {
-        Origin::start(move |_, _| Reply::Late(Duration::from_millis(millis), answer(200)))
-    });
+    let origins = [200, 20, 20]
+        .map(|millis| Origin::start(move |_, _| Reply::Late(Duration::from_millis(millis), answer(200))));
     let rig = Rig::start(&[upstream("up", &addrs(&origins), "")]);
     rig.storm(6, 40, |caller, _| assert_eq!(caller.send(&get("up")).unwrap().status(), 200));
     assert!(origins[0].count() < 24, "{} of 240 went to the slow one", origins[0].count());
@@ -57,7 +59,18 @@ fn name_server() -> SocketAddr {
             let known = query[12..question_end].starts_with(b"\x05known");
             // RFC 1035 §4.1.1: an answer, recursion available; code 3 is NXDOMAIN.
             let mut reply = query[..2].to_vec();
-            reply.extend([0x81, if known { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(known && is_a), 0, 0, 0, 0]);
+            reply.extend([
+                0x81,
+                if known { 0x80 } else { 0x83 },
+                0,
+                1,
+                0,
+                u8::from(known && is_a),
+                0,
+                0,
+                0,
+                0,
+            ]);
             reply.extend(&query[12..question_end]);
             if known && is_a {
                 reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
@@ -74,7 +87,9 @@ fn lb_11_a_name_without_an_address_fails_alone() {
     let origin = Origin::always(200);
     let named = |name: &str, host: &str| {
         let port = origin.addr.port();
-        format!("apiVersion: outrigger/v1\nkind: Upstream\nname: {name}\ndiscovery: {{dns: {host}, port: {port}}}\n")
+        format!(
+            "apiVersion: outrigger/v1\nkind: Upstream\nname: {name}\ndiscovery: {{dns: {host}, port: {port}}}\n"
+        )
     };
     let wishes = Wishes { env: vec![("OUTRIGGER_DNS", name_server().to_string())], ..Wishes::default() };
     let rig = Rig::with(wishes, &[named("here", "known.test"), named("nowhere", "unknown.test")]);
@@ -86,7 +101,8 @@ fn lb_11_a_name_without_an_address_fails_alone() {
     assert!(said.reason() == "no-endpoint", "{}", said.reason());
     assert!(said.field("retry-after").is_some());
     eventually("the failure counted", || {
-        (rig.metric("dns_refreshes_total", &[("upstream", "nowhere"), ("result", "failure")]) > 0.0).then_some(())
+        (rig.metric("dns_refreshes_total", &[("upstream", "nowhere"), ("result", "failure")]) > 0.0)
+            .then_some(())
     });
 }
 

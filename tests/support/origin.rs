@@ -15,7 +15,6 @@ use super::scripted::{Call, Upstream};
 pub struct Origin {
     /// Where it listens.
     pub addr: SocketAddr,
-    server: Upstream,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -33,7 +32,16 @@ pub struct Seen {
 #[derive(Default)]
 struct Ledger {
     seen: Vec<Seen>,
+    connections: usize,
     gone: usize,
+}
+
+impl Ledger {
+    /// Enters a connection; its number.
+    fn connect(&mut self) -> usize {
+        self.connections += 1;
+        self.connections - 1
+    }
 }
 
 /// What a server does whatever it is asked.
@@ -75,10 +83,11 @@ impl Origin {
         let ledger = Arc::<Mutex<Ledger>>::default();
         let book = Arc::clone(&ledger);
         let server = Upstream::new(move |call| {
-            while serve(call, &habits, &book, &script).is_some() {}
+            let connection = book.lock().unwrap().connect();
+            while serve((connection, call), &habits, &book, &script).is_some() {}
             book.lock().unwrap().gone += 1;
         });
-        Self { addr: server.addr, server, ledger }
+        Self { addr: server.addr, ledger }
     }
 
     /// Starts one that gives every request the same answer.
@@ -103,7 +112,7 @@ impl Origin {
 
     /// How many connections were made.
     pub fn connections(&self) -> usize {
-        self.server.connections()
+        self.ledger.lock().unwrap().connections
     }
 }
 
@@ -121,7 +130,7 @@ impl Message {
 
 /// One request; `None`: it was the last of its connection.
 fn serve(
-    call: &mut Call,
+    (connection, call): (usize, &mut Call),
     habits: &Habits,
     ledger: &Mutex<Ledger>,
     script: &dyn Fn(usize, &Message) -> Reply,
@@ -138,7 +147,7 @@ fn serve(
     peer.try_body(&mut message).ok()?;
     let nth = {
         let mut ledger = ledger.lock().unwrap();
-        ledger.seen.push(Seen { message: message.clone(), at: Instant::now(), connection: call.nth });
+        ledger.seen.push(Seen { message: message.clone(), at: Instant::now(), connection });
         ledger.seen.len() - 1
     };
     match script(nth, &message) {

@@ -118,7 +118,7 @@ fn is_below(host: &str, suffix: &str) -> bool {
 }
 
 /// Host names know no case (RFC 9110 §4.2.3). Only one that was written in capitals is copied.
-fn lower_case(host: &str) -> Cow<'_, str> {
+pub fn lower_case(host: &str) -> Cow<'_, str> {
     if host.bytes().any(|b| b.is_ascii_uppercase()) {
         Cow::Owned(host.to_ascii_lowercase())
     } else {

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use outrigger_config::model::{Config, Direction, SidecarLimits, TrafficPolicy};
 
 use crate::http1::{HeadLimits, RequestHead, TrailerLimits};
-use crate::policy::router::{Request, Router};
+use crate::policy::router::{Request, Router, lower_case};
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
@@ -103,7 +103,7 @@ impl Snapshot {
         if let Some(found) = table.router.route(&request) {
             return Some(&table.routes[found.route][found.rule]);
         }
-        if let Some(rule) = table.named.get(host) {
+        if let Some(rule) = table.named.get(&*lower_case(host)) {
             return Some(rule);
         }
         table.otherwise.as_ref()
