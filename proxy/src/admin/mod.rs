@@ -1,7 +1,7 @@
 //! What can operators and Prometheus see? Two small servers on a thread of their own, apart from the data path (BH-5).
 //!
-//! - `admin.listen`, loopback: [`pages`] on what runs. Read-only.
-//! - `admin.metrics`: [`probes`] and the scrape.
+//! - `admin.listen`, loopback: `pages` on what runs. Read-only.
+//! - `admin.metrics`: `probes` and the scrape.
 //!
 //! Neither waits for a worker: what they show lies in atomics and short locks.
 

@@ -50,9 +50,9 @@ impl Conn {
 
     /// The server's part: the answer.
     pub async fn respond(&mut self, status: StatusCode, content: &str) -> io::Result<()> {
-        let length = content.len();
+        let length = content.len() + 1;
         let head = "content-type: application/json\r\ncontent-length";
-        let answer = format!("HTTP/1.1 {status}\r\n{head}: {length}\r\n\r\n{content}");
+        let answer = format!("HTTP/1.1 {status}\r\n{head}: {length}\r\n\r\n{content}\n");
         self.stream.write_all(answer.as_bytes()).await
     }
 

@@ -10,6 +10,7 @@ mod load;
 mod progress;
 mod report;
 mod services;
+mod sidecar;
 mod stage;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use outrigger_config::Errors;
 
 use self::report::Calls;
 use self::stage::Stage;
+use crate::admin::BindError;
 use crate::app::AppError;
 
 pub use self::load::Summary;
@@ -37,8 +39,12 @@ pub enum DemoError {
     Port(io::Error),
     /// The policy is not valid.
     Policy(Errors),
+    /// A sidecar's operators' port was taken by another just now.
+    Admin(BindError),
     /// A sidecar cannot start.
     Sidecar(AppError),
+    /// A thread cannot be had.
+    Thread(io::Error),
 }
 
 impl fmt::Display for DemoError {
@@ -47,7 +53,9 @@ impl fmt::Display for DemoError {
             Self::Folder(error) => write!(f, "cannot write to a temporary folder: {error}"),
             Self::Port(error) => write!(f, "no free port: {error}"),
             Self::Policy(errors) => errors.fmt(f),
+            Self::Admin(error) => error.fmt(f),
             Self::Sidecar(error) => error.fmt(f),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
         }
     }
 }
@@ -57,7 +65,7 @@ impl std::error::Error for DemoError {}
 /// Runs for as long as `duration`, or until Ctrl-C, and says what was measured. Tells on standard error how it goes.
 pub async fn run(duration: Duration) -> Result<Report, DemoError> {
     let stage = Stage::set(stage::folder()?).await?;
-    progress::introduce(&stage.places, duration);
+    progress::introduce(&stage, duration);
     tokio::select! {
         () = load::send(&stage.callers, PERIOD, duration) => {}
         () = progress::show(&stage.callers) => {}
@@ -71,8 +79,7 @@ pub async fn run(duration: Duration) -> Result<Report, DemoError> {
 fn measured(stage: &Stage) -> Report {
     let [without, with] = stage.callers.each_ref().map(|caller| caller.summary());
     let replicas = stage.replicas.iter().map(|replica| Calls::of(replica)).collect();
-    let (_, scrape) = stage.sidecar.shared.metrics.render();
-    Report { without, with, replicas, retries: Retries::scraped(&scrape) }
+    Report { without, with, replicas, retries: Retries::scraped(&stage.sidecar.scrape()) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! How is the demo going? What it says on standard error before, during and after.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use tokio::time::{Instant, interval};
 
 use super::load::Caller;
 use super::report::{millis, percent};
-use super::stage::Places;
+use super::stage::Stage;
 
 /// What is shown, and where to look meanwhile.
-pub fn introduce(places: &Places, duration: Duration) {
+pub fn introduce(stage: &Stage, duration: Duration) {
     let duration = NonZeroDuration::format(duration);
     tell(&format!(
         "\
@@ -21,25 +22,25 @@ Two callers ask holdings 100 times a second for {duration}, one without sidecars
 
 {}
 ",
-        where_to_look(places)
+        where_to_look(stage)
     ));
 }
 
 /// Lines for a shell.
-fn where_to_look(places: &Places) -> String {
-    let [bare, guarded] = places.holdings;
-    let (admin, metrics) = (places.admin.listen, places.admin.metrics);
+fn where_to_look(stage: &Stage) -> String {
+    let (bare, guarded) = (stage.bare, stage.places.inbound);
+    let (admin, metrics) = (stage.places.admin.listen, stage.places.admin.metrics);
     let looks = [
         (format!("curl -i http://{bare}/holdings"), "without sidecars; ask a few times"),
         (format!("curl -i http://{guarded}/holdings"), "with sidecars"),
-        (format!("curl -s http://{metrics}/metrics | grep retries"), "metrics of the sidecar of holdings"),
-        (format!("curl -s http://{admin}/"), "its admin interface"),
+        (format!("curl -s http://{metrics}/metrics | grep ^outrigger_retries"), "what its sidecar counts"),
+        (format!("curl -s http://{admin}/upstreams"), "what it expects of each replica, in ms"),
         (
-            format!("tail -f {}/holdings.log", places.folder.display()),
+            format!("tail -f {}/holdings.log", stage.folder.display()),
             "its access log; policies are beside it",
         ),
     ];
-    looks.map(|(command, what)| format!("  {command:<56} # {what}\n")).concat()
+    looks.map(|(command, what)| format!("  {command:<64} # {what}\n")).concat()
 }
 
 /// A line that grows old in place on a terminal, or one every few seconds elsewhere. Never ends.
@@ -62,11 +63,11 @@ pub async fn show(callers: &[Arc<Caller>; 2]) {
 }
 
 /// What is left.
-pub fn conclude(places: &Places) {
+pub fn conclude(folder: &Path) {
     let start = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
     tell(&format!(
-        "{start}All sidecars have ended. Access logs and policies: {}\n\n",
-        places.folder.display()
+        "{start}The sidecars have ended. Their access logs and policies: {}\n\n",
+        folder.display()
     ));
 }
 
