@@ -35,7 +35,10 @@ fn hop(next: SocketAddr, manners: Manners, settings: &str) -> Rig {
         }
         Reply::Answer(said)
     });
-    let rig = Rig::with(Wishes { app: Some(app.addr), ..Wishes::default() }, &[upstream("next", &[next], settings)]);
+    let rig = Rig::with(
+        Wishes { app: Some(app.addr), ..Wishes::default() },
+        &[upstream("next", &[next], settings)],
+    );
     outbound.set(rig.outbound).unwrap();
     rig
 }
@@ -53,7 +56,11 @@ fn rt_10(manners: Manners) {
     assert!(leaf.count() <= offered + offered / 5, "{} of {offered} reached the leaf", leaf.count());
     for (hop, rig) in [("A", &a), ("B", &b)] {
         assert_eq!(rig.metric("retries_total", &[]), 0.0, "{hop} retries what was retried below");
-        assert_eq!(rig.metric("retries_refused_total", &[("reason", "settled-below")]), offered as f64, "{hop}");
+        assert_eq!(
+            rig.metric("retries_refused_total", &[("reason", "settled-below")]),
+            offered as f64,
+            "{hop}"
+        );
     }
 }
 

@@ -69,7 +69,11 @@ fn ec_5_what_we_answer_ourselves_says_why_and_by_which_rule() {
     let rig = Rig::start(&[upstream("up", &[free_addr()], ""), route.to_owned()]);
     let said = rig.caller().send(&get("up")).unwrap();
     assert_eq!(said.field(REASON), Some("connect-refused; route=prices; policy=read"));
-    assert_eq!(String::from_utf8(said.body).unwrap(), "connect-refused; route=prices; policy=read\n", "one line");
+    assert_eq!(
+        String::from_utf8(said.body).unwrap(),
+        "connect-refused; route=prices; policy=read\n",
+        "one line"
+    );
     let said = rig.caller().send(&ask("GET", "/", "a b")).unwrap();
     assert_eq!((said.status(), said.field(REASON)), (400, Some("bad-host; route=-; policy=-")));
 }

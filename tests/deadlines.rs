@@ -17,10 +17,13 @@ fn dl_1_the_rest_is_passed_on_in_the_words_it_came_in() {
     });
     let settings = "retry: {on: [503], attempts: 1, backoff: {base: 1ms, max: 1ms}}";
     let rig = Rig::start(&[upstream("up", &[origin.addr], settings)]);
-    for (nth, (word, said, unit)) in
-        [("x-deadline", "1000", ""), ("grpc-timeout", "1S", "m"), ("x-envoy-expected-rq-timeout-ms", "1000", "")]
-            .into_iter()
-            .enumerate()
+    for (nth, (word, said, unit)) in [
+        ("x-deadline", "1000", ""),
+        ("grpc-timeout", "1S", "m"),
+        ("x-envoy-expected-rq-timeout-ms", "1000", ""),
+    ]
+    .into_iter()
+    .enumerate()
     {
         assert_eq!(rig.caller().send(&get("up").with(word, said)).unwrap().status(), 200);
         let left = |attempt: usize, word: &str| -> u64 {
@@ -28,7 +31,9 @@ fn dl_1_the_rest_is_passed_on_in_the_words_it_came_in() {
             seen.message.field(word).unwrap().trim_end_matches(unit).parse().unwrap()
         };
         for word in [word, "x-deadline"] {
-            let plain = |attempt| if word == "x-deadline" { left(attempt, "x-deadline") } else { left(attempt, word) };
+            let plain = |attempt| {
+                if word == "x-deadline" { left(attempt, "x-deadline") } else { left(attempt, word) }
+            };
             assert!((700..=1000).contains(&plain(0)), "{word} on the first attempt: {}", plain(0));
             assert!((300..=700).contains(&plain(1)), "{word} after 300 ms: {}", plain(1));
         }
@@ -80,7 +85,8 @@ fn dl_4_work_that_nobody_waits_for_is_canceled() {
     caller.begin(&get("up")).unwrap();
     eventually("the request", || (origin.count() == 2).then_some(()));
     caller.leave();
-    let ((), took) = timed(|| eventually("the end of what nobody wants", || (origin.gone() == 2).then_some(())));
+    let ((), took) =
+        timed(|| eventually("the end of what nobody wants", || (origin.gone() == 2).then_some(())));
     assert!(took < MS(1000), "{took:?}");
     assert_eq!(rig.metric("attempts_total", &[("outcome", "canceled")]), 1.0);
 }

@@ -33,7 +33,10 @@ fn u_2_callers_go_first_and_own_calls_work_to_the_end() {
     let said = Caller::of(rig.inbound).send(&get("us")).unwrap();
     assert!(said.status() == 200 && said.closes(), "late callers are served and sent away");
     let said = slow.finish().unwrap();
-    assert!(said.status() == 201 && said.closes(), "what was in flight is finished, and is the last of its connection");
+    assert!(
+        said.status() == 201 && said.closes(),
+        "what was in flight is finished, and is the last of its connection"
+    );
     assert_eq!(own.send(&get("up")).unwrap().status(), 200, "the service may still call out");
     assert!(!own.send(&get("up")).unwrap().closes());
     own.leave();

@@ -25,7 +25,8 @@ fn every_requirement_has_a_test_that_bears_its_id() {
     for folder in ["proxy/src", "config/src", "config/tests", "tests"] {
         collect(&root.join(folder), &mut tests);
     }
-    let wanted = REQUIRED.iter().flat_map(|(letters, numbers)| numbers.iter().map(move |n| format!("{letters}_{n}")));
+    let wanted =
+        REQUIRED.iter().flat_map(|(letters, numbers)| numbers.iter().map(move |n| format!("{letters}_{n}")));
     let missing: Vec<_> = wanted.filter(|id| !tests.iter().any(|test| bears(test, id))).collect();
     assert!(missing.is_empty(), "no test bears {missing:?}");
 }

@@ -18,7 +18,8 @@ fn u_4_u_5_the_keep_alive_race_fails_nobody() {
     let rig = Rig::start(&[upstream("up", &[origin.addr], "")]);
     rig.storm(24, 12, |caller, nth| {
         let orders = nth % 4 == 3;
-        let request = if orders { post("up", format!("{:?} {nth}", thread::current().id())) } else { get("up") };
+        let request =
+            if orders { post("up", format!("{:?} {nth}", thread::current().id())) } else { get("up") };
         let said = caller.send(&request).unwrap();
         // What must not be sent twice may fail; everything else must not.
         let is_fine = said.status() == 200 || (orders && said.status() == 502);

@@ -124,12 +124,18 @@ fn rt_7_customer_errors_are_not_retried_by_default() {
 #[test]
 fn rt_8_what_may_do_harm_twice_is_sent_once() {
     let origin = Origin::start(|_, _| Reply::Reset);
-    let posts = format!("{EAGER}\nretry: {{on: [reset], attempts: 1, methods: [POST], backoff: {{base: 1ms, max: 1ms}}}}");
+    let posts = format!(
+        "{EAGER}\nretry: {{on: [reset], attempts: 1, methods: [POST], backoff: {{base: 1ms, max: 1ms}}}}"
+    );
     let alive = Origin::always(200);
     let rig = Rig::start(&[
         upstream("careful", &[origin.addr], &eager("reset", 1)),
         upstream("vouched", &[origin.addr], &posts),
-        upstream("half", &[free_addr(), alive.addr], &format!("{EAGER}\nloadBalancer: {{policy: round-robin}}")),
+        upstream(
+            "half",
+            &[free_addr(), alive.addr],
+            &format!("{EAGER}\nloadBalancer: {{policy: round-robin}}"),
+        ),
     ]);
     let attempts = |request: Draft| {
         let before = origin.count();
@@ -195,7 +201,8 @@ fn rt_13_retry_after_is_honoured() {
 fn rt_8_a_retried_upload_arrives_whole_or_not_at_all() {
     let is_first = |request: &Message| request.field("x-request-attempt") == Some("1");
     let early = |request: &Message| {
-        let fails = request.field("x-fail") == Some("early") && request.field("x-request-attempt") == Some("1");
+        let fails =
+            request.field("x-fail") == Some("early") && request.field("x-request-attempt") == Some("1");
         fails.then(|| answer(503))
     };
     let origin = Origin::with(Habits { early, ..Habits::default() }, move |_, request| {
@@ -208,7 +215,9 @@ fn rt_8_a_retried_upload_arrives_whole_or_not_at_all() {
     let rig = Rig::start(&[upstream("up", &[origin.addr], &eager("5xx", 1))]);
     for size in [0_usize, 1, 10_000, 65_535, 65_536, 65_537, 300_000] {
         let body: Vec<u8> = (0..size).map(|n| (n.wrapping_mul(31) >> 3).to_le_bytes()[0]).collect();
-        for (fail, chunked) in ["early", "late", "reset"].into_iter().flat_map(|fail| [(fail, false), (fail, true)]) {
+        for (fail, chunked) in
+            ["early", "late", "reset"].into_iter().flat_map(|fail| [(fail, false), (fail, true)])
+        {
             let what = format!("{size} octets, chunked: {chunked}, first attempt fails: {fail}");
             let before = origin.count();
             let status = upload(&mut rig.caller(), fail, &body, chunked);
@@ -231,12 +240,13 @@ fn upload(caller: &mut Caller, fail: &str, body: &[u8], chunked: bool) -> u16 {
     thread::sleep(Duration::from_millis(2));
     let socket = caller.stream();
     let (first, second) = body.split_at(body.len() / 2);
-    let wrote = [first, second].into_iter().filter(|piece| !piece.is_empty()).try_for_each(|piece| {
-        match chunked {
-            true => write!(socket, "{:x}\r\n", piece.len()).and_then(|()| socket.write_all(piece)).and_then(|()| socket.write_all(b"\r\n")),
+    let wrote =
+        [first, second].into_iter().filter(|piece| !piece.is_empty()).try_for_each(|piece| match chunked {
+            true => write!(socket, "{:x}\r\n", piece.len())
+                .and_then(|()| socket.write_all(piece))
+                .and_then(|()| socket.write_all(b"\r\n")),
             false => socket.write_all(piece),
-        }
-    });
+        });
     // Who answers early may stop to read: that is no failure yet.
     if wrote.is_ok() && chunked {
         let _ = socket.write_all(b"0\r\n\r\n");

@@ -67,7 +67,9 @@ fn to_2_the_request_timeout_covers_the_last_byte() {
         assert!(took >= MS(200) && took < MS(3000), "{target}: {took:?}");
     }
     eventually("the end of both", || (origin.gone() == 2).then_some(()));
-    eventually("both counted", || (rig.metric("deadline_exceeded_total", &[("where", "request")]) == 2.0).then_some(()));
+    eventually("both counted", || {
+        (rig.metric("deadline_exceeded_total", &[("where", "request")]) == 2.0).then_some(())
+    });
 }
 
 #[test]
@@ -92,7 +94,9 @@ fn to_3_each_attempt_has_its_own_time() {
         _ => Reply::Hang,
     });
     let settings = |clock: &str| {
-        format!("timeouts: {{{clock}: 100ms}}\nretry: {{on: [timeout], attempts: 2, backoff: {{base: 1ms, max: 1ms}}}}")
+        format!(
+            "timeouts: {{{clock}: 100ms}}\nretry: {{on: [timeout], attempts: 2, backoff: {{base: 1ms, max: 1ms}}}}"
+        )
     };
     for clock in ["responseHeaders", "backendRequest"] {
         let rig = Rig::start(&[upstream("up", &[origin.addr], &settings(clock))]);

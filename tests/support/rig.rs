@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{PATIENCE, free_addr};
 use super::caller::Caller;
 use super::draft::ask;
 use super::peer::Message;
+use super::{PATIENCE, free_addr};
 
 /// A running sidecar; ends with the test.
 pub struct Rig {
@@ -142,11 +142,19 @@ impl Rig {
     /// The sum of all series of a family (named without prefix) that bear these labels.
     pub fn metric(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
         let scrape = self.scrape();
-        let bears = |line: &str| labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")));
+        let bears =
+            |line: &str| labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")));
         let of_family = |line: &&str| {
-            line.strip_prefix("outrigger_").and_then(|line| line.strip_prefix(family)).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            line.strip_prefix("outrigger_")
+                .and_then(|line| line.strip_prefix(family))
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
         };
-        scrape.lines().filter(of_family).filter(|line| bears(line)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        scrape
+            .lines()
+            .filter(of_family)
+            .filter(|line| bears(line))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// A scrape.
