@@ -8,10 +8,17 @@
 )]
 
 mod balancing;
+mod chain;
 mod classification;
+mod commands;
 mod deadlines;
+mod drain;
+mod ids;
+mod keep_alive;
 mod layers;
+mod reload;
 mod retries;
 mod support;
+mod telemetry;
 mod timeouts;
 mod wire;

@@ -1,7 +1,7 @@
 //! What do all tests need? A sidecar process, an upstream that does as told, and peers that speak raw octets.
 
 pub mod caller;
-pub mod message;
+pub mod draft;
 pub mod origin;
 pub mod peer;
 pub mod rig;
