@@ -203,9 +203,9 @@ impl Waiting<'_, '_> {
 
     /// Moves content; that the upstream takes no more is no failure yet, since it may have answered.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        let taken = self.upload.taken;
+        let before = (self.upload.taken, self.is_upstreams_turn());
         let moved = self.upload.poll(cx, &self.exchange.worker.scratch, self.down, self.conn);
-        if self.upload.taken > taken {
+        if (self.upload.taken, self.is_upstreams_turn()) != before {
             self.flowed = now();
             self.exchange.extend_while_flowing(self.backend, self.flowed);
             // Content that never pauses moves the alarm on each poll, so it would never be heard.
@@ -265,7 +265,8 @@ impl Waiting<'_, '_> {
     /// limit on the whole attempt begins with it.
     fn set_alarm(&self) -> Instant {
         let timeouts = &self.backend.policy.timeouts;
-        let head = timeouts.response_headers.map(|limit| self.flowed + limit);
+        let head =
+            timeouts.response_headers.filter(|_| self.is_upstreams_turn()).map(|limit| self.flowed + limit);
         let whole = timeouts.backend_request.map(|limit| self.began + limit);
         let patience = self.upload.is_gated().then(|| self.began + CONTINUE_PATIENCE);
         let clocks = [head, whole, patience, self.stalls()];
@@ -274,21 +275,28 @@ impl Waiting<'_, '_> {
         first
     }
 
+    /// The downstream has done its part: whoever is waited for now, it is the upstream. A downstream that stalls its own
+    /// content must not count against anybody else.
+    fn is_upstreams_turn(&self) -> bool {
+        self.upload.is_complete() || self.conn.wire.is_blocked()
+    }
+
     /// When an upload that has begun has stood still for too long; a wait for `100 Continue` is none of that.
     fn stalls(&self) -> Option<Instant> {
         let idle = *self.backend.policy.timeouts.idle;
         let limit = idle.min(self.exchange.snapshot.limits().body_idle_timeout);
-        (!self.upload.is_complete() && !self.upload.is_gated()).then(|| self.flowed + limit)
+        (!self.is_upstreams_turn() && !self.upload.is_gated()).then(|| self.flowed + limit)
     }
 
     /// Time is up for the attempt or the exchange, unless it is only our patience for a `100 Continue` that ends.
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         let now = now();
-        if now >= self.exchange.deadline.head {
-            return Err(Failure::Deadline);
-        }
-        if self.stalls().is_some_and(|at| now >= at) {
+        let late = now >= self.exchange.deadline.head;
+        if self.stalls().is_some_and(|at| late || now >= at) {
             return Err(Failure::BodyIdle);
+        }
+        if late {
+            return Err(Failure::Deadline);
         }
         if !self.upload.is_gated() || now < self.began + CONTINUE_PATIENCE {
             return Err(Failure::AttemptTimeout);
