@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use crate::support::caller::{get, timed};
-use crate::support::origin::{Origin, Reply, answer};
+use crate::support::caller::timed;
+use crate::support::draft::{answer, get};
+use crate::support::origin::{Origin, Reply};
 use crate::support::rig::{Rig, eventually, upstream};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 #[test]
 fn dl_1_the_rest_is_passed_on_in_the_words_it_came_in() {
-    let origin = Origin::start(|_, request| match request.field("x-request-attempt").as_deref() {
+    let origin = Origin::start(|_, request| match request.field("x-request-attempt") {
         Some("1") => Reply::Late(MS(300), answer(503)),
         _ => Reply::Answer(answer(200)),
     });
@@ -26,8 +27,8 @@ fn dl_1_the_rest_is_passed_on_in_the_words_it_came_in() {
     {
         assert_eq!(rig.caller().send(&get("up").with(word, said)).unwrap().status(), 200);
         let left = |attempt: usize, word: &str| -> u64 {
-            let heard = origin.seen()[2 * nth + attempt].message.field(word).unwrap();
-            heard.trim_end_matches(unit).parse().unwrap()
+            let seen = &origin.seen()[2 * nth + attempt];
+            seen.message.field(word).unwrap().trim_end_matches(unit).parse().unwrap()
         };
         for word in [word, "x-deadline"] {
             let plain = |attempt| {
@@ -45,7 +46,7 @@ fn dl_1_a_deadline_that_cannot_be_read_is_the_callers_fault() {
     let rig = Rig::start(&[upstream("up", &[origin.addr], "")]);
     let said = rig.caller().send(&get("up").with("x-deadline", "soon")).unwrap();
     assert_eq!((said.status(), origin.count()), (400, 0));
-    assert!(said.reason().starts_with("malformed-deadline; "), "{}", said.reason());
+    assert!(said.reason() == "malformed-deadline", "{}", said.reason());
 }
 
 #[test]
@@ -54,7 +55,7 @@ fn dl_2_a_deadline_clips_the_policy() {
     let rig = Rig::start(&[upstream("up", &[origin.addr], "timeouts: {request: 10s}")]);
     let (said, took) = timed(|| rig.caller().send(&get("up").with("x-deadline", 200)).unwrap());
     assert_eq!(said.status(), 504);
-    assert!(said.reason().starts_with("deadline-exceeded; "), "{}", said.reason());
+    assert!(said.reason() == "deadline-exceeded", "{}", said.reason());
     assert!(took >= MS(200) && took < MS(2000), "{took:?}");
     assert_eq!(rig.metric("deadline_exceeded_total", &[("where", "request")]), 1.0);
 }
@@ -66,7 +67,7 @@ fn dl_3_what_has_expired_on_arrival_goes_nowhere() {
     for word in [("x-deadline", "0"), ("grpc-timeout", "0m")] {
         let said = rig.caller().send(&get("up").with(word.0, word.1)).unwrap();
         assert_eq!(said.status(), 504);
-        assert!(said.reason().starts_with("deadline-expired-on-arrival; "), "{}", said.reason());
+        assert!(said.reason() == "deadline-expired-on-arrival", "{}", said.reason());
     }
     assert_eq!((origin.count(), origin.connections()), (0, 0));
     assert_eq!(rig.metric("deadline_exceeded_total", &[("where", "arrival")]), 2.0);
@@ -78,14 +79,14 @@ fn dl_4_work_that_nobody_waits_for_is_canceled() {
     let rig = Rig::start(&[upstream("up", &[origin.addr], "")]);
     // The deadline ends.
     assert_eq!(rig.caller().send(&get("up").with("x-deadline", 50)).unwrap().status(), 504);
-    eventually("the end of what expired", || (origin.gone().len() == 1).then_some(()));
+    eventually("the end of what expired", || (origin.gone() == 1).then_some(()));
     // The caller leaves.
     let mut caller = rig.caller();
     caller.begin(&get("up")).unwrap();
     eventually("the request", || (origin.count() == 2).then_some(()));
     caller.leave();
     let ((), took) =
-        timed(|| eventually("the end of what nobody wants", || (origin.gone().len() == 2).then_some(())));
+        timed(|| eventually("the end of what nobody wants", || (origin.gone() == 2).then_some(())));
     assert!(took < MS(1000), "{took:?}");
     assert_eq!(rig.metric("attempts_total", &[("outcome", "canceled")]), 1.0);
 }

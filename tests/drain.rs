@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::caller::{Caller, get, post};
-use crate::support::origin::{Origin, Reply, answer};
+use crate::support::caller::Caller;
+use crate::support::draft::{answer, get, post};
+use crate::support::origin::{Origin, Reply};
 use crate::support::rig::{Rig, Wishes, eventually, upstream};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -31,8 +32,11 @@ fn u_2_callers_go_first_and_own_calls_work_to_the_end() {
     assert_eq!(rig.probe("/livez"), Some(200), "to drain is no illness");
     let said = Caller::of(rig.inbound).send(&get("us")).unwrap();
     assert!(said.status() == 200 && said.closes(), "late callers are served and sent away");
-    let said = slow.finish(false).unwrap();
-    assert!(said.status() == 201 && said.closes(), "what was in flight is finished, and is the last of its connection");
+    let said = slow.finish().unwrap();
+    assert!(
+        said.status() == 201 && said.closes(),
+        "what was in flight is finished, and is the last of its connection"
+    );
     assert_eq!(own.send(&get("up")).unwrap().status(), 200, "the service may still call out");
     assert!(!own.send(&get("up")).unwrap().closes());
     own.leave();

@@ -1,10 +1,24 @@
 //! Does the whole thing hold what it promises? The real binary between scripted peers, one file a topic.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(
+    clippy::float_cmp,
+    clippy::cast_precision_loss,
+    reason = "metrics are floats that hold small whole numbers"
+)]
+
 mod balancing;
+mod chain;
 mod classification;
+mod commands;
 mod deadlines;
+mod drain;
+mod ids;
+mod keep_alive;
 mod layers;
+mod reload;
 mod retries;
 mod support;
+mod telemetry;
 mod timeouts;
 mod wire;

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::caller::get;
-use crate::support::origin::{Origin, Reply, answer};
+use crate::support::caller::Caller;
+use crate::support::draft::{answer, ask, get};
+use crate::support::origin::{Origin, Reply};
 use crate::support::rig::{Rig, Wishes, eventually, upstream};
 
 #[test]
@@ -14,18 +15,22 @@ fn ob_1_golden_signals_in_both_directions() {
         "/fail" => Reply::Answer(answer(500)),
         _ => Reply::Answer(answer(200).with("x-app", 1)),
     });
-    let rig = Rig::with(Wishes { app: Some(app.addr), ..Wishes::default() }, &[upstream("up", &[app.addr], "")]);
-    let mut inbound = crate::support::caller::Caller::of(rig.inbound);
+    let rig =
+        Rig::with(Wishes { app: Some(app.addr), ..Wishes::default() }, &[upstream("up", &[app.addr], "")]);
+    let mut inbound = Caller::of(rig.inbound);
     for _ in 0..3 {
         rig.caller().send(&get("up")).unwrap();
         inbound.send(&get("us")).unwrap();
     }
-    let mut failing = get("up");
-    failing.start = "GET /fail HTTP/1.1".into();
-    rig.caller().send(&failing).unwrap();
-    let requests = |direction, code| rig.metric("requests_total", &[("direction", direction), ("code", code)]);
-    assert_eq!((requests("inbound", "200"), requests("outbound", "200"), requests("outbound", "500")), (3.0, 3.0, 1.0));
-    let timed = rig.metric("request_duration_seconds_count", &[("direction", "outbound"), ("upstream", "up")]);
+    rig.caller().send(&ask("GET", "/fail", "up")).unwrap();
+    let requests =
+        |direction, code| rig.metric("requests_total", &[("direction", direction), ("code", code)]);
+    assert_eq!(
+        (requests("inbound", "200"), requests("outbound", "200"), requests("outbound", "500")),
+        (3.0, 3.0, 1.0)
+    );
+    let timed =
+        rig.metric("request_duration_seconds_count", &[("direction", "outbound"), ("upstream", "up")]);
     assert_eq!(timed, 4.0);
     assert_eq!(rig.metric("connections_active", &[("direction", "inbound")]), 1.0, "saturation");
 }
@@ -36,7 +41,10 @@ fn ob_1_a_scrape_is_well_formed() {
     let rig = Rig::start(&[upstream("up", &[origin.addr], "")]);
     rig.caller().send(&get("up")).unwrap();
     let answer = rig.ask("/metrics").unwrap();
-    assert!(answer.field("content-type").unwrap().starts_with("text/plain") || answer.field("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(
+        answer.field("content-type").unwrap().starts_with("text/plain")
+            || answer.field("content-type").unwrap().starts_with("application/openmetrics-text")
+    );
     let text = String::from_utf8(answer.body).unwrap();
     let mut typed = BTreeSet::new();
     for line in text.lines() {
@@ -46,7 +54,9 @@ fn ob_1_a_scrape_is_well_formed() {
             let (series, value) = line.rsplit_once(' ').unwrap();
             assert!(value.parse::<f64>().is_ok(), "{line}");
             let name = series.split('{').next().unwrap();
-            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end).filter(|name| typed.contains(*name)));
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end).filter(|name| typed.contains(*name)));
             assert!(typed.contains(family.unwrap_or(name)), "{line}: no type");
         }
     }
@@ -55,7 +65,7 @@ fn ob_1_a_scrape_is_well_formed() {
 
 #[test]
 fn ob_3_failures_and_the_slow_are_all_written_and_successes_are_sampled() {
-    let origin = Origin::start(|_, request| match request.field("x-do").as_deref() {
+    let origin = Origin::start(|_, request| match request.field("x-do") {
         Some("fail") => Reply::Answer(answer(503)),
         Some("late") => Reply::Late(Duration::from_millis(60), answer(200)),
         _ => Reply::Answer(answer(200)),
@@ -69,10 +79,15 @@ fn ob_3_failures_and_the_slow_are_all_written_and_successes_are_sampled() {
     let lines = rig.logged(3);
     let ids: Vec<_> = lines.iter().map(|line| line["request_id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["fail", "late", "fail"]);
-    for (key, value) in [("direction", "outbound"), ("method", "GET"), ("authority", "up"), ("path", "/"), ("upstream", "up")] {
+    for (key, value) in
+        [("direction", "outbound"), ("method", "GET"), ("authority", "up"), ("path", "/"), ("upstream", "up")]
+    {
         assert_eq!(lines[0][key], value);
     }
-    assert_eq!((&lines[0]["status"], &lines[0]["attempts"], &lines[0]["generation"]), (&503.into(), &1.into(), &1.into()));
+    assert_eq!(
+        (&lines[0]["status"], &lines[0]["attempts"], &lines[0]["generation"]),
+        (&503.into(), &1.into(), &1.into())
+    );
 }
 
 #[test]

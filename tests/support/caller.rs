@@ -1,18 +1,15 @@
-//! How does the application call? A client on one keep-alive connection, which it makes anew when it has ended.
+//! How does the application call? On one keep-alive connection, made anew when it has ended.
 
-use std::io::{self, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::message::Message;
-
-/// What an answer may take at all: longer is a hang, and fails the test.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::draft::Draft;
+use super::peer::{End, Message, Peer};
 
 /// A client.
 pub struct Caller {
     to: SocketAddr,
-    connection: Option<BufReader<TcpStream>>,
+    peer: Option<Peer>,
     /// How many connections it has made.
     pub connections: usize,
 }
@@ -20,65 +17,56 @@ pub struct Caller {
 impl Caller {
     /// One that calls there.
     pub fn of(to: SocketAddr) -> Self {
-        Self { to, connection: None, connections: 0 }
+        Self { to, peer: None, connections: 0 }
     }
 
     /// Sends a request and reads its answer.
-    pub fn send(&mut self, request: &Message) -> io::Result<Message> {
+    pub fn send(&mut self, request: &Draft) -> Result<Message, End> {
         self.begin(request)?;
-        self.finish(request.method() == "HEAD")
+        self.finish()
     }
 
     /// Sends a request.
-    pub fn begin(&mut self, request: &Message) -> io::Result<()> {
-        if self.connection.is_none() {
-            let stream = TcpStream::connect(self.to)?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            self.connection = Some(BufReader::new(stream));
+    pub fn begin(&mut self, request: &Draft) -> Result<(), End> {
+        if self.peer.is_none() {
+            self.peer = Some(Peer::new(TcpStream::connect(self.to).map_err(|_| End::Reset)?));
             self.connections += 1;
         }
-        let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        request.write(connection.get_mut())
+        if let Some(peer) = &mut self.peer {
+            peer.send(request.octets());
+        }
+        Ok(())
     }
 
     /// Reads the answer to what was begun; interim ones are passed over.
-    pub fn finish(&mut self, bodiless: bool) -> io::Result<Message> {
-        let mut connection = self.connection.take().ok_or(io::ErrorKind::NotConnected)?;
-        let mut answer = loop {
-            let head = Message::read_head(&mut connection)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            if head.status() >= 200 {
-                break head;
-            }
-        };
-        if !bodiless && !matches!(answer.status(), 204 | 304) {
-            answer.read_body(&mut connection)?;
+    pub fn finish(&mut self) -> Result<Message, End> {
+        let mut peer = self.peer.take().ok_or(End::Closed)?;
+        let mut answer = peer.try_message()?;
+        while answer.status() < 200 {
+            answer = peer.try_message()?;
         }
         if !answer.closes() {
-            self.connection = Some(connection);
+            self.peer = Some(peer);
         }
         Ok(answer)
     }
 
     /// Leaves.
     pub fn leave(&mut self) {
-        self.connection = None;
+        self.peer = None;
     }
 
-    /// The socket of the connection in use.
-    pub fn socket(&mut self) -> Option<&mut TcpStream> {
-        self.connection.as_mut().map(BufReader::get_mut)
+    /// The connection in use.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.peer.as_mut().expect("a request was begun").stream
     }
 }
 
-/// A GET of `/` at an authority.
-pub fn get(authority: &str) -> Message {
-    Message::new("GET / HTTP/1.1").with("host", authority)
-}
-
-/// A POST of `/` at an authority.
-pub fn post(authority: &str, body: impl Into<Vec<u8>>) -> Message {
-    Message::new("POST / HTTP/1.1").with("host", authority).with_body(body)
+impl Message {
+    /// The connection ends with it.
+    pub fn closes(&self) -> bool {
+        self.field("connection").is_some_and(|said| said.eq_ignore_ascii_case("close"))
+    }
 }
 
 /// What `act` returns, and how long it took.

@@ -1,16 +1,17 @@
 //! What do all tests need? A sidecar process, an upstream that does as told, and peers that speak raw octets.
 
 pub mod caller;
-pub mod message;
+pub mod draft;
 pub mod origin;
 pub mod peer;
 pub mod rig;
 pub mod scripted;
 pub mod sidecar;
 
-use std::net::{SocketAddr, TcpListener};
-use std::thread;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 /// Nothing that a test waits for takes longer, unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,8 +26,16 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// An address on which nobody listens now; somebody else may take it before the caller does.
+/// An address on which nobody listens now. It lies below the ports that the kernel hands out by itself, so that no
+/// connection and no origin of another test takes it meanwhile; two processes may still choose the same.
 pub fn free_addr() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address")
+    static CHOSEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let nth = CHOSEN.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + process::id().wrapping_mul(97).wrapping_add(nth) % 20_000;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).expect("it is below 30,000")));
+        if TcpListener::bind(addr).is_ok() {
+            return addr;
+        }
+    }
 }

@@ -1,12 +1,15 @@
-//! What does the upstream do? A server that follows a script and remembers what it saw.
+//! What does a well-behaved upstream do? It reads requests whole, treats them as its script says, and keeps a ledger.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::message::Message;
+use super::PATIENCE;
+use super::draft::{Draft, answer};
+use super::peer::Message;
+use super::scripted::{Call, Upstream};
 
 /// A server of one test.
 pub struct Origin {
@@ -29,8 +32,16 @@ pub struct Seen {
 #[derive(Default)]
 struct Ledger {
     seen: Vec<Seen>,
-    gone: Vec<Instant>,
     connections: usize,
+    gone: usize,
+}
+
+impl Ledger {
+    /// Enters a connection; its number.
+    fn connect(&mut self) -> usize {
+        self.connections += 1;
+        self.connections - 1
+    }
 }
 
 /// What a server does whatever it is asked.
@@ -38,7 +49,7 @@ pub struct Habits {
     /// Connections that are idle for so long are closed.
     pub idle: Duration,
     /// An answer to a head alone, its content not read; the connection ends with it.
-    pub early: fn(&Message) -> Option<Message>,
+    pub early: fn(&Message) -> Option<Draft>,
 }
 
 impl Default for Habits {
@@ -50,22 +61,15 @@ impl Default for Habits {
 /// How a request is treated.
 pub enum Reply {
     /// Answered.
-    Answer(Message),
+    Answer(Draft),
     /// Answered after a while.
-    Late(Duration, Message),
-    /// Answered, and the connection is closed without a word about it.
-    Last(Message),
+    Late(Duration, Draft),
     /// The connection is reset.
     Reset,
     /// Never answered; the connection lasts until the other side ends it.
     Hang,
     /// Whatever this writes, then the end of the connection.
     Act(Box<dyn FnOnce(&mut TcpStream) -> io::Result<()>>),
-}
-
-/// An answer without content.
-pub fn answer(status: u16) -> Message {
-    Message::new(format!("HTTP/1.1 {status} -")).with_body("")
 }
 
 impl Origin {
@@ -76,25 +80,14 @@ impl Origin {
 
     /// The same, with habits.
     pub fn with(habits: Habits, script: impl Fn(usize, &Message) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
         let ledger = Arc::<Mutex<Ledger>>::default();
-        let (shared, book) = (Arc::new((habits, script)), Arc::clone(&ledger));
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (shared, book, stream) = (Arc::clone(&shared), Arc::clone(&book), stream.unwrap());
-                let connection = {
-                    let mut book = book.lock().unwrap();
-                    book.connections += 1;
-                    book.connections - 1
-                };
-                thread::spawn(move || {
-                    let _ = serve(&stream, connection, &book, &shared.0, &shared.1);
-                    book.lock().unwrap().gone.push(Instant::now());
-                });
-            }
+        let book = Arc::clone(&ledger);
+        let server = Upstream::new(move |call| {
+            let connection = book.lock().unwrap().connect();
+            while serve((connection, call), &habits, &book, &script).is_some() {}
+            book.lock().unwrap().gone += 1;
         });
-        Self { addr, ledger }
+        Self { addr: server.addr, ledger }
     }
 
     /// Starts one that gives every request the same answer.
@@ -112,9 +105,9 @@ impl Origin {
         self.ledger.lock().unwrap().seen.clone()
     }
 
-    /// When connections ended, on whichever side.
-    pub fn gone(&self) -> Vec<Instant> {
-        self.ledger.lock().unwrap().gone.clone()
+    /// How many connections ended, on whichever side.
+    pub fn gone(&self) -> usize {
+        self.ledger.lock().unwrap().gone
     }
 
     /// How many connections were made.
@@ -123,57 +116,60 @@ impl Origin {
     }
 }
 
+impl Message {
+    /// A request's method.
+    pub fn method(&self) -> &str {
+        self.start().split(' ').next().unwrap_or_default()
+    }
+
+    /// A request's target.
+    pub fn target(&self) -> &str {
+        self.start().split(' ').nth(1).unwrap_or_default()
+    }
+}
+
+/// One request; `None`: it was the last of its connection.
 fn serve(
-    mut stream: &TcpStream,
-    connection: usize,
-    ledger: &Mutex<Ledger>,
+    (connection, call): (usize, &mut Call),
     habits: &Habits,
+    ledger: &Mutex<Ledger>,
     script: &dyn Fn(usize, &Message) -> Reply,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    loop {
-        stream.set_read_timeout(Some(habits.idle))?;
-        if reader.fill_buf()?.is_empty() {
-            return Ok(());
+) -> Option<()> {
+    let peer = &mut call.peer;
+    peer.stream.set_read_timeout(Some(habits.idle)).ok()?;
+    let mut message = peer.try_head().ok()?;
+    peer.stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    if let Some(answer) = (habits.early)(&message) {
+        peer.send(answer.with("connection", "close").octets()).finish();
+        peer.rest();
+        return None;
+    }
+    peer.try_body(&mut message).ok()?;
+    let nth = {
+        let mut ledger = ledger.lock().unwrap();
+        ledger.seen.push(Seen { message: message.clone(), at: Instant::now(), connection });
+        ledger.seen.len() - 1
+    };
+    match script(nth, &message) {
+        Reply::Answer(answer) => drop(peer.send(answer.octets())),
+        Reply::Late(wait, answer) => {
+            thread::sleep(wait);
+            peer.send(answer.octets());
         }
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let Some(mut message) = Message::read_head(&mut reader)? else { return Ok(()) };
-        if let Some(answer) = (habits.early)(&message) {
-            answer.with("connection", "close").write(&mut stream)?;
-            stream.shutdown(Shutdown::Write)?;
-            return io::copy(&mut reader, &mut io::sink()).map(drop);
+        Reply::Reset => {
+            let _ = socket2::SockRef::from(&peer.stream).set_linger(Some(Duration::ZERO));
+            return None;
         }
-        message.read_body(&mut reader)?;
-        let nth = {
-            let mut ledger = ledger.lock().unwrap();
-            ledger.seen.push(Seen { message: message.clone(), at: Instant::now(), connection });
-            ledger.seen.len() - 1
-        };
-        let closes = message.closes();
-        match script(nth, &message) {
-            Reply::Answer(answer) => answer.write(&mut stream)?,
-            Reply::Late(wait, answer) => {
-                thread::sleep(wait);
-                answer.write(&mut stream)?;
-            }
-            Reply::Last(answer) => return answer.write(&mut stream),
-            Reply::Reset => return socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)),
-            Reply::Hang => {
-                while !reader.fill_buf()?.is_empty() {
-                    let count = reader.buffer().len();
-                    reader.consume(count);
-                }
-                return Ok(());
-            }
-            Reply::Act(act) => {
-                let mut stream = stream.try_clone()?;
-                act(&mut stream)?;
-                return stream.flush();
-            }
+        Reply::Hang => {
+            let _ = peer.stream.set_read_timeout(None);
+            let _ = peer.stream.read(&mut [0]);
+            return None;
         }
-        if closes {
-            return Ok(());
+        Reply::Act(act) => {
+            let _ = act(&mut peer.stream);
+            let _ = peer.stream.shutdown(Shutdown::Write);
+            return None;
         }
     }
+    (!message.closes()).then_some(())
 }

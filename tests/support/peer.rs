@@ -90,11 +90,17 @@ impl Peer {
     /// A head and all its content; as the message that brings it, it has content if it says so.
     pub fn try_message(&mut self) -> Result<Message, End> {
         let mut message = self.try_head()?;
+        self.try_body(&mut message)?;
+        Ok(message)
+    }
+
+    /// The content of a message whose head has come.
+    pub fn try_body(&mut self, message: &mut Message) -> Result<(), End> {
         if message.is_bodiless() {
-            return Ok(message);
+            return Ok(());
         }
         if message.field("transfer-encoding").is_some() {
-            self.chunks(&mut message)?;
+            self.chunks(message)?;
         } else if let Some(length) = message.field("content-length") {
             let length = length.parse().expect("a length is a number");
             message.body = self.exactly(length)?;
@@ -105,7 +111,7 @@ impl Peer {
                 return Err(end);
             }
         }
-        Ok(message)
+        Ok(())
     }
 
     /// As [`try_message`](Self::try_message), of a peer that is sure to send one.

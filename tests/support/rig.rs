@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -13,11 +13,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::caller::{Caller, get};
-use super::message::Message;
-
-/// The longest that a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::caller::Caller;
+use super::draft::ask;
+use super::peer::Message;
+use super::{PATIENCE, free_addr};
 
 /// A running sidecar; ends with the test.
 pub struct Rig {
@@ -52,11 +51,6 @@ pub fn upstream(name: &str, endpoints: &[SocketAddr], settings: &str) -> String 
     format!("apiVersion: outrigger/v1\nkind: Upstream\nname: {name}\n{discovery}\n{settings}\n")
 }
 
-/// A port on which nobody listens.
-pub fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// Waits until `what` gives something.
 pub fn eventually<T>(wanted: &str, mut what: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
@@ -87,7 +81,7 @@ impl Rig {
 
     /// Ports are chosen before they are bound, so somebody else may be faster: `None`.
     fn attempt(wishes: &Wishes, documents: &[String]) -> Option<Self> {
-        let [outbound, inbound, admin, private] = [(); 4].map(|()| closed_port());
+        let [outbound, inbound, admin, private] = [(); 4].map(|()| free_addr());
         let app = wishes.app.map_or(String::new(), |app| {
             format!("inbound: [{{port: {}, listen: {inbound}, forwardTo: {app}}}]\n", inbound.port())
         });
@@ -142,8 +136,7 @@ impl Rig {
 
     /// What the port for metrics and probes answers.
     pub fn ask(&self, path: &str) -> Option<Message> {
-        let request = Message { start: format!("GET {path} HTTP/1.1"), ..get("admin") };
-        Caller::of(self.admin).send(&request).ok()
+        Caller::of(self.admin).send(&ask("GET", path, "admin")).ok()
     }
 
     /// The sum of all series of a family (named without prefix) that bear these labels.

@@ -20,8 +20,6 @@ pub struct Upstream {
 pub struct Call {
     /// Its octets.
     pub peer: Peer,
-    /// Of all connections, from 0.
-    pub nth: usize,
     seen: Arc<Mutex<Vec<Message>>>,
 }
 
@@ -34,9 +32,9 @@ impl Upstream {
         let (running, script) = (upstream.clone(), Arc::new(script));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let nth = running.connections.fetch_add(1, Ordering::SeqCst);
+                running.connections.fetch_add(1, Ordering::SeqCst);
                 let (seen, script) = (Arc::clone(&running.seen), Arc::clone(&script));
-                thread::spawn(move || script(&mut Call { peer: Peer::new(stream), nth, seen }));
+                thread::spawn(move || script(&mut Call { peer: Peer::new(stream), seen }));
             }
         });
         upstream

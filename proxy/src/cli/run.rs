@@ -21,6 +21,7 @@ use super::Failure;
 use super::policy::Policy;
 use crate::admin::{Ports, Standing};
 use crate::app::App;
+use crate::reload::watch::Changes;
 use crate::reload::{self, DEFAULT_POLL};
 
 /// Run the sidecar
@@ -47,6 +48,7 @@ pub(super) fn run(asked: &Run) -> Result<(), Failure> {
 
 async fn live(asked: &Run, policy: Policy) -> Result<(), Failure> {
     let mut endings = Endings::new()?;
+    let changes = Changes::new(&asked.config, DEFAULT_POLL);
     let ports = Ports::bind(&policy.config.sidecar.admin)?;
     let [admin, metrics] = ports.addrs()?;
     let app = App::start(policy.config, Box::new(io::stdout()))?;
@@ -55,8 +57,7 @@ async fn live(asked: &Run, policy: Policy) -> Result<(), Failure> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %admin, %metrics, "ready");
 
     let mut follower = Follower { app, standing };
-    let following =
-        reload::run(asked.config.clone(), DEFAULT_POLL, policy.hash, |found| follower.take(found));
+    let following = reload::run(asked.config.clone(), changes, policy.hash, |found| follower.take(found));
     let told = tokio::select! {
         () = following => unreachable!("following has no end"),
         told = endings.next() => told,

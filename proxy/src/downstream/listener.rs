@@ -159,3 +159,6 @@ fn contained(worker: Rc<Worker>, connection: impl Future<Output = ()>) -> impl F
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

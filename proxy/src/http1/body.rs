@@ -86,9 +86,20 @@ pub struct Decoder {
 enum State {
     Length(u64),
     UntilClose,
-    Size { value: u64, digits: u8 },
-    Extension { value: u64 },
-    SizeLf { value: u64 },
+    Size {
+        value: u64,
+        digits: u8,
+    },
+    /// Blanks after a size; an extension may follow, but no further digit.
+    Blank {
+        value: u64,
+    },
+    Extension {
+        value: u64,
+    },
+    SizeLf {
+        value: u64,
+    },
     Data(u64),
     DataCr,
     DataLf,
@@ -168,12 +179,22 @@ impl Decoder {
                 State::Size { value: value * 16 + digit, digits: digits + 1 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(Malformation::Chunk),
-            (&(State::Size { value, .. } | State::Extension { value }), b'\r') => State::SizeLf { value },
-            (&State::Size { value, .. }, b';' | b' ' | b'\t') => self.extension(value)?,
+            (&(State::Size { value, .. } | State::Blank { value } | State::Extension { value }), b'\r') => {
+                State::SizeLf { value }
+            }
+            (&(State::Size { value, .. } | State::Blank { value }), b' ' | b'\t') => {
+                self.extension()?;
+                State::Blank { value }
+            }
+            (&(State::Size { value, .. } | State::Blank { value }), b';') => {
+                self.extension()?;
+                State::Extension { value }
+            }
             (&State::Extension { value }, octet)
                 if octet == b'\t' || (b' '..=b'~').contains(&octet) || octet >= 0x80 =>
             {
-                self.extension(value)?
+                self.extension()?;
+                State::Extension { value }
             }
             (State::SizeLf { value: 0 }, b'\n') => State::Trailers(Vec::new()),
             (&State::SizeLf { value }, b'\n') => State::Data(value),
@@ -184,13 +205,9 @@ impl Decoder {
         Ok(())
     }
 
-    fn extension(&mut self, value: u64) -> Result<State, Malformation> {
+    fn extension(&mut self) -> Result<(), Malformation> {
         self.extensions += 1;
-        if self.extensions > MAX_EXTENSIONS {
-            Err(Malformation::Extensions)
-        } else {
-            Ok(State::Extension { value })
-        }
+        if self.extensions > MAX_EXTENSIONS { Err(Malformation::Extensions) } else { Ok(()) }
     }
 
     /// The trailer section, kept until its empty line is there (RFC 9112 §7.1.2).
@@ -198,6 +215,10 @@ impl Decoder {
         let State::Trailers(seen) = &mut self.state else { return Ok(Chunk::More) };
         while let Some((&octet, rest)) = input.split_first() {
             *input = rest;
+            // For another reader a bare LF may end the section, and begin the next request.
+            if octet == b'\n' && seen.last() != Some(&b'\r') {
+                return Err(Malformation::Trailers);
+            }
             seen.push(octet);
             if seen.len() > self.limits.bytes + 2 {
                 return Err(Malformation::TrailersTooLarge);

@@ -174,6 +174,10 @@ pub fn parse_request(
     let whole = scratch.hold(&bytes[..len]);
     let target =
         Uri::from_maybe_shared(within(&whole, bytes, path.as_bytes())).map_err(|_| HeadError::Syntax)?;
+    // Credentials in a target would end up in `Host` (RFC 9110 §4.2.4).
+    if target.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(HeadError::Host);
+    }
     let (headers, known) = collect(&whole, bytes, parsed.headers, scratch.map())?;
     let persistence = Persistence::of(&headers, known);
     let framing = request_framing(&headers, known, version)?;

@@ -268,10 +268,17 @@ impl Waiting<'_, '_> {
         let head = timeouts.response_headers.map(|limit| self.flowed + limit);
         let whole = timeouts.backend_request.map(|limit| self.began + limit);
         let patience = self.upload.is_gated().then(|| self.began + CONTINUE_PATIENCE);
-        let first =
-            [head, whole, patience].into_iter().flatten().fold(self.exchange.deadline.head, Instant::min);
+        let clocks = [head, whole, patience, self.stalls()];
+        let first = clocks.into_iter().flatten().fold(self.exchange.deadline.head, Instant::min);
         self.down.alarm.set(first);
         first
+    }
+
+    /// When an upload that has begun has stood still for too long; a wait for `100 Continue` is none of that.
+    fn stalls(&self) -> Option<Instant> {
+        let idle = *self.backend.policy.timeouts.idle;
+        let limit = idle.min(self.exchange.snapshot.limits().body_idle_timeout);
+        (!self.upload.is_complete() && !self.upload.is_gated()).then(|| self.flowed + limit)
     }
 
     /// Time is up for the attempt or the exchange, unless it is only our patience for a `100 Continue` that ends.
@@ -279,6 +286,9 @@ impl Waiting<'_, '_> {
         let now = now();
         if now >= self.exchange.deadline.head {
             return Err(Failure::Deadline);
+        }
+        if self.stalls().is_some_and(|at| now >= at) {
+            return Err(Failure::BodyIdle);
         }
         if !self.upload.is_gated() || now < self.began + CONTINUE_PATIENCE {
             return Err(Failure::AttemptTimeout);

@@ -29,6 +29,7 @@ pub const DEFAULT_POLL: Duration = Duration::from_secs(10);
 
 /// Follows the policy at `path` for ever, and calls `apply` with each new content.
 ///
+/// `changes` is made before the process is ready, since from then on SIGHUP must not end it.
 /// `running` is the [`files::fingerprint`] of what the process started with. The source is read once at the
 /// start, so a change between the first load and this call is not lost. Then `apply` is called
 /// - with `Ok` when the content differs from the last that was passed on, or is readable again after it was
@@ -38,16 +39,6 @@ pub const DEFAULT_POLL: Duration = Duration::from_secs(10);
 ///
 /// Must run on a tokio runtime with IO and time; ends only by being dropped.
 pub async fn run(
-    path: PathBuf,
-    poll: Duration,
-    running: u64,
-    apply: impl FnMut(Result<Vec<FileText>, ReadError>),
-) {
-    let changes = Changes::new(&path, poll);
-    follow(path, changes, running, apply).await;
-}
-
-async fn follow(
     path: PathBuf,
     mut changes: Changes,
     running: u64,

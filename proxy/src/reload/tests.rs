@@ -35,7 +35,7 @@ impl Follower {
             // The receiver is gone only when the test is over.
             let _ = tx.send(texts.map_err(|error| error.to_string()));
         };
-        let task = tokio::spawn(follow(path.to_owned(), changes, 0, apply));
+        let task = tokio::spawn(run(path.to_owned(), changes, 0, apply));
         let mut follower = Self { applied, task };
         follower.until(Result::is_ok).await;
         follower
@@ -225,7 +225,7 @@ async fn cf_3_a_change_before_the_watch_is_not_lost() {
     let changes = Changes::poll_only(dir.path(), NEVER);
     let loaded = files::fingerprint(&[FileText { name: "a.yaml".into(), text: "one".into() }]);
     let (tx, mut applied) = unbounded_channel();
-    let task = tokio::spawn(follow(dir.path().to_owned(), changes, loaded, move |found| {
+    let task = tokio::spawn(run(dir.path().to_owned(), changes, loaded, move |found| {
         tx.send(found.is_ok()).expect("the test listens");
     }));
     assert_eq!(timeout(DEADLINE, applied.recv()).await, Ok(Some(true)));
