@@ -94,10 +94,11 @@ impl App {
 
     /// Makes `config` the next generation, whole or not at all.
     pub fn apply(&mut self, config: Config) -> Result<u64, AppError> {
+        let wanted = snapshot::listeners(&config);
+        // Before anything is built: what is built sets gauges, which must not tell of a generation that never runs.
+        let bound = self.fleet.bind(&wanted, config.sidecar.limits.backlog).map_err(AppError::Bind)?;
         let current = self.shared.snapshot.load_full();
         let next = snapshot::build(config, Some(&current), &self.shared.metrics, &self.log, now());
-        let wanted = next.listeners();
-        let bound = self.fleet.bind(&wanted, next.limits().backlog).map_err(AppError::Bind)?;
         let generation = next.generation;
         self.shared.snapshot.store(Arc::new(next));
         self.fleet.serve(bound, &wanted);
@@ -164,7 +165,10 @@ fn take(upstream: &Weak<Upstream>, update: Update) {
     if let Some(error) = &update.error {
         tracing::warn!(upstream = %upstream.config.name, error, stale = update.stale, "name resolution failed");
     }
-    upstream.publish(&update.endpoints, now());
+    // A question that was never answered knows no better than the endpoints of the last generation, if there are any.
+    if update.answered_at.is_some() {
+        upstream.publish(&update.endpoints, now());
+    }
     *upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(update);
 }
 

@@ -28,10 +28,8 @@ pub fn build(
         .upstreams
         .iter()
         .map(|wanted| {
-            let old =
-                previous.and_then(|previous| previous.upstreams.iter().find(|old| same(&old.config, wanted)));
-            old.cloned()
-                .unwrap_or_else(|| Upstream::new(wanted.clone(), metrics.upstream(wanted.name.as_str()), now))
+            let mut known = previous.iter().flat_map(|previous| &previous.upstreams);
+            next(known.find(|old| old.config.name == wanted.name), wanted.clone(), metrics, now)
         })
         .collect();
     let builder = Builder { config: &config, upstreams: &upstreams, metrics };
@@ -65,6 +63,24 @@ pub fn build(
         upstreams,
         config,
     }
+}
+
+/// The upstream of the last generation if it is the same, else a new one with what the old has learned.
+fn next(
+    old: Option<&Arc<Upstream>>,
+    wanted: model::Upstream,
+    metrics: &Metrics,
+    now: Instant,
+) -> Arc<Upstream> {
+    if let Some(old) = old.filter(|old| same(&old.config, &wanted)) {
+        return Arc::clone(old);
+    }
+    let counters = metrics.upstream(wanted.name.as_str());
+    let new = Upstream::new(wanted, counters, now);
+    if let Some(old) = old {
+        new.inherit(old, now);
+    }
+    new
 }
 
 /// Nothing that an upstream's state depends on has changed. (What a request is treated by is the snapshot's.)
@@ -116,13 +132,9 @@ impl Builder<'_> {
         let wanted = port.application();
         let old = previous.and_then(|previous| {
             let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == port.listen)?;
-            let old = &table.otherwise.as_ref()?.backends.first()?.upstream;
-            same(&old.config, &wanted).then(|| Arc::clone(old))
+            Some(&table.otherwise.as_ref()?.backends.first()?.upstream)
         });
-        let application = old.unwrap_or_else(|| {
-            let metrics = self.metrics.upstream(wanted.name.as_str());
-            Upstream::new(wanted, metrics, now)
-        });
+        let application = next(old, wanted, self.metrics, now);
         Table {
             router: Router::new(&self.config.routes, Direction::Inbound),
             routes: self.rules(|route, rule| {
@@ -164,5 +176,61 @@ impl Builder<'_> {
         let metrics = self.metrics.exchange(direction, NONE, upstream.config.name.as_str());
         let backends = vec![Backend { upstream, policy, metrics }];
         Rule { route: NONE.into(), name: NONE.into(), weights: Weights::new([1]), backends }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use outrigger_config::Source;
+
+    use super::*;
+    use crate::clock::now;
+
+    const POLICY: &str = "
+apiVersion: outrigger/v1
+kind: Sidecar
+name: holdings
+outbound: {}
+---
+{apiVersion: outrigger/v1, kind: Upstream, name: asked, discovery: {dns: asked.internal, port: 80}}
+---
+{apiVersion: outrigger/v1, kind: Upstream, name: written, discovery: {static: [10.0.0.1:80, 10.0.0.2:80]}}
+";
+
+    fn config(text: &str) -> Config {
+        outrigger_config::parse(&[Source { name: "a.yaml".to_owned(), text: text.to_owned() }]).unwrap()
+    }
+
+    /// Two generations, the second with every occurrence of a text replaced; the endpoints' ids of each upstream.
+    fn ids(from: &str, to: &str) -> [Vec<Vec<u64>>; 2] {
+        let metrics = Metrics::new(1, 1000);
+        let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped()).unwrap();
+        let first = build(config(POLICY), None, &metrics, &log, now());
+        first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
+        let second = build(config(&POLICY.replace(from, to)), Some(&first), &metrics, &log, now());
+        let ids = |upstream: &Arc<Upstream>| upstream.endpoints().iter().map(|found| found.id).collect();
+        [first, second].map(|snapshot| snapshot.upstreams.iter().map(ids).collect())
+    }
+
+    #[test]
+    fn a_changed_policy_of_an_upstream_keeps_its_endpoints() {
+        let [old, new] = ids("discovery:", "retryBudget: {percent: 10%}, discovery:");
+        assert_eq!(old, new);
+    }
+
+    #[test]
+    fn a_changed_list_keeps_the_endpoints_that_stay() {
+        let [old, new] = ids("10.0.0.1:80", "10.0.0.3:80");
+        assert_eq!(old[0], new[0]);
+        assert_ne!(old[1][0], new[1][0]);
+        assert_eq!(old[1][1], new[1][1]);
+    }
+
+    #[test]
+    fn another_name_has_other_endpoints() {
+        let [_, new] = ids("asked.internal", "other.internal");
+        assert!(new[0].is_empty(), "nobody has been asked yet");
     }
 }

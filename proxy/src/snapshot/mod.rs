@@ -134,11 +134,16 @@ impl Snapshot {
 
     /// All listeners that this generation wants.
     pub fn listeners(&self) -> Vec<ListenerId> {
-        let sidecar = &self.config.sidecar;
-        let inbound = sidecar.inbound.iter().map(|inbound| (Direction::Inbound, inbound.listen));
-        let outbound = sidecar.outbound.iter().map(|outbound| (Direction::Outbound, outbound.listen));
-        inbound.chain(outbound).map(|(direction, addr)| ListenerId { direction, addr }).collect()
+        listeners(&self.config)
     }
+}
+
+/// All listeners that a policy wants.
+pub fn listeners(config: &Config) -> Vec<ListenerId> {
+    let sidecar = &config.sidecar;
+    let inbound = sidecar.inbound.iter().map(|inbound| (Direction::Inbound, inbound.listen));
+    let outbound = sidecar.outbound.iter().map(|outbound| (Direction::Outbound, outbound.listen));
+    inbound.chain(outbound).map(|(direction, addr)| ListenerId { direction, addr }).collect()
 }
 
 /// What the router looks at.

@@ -61,6 +61,23 @@ impl Upstream {
         self.metrics.set_endpoints(addrs.len());
     }
 
+    /// Takes over what the upstream of the same name has learned in the last generation. Endpoints that stay keep their
+    /// load and idle connections; a name that is looked up again serves its last answer until the next.
+    pub fn inherit(&self, old: &Self, now: Instant) {
+        match &self.config.discovery {
+            model::Discovery::Static(addrs) => {
+                self.endpoints.store(old.endpoints());
+                self.publish(addrs, now);
+            }
+            asked if *asked == old.config.discovery => {
+                self.endpoints.store(old.endpoints());
+                let known = old.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                *self.discovered.lock().unwrap_or_else(PoisonError::into_inner) = known;
+            }
+            model::Discovery::Dns { .. } => {}
+        }
+    }
+
     /// Its endpoints now.
     pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
         self.endpoints.load_full()
