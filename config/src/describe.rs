@@ -18,7 +18,7 @@ use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
 pub fn describe(config: &Config) -> Value {
     json!({
         "sidecar": sidecar(&config.sidecar),
-        "upstreams": config.upstreams.iter().map(upstream).collect::<Vec<_>>(),
+        "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
     })
 }
@@ -49,7 +49,7 @@ fn inbound(inbound: &Inbound) -> Value {
         "port": inbound.port,
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
-        "policy": policy(&inbound.policy),
+        "policy": describe_policy(&inbound.policy),
     })
 }
 
@@ -77,7 +77,8 @@ fn sidecar_limits(limits: &SidecarLimits) -> Value {
     })
 }
 
-fn upstream(upstream: &Upstream) -> Value {
+/// An upstream, as in [`describe`].
+pub fn describe_upstream(upstream: &Upstream) -> Value {
     json!({
         "name": upstream.name.as_str(),
         "hosts": upstream.hosts,
@@ -92,7 +93,7 @@ fn upstream(upstream: &Upstream) -> Value {
         "loadBalancer": { "policy": upstream.load_balancer.word() },
         "retryBudget": retry_budget(&upstream.retry_budget),
         "limits": upstream_limits(&upstream.limits),
-        "policy": policy(&upstream.policy),
+        "policy": describe_policy(&upstream.policy),
         "location": upstream.location.to_string(),
     })
 }
@@ -129,11 +130,11 @@ fn route(route: &HttpRoute, config: &Config) -> Value {
 fn rule(rule: &Rule, config: &Config) -> Value {
     let mut described = json!({
         "name": rule.name.as_str(),
-        "matches": rule.matches.iter().map(route_match).collect::<Vec<_>>(),
+        "matches": rule.matches.iter().map(describe_match).collect::<Vec<_>>(),
         "location": rule.location.to_string(),
     });
     if rule.backends.is_empty() {
-        described["policy"] = policy(&rule.policy);
+        described["policy"] = describe_policy(&rule.policy);
     } else {
         described["backendRefs"] =
             rule.backends.iter().map(|backend| self::backend(backend, config)).collect();
@@ -145,11 +146,12 @@ fn backend(backend: &Backend, config: &Config) -> Value {
     json!({
         "name": config.upstream(backend.upstream).name.as_str(),
         "weight": backend.weight,
-        "policy": policy(&backend.policy),
+        "policy": describe_policy(&backend.policy),
     })
 }
 
-fn route_match(found: &RouteMatch) -> Value {
+/// A match of a rule, in the words of the schema.
+pub fn describe_match(found: &RouteMatch) -> Value {
     let (kind, value) = match &found.path {
         PathMatch::Exact(path) => ("Exact", path.as_str()),
         PathMatch::Prefix(path) if path.is_empty() => ("PathPrefix", "/"),
@@ -176,7 +178,8 @@ fn written(regex: &Regex) -> &str {
     text.strip_prefix("^(?:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text)
 }
 
-fn policy(policy: &TrafficPolicy) -> Value {
+/// A policy, each value with its origin; as in [`describe`].
+pub fn describe_policy(policy: &TrafficPolicy) -> Value {
     json!({ "timeouts": timeouts(&policy.timeouts), "retry": retry(&policy.retry) })
 }
 

@@ -60,7 +60,7 @@ mod raw;
 mod resolve;
 pub mod scalars;
 
-pub use describe::describe;
+pub use describe::{describe, describe_match, describe_policy, describe_upstream};
 pub use error::{Diagnostic, Errors};
 
 use model::Config;

@@ -132,6 +132,7 @@ impl Sidecar {
     }
 }
 
+#[allow(clippy::print_stderr, reason = "a failed test is told what the sidecar said")]
 impl Drop for Sidecar {
     fn drop(&mut self) {
         let _ = self.child.kill();

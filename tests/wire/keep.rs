@@ -10,9 +10,9 @@ fn pipelined_requests_are_answered_in_order() {
     let origin = Upstream::echoing();
     let sidecar = Sidecar::before(origin.addr);
     for mut peer in [sidecar.calls_out(), sidecar.is_called()] {
-        let requests: String =
+        let requests: Vec<_> =
             (0..10).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: origin\r\n\r\n")).collect();
-        peer.send(requests);
+        peer.send(requests.concat());
         for n in 0..10 {
             let answer = peer.message();
             assert_eq!((answer.status(), answer.field("x-target")), (200, Some(&*format!("/{n}"))));

@@ -46,9 +46,9 @@ fn dl_4_a_client_that_leaves_before_the_answer_cancels_it() {
         peer.send(GET);
         arrivals.recv_timeout(PATIENCE).expect("the request arrives");
         if leave_by_reset {
-            peer.reset()
+            peer.reset();
         } else {
-            drop(peer)
+            drop(peer);
         }
         let (_, end) = ends.recv_timeout(PATIENCE).expect("the upstream is told");
         assert_ne!(end, End::Open);

@@ -1,8 +1,8 @@
 //! How much of a stream is held on the way? What one read brings, and no more.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -92,13 +92,14 @@ fn limit_buffered_per_direction_of_an_upload() {
 
 #[test]
 fn content_flows_as_it_comes() {
-    let origin = Upstream::new(|call| {
+    let (tell, told) = mpsc::channel();
+    let told = Mutex::new(told);
+    let origin = Upstream::new(move |call| {
         call.request();
         call.peer.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
         for _ in 0..3 {
             call.peer.send("data: 1\n\n");
-            // The next event waits until the client has told that it got this one, through its next connection.
-            thread::sleep(Duration::from_millis(30));
+            let _ = told.lock().expect("one connection holds it").recv_timeout(PATIENCE);
         }
     });
     let sidecar = Sidecar::before(origin.addr);
@@ -106,5 +107,6 @@ fn content_flows_as_it_comes() {
     peer.send(super::GET).head();
     for _ in 0..3 {
         assert_eq!(peer.exactly(3 + 9 + 2).expect("an event comes"), b"9\r\ndata: 1\n\n\r\n");
+        tell.send(()).expect("the origin waits for it before the next event");
     }
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the input is wrong, 2 usage, 70 a bug.
 
 mod demo;
+mod explain;
 mod policy;
 mod run;
 mod schema;
@@ -30,6 +31,7 @@ struct Arguments {
 enum Command {
     Run(run::Run),
     Validate(validate::Validate),
+    Explain(explain::Explain),
     Schema(schema::Schema),
     Demo(demo::Demo),
 }
@@ -93,6 +95,7 @@ fn execute(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Run(asked) => run::run(asked),
         Command::Validate(asked) => validate::run(asked),
+        Command::Explain(asked) => explain::run(asked),
         Command::Schema(asked) => schema::run(asked),
         Command::Demo(asked) => demo::run(asked),
     }

@@ -54,6 +54,26 @@ pub struct RequestHead {
     pub expects_continue: bool,
 }
 
+impl RequestHead {
+    /// Whom the request is for: the target's authority, else `Host` (RFC 9112 §3.3).
+    pub fn authority(&self) -> &str {
+        match self.target.authority() {
+            Some(authority) => authority.as_str(),
+            None => self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        }
+    }
+
+    /// Its authority without port, which may be an IPv6 literal (RFC 3986 §3.2.2).
+    pub fn host(&self) -> &str {
+        let authority = self.authority();
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        match host.rfind(':') {
+            Some(colon) if !host[colon..].contains(']') => &host[..colon],
+            _ => host,
+        }
+    }
+}
+
 /// What an upstream answered.
 #[derive(Debug)]
 pub struct ResponseHead {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
-use http::header::HOST;
 use outrigger_config::model::{Direction, RequestTimeout};
 
 use super::After;
@@ -100,17 +99,9 @@ impl<'s> Exchange<'s> {
         }
     }
 
-    /// Whom the request is for: the target's authority, else `Host` (RFC 9112 §3.3).
-    pub fn authority(&self) -> &str {
-        match self.head.target.authority() {
-            Some(authority) => authority.as_str(),
-            None => self.head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
-        }
-    }
-
     /// Where the policy sends it.
     pub fn route(&self) -> Option<(&'s Rule, &'s Backend)> {
-        let rule = self.snapshot.route(self.listener, host_of(self.authority()), &self.head)?;
+        let rule = self.snapshot.route(self.listener, self.head.host(), &self.head)?;
         Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
     }
 
@@ -213,7 +204,7 @@ impl<'s> Exchange<'s> {
             direction: self.listener.direction,
             peer: self.peer,
             method: Text(self.head.method.as_str().as_bytes()),
-            authority: Text(self.authority().as_bytes()),
+            authority: Text(self.head.authority().as_bytes()),
             path: Path(self.head.target.path().as_bytes()),
             route: rule.map_or("-", |rule| &*rule.route),
             upstream: backend.map(|backend| backend.upstream.config.name.as_str()),
@@ -229,15 +220,6 @@ impl<'s> Exchange<'s> {
             duration: took,
             generation: self.snapshot.generation,
         }
-    }
-}
-
-/// An authority without its port, which may be an IPv6 literal (RFC 3986 §3.2.2).
-fn host_of(authority: &str) -> &str {
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
-        _ => host,
     }
 }
 

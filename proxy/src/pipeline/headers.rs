@@ -35,9 +35,13 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     let path = head.target.path_and_query().map_or("/", |path| path.as_str());
+    // `http://host?query` has an empty path, and the origin form has none (RFC 9112 §3.2.1).
+    if path.starts_with('?') {
+        out.push(b'/');
+    }
     out.extend_from_slice(path.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    push_field(out, HOST.as_str(), exchange.authority().as_bytes());
+    push_field(out, HOST.as_str(), exchange.head.authority().as_bytes());
     let nominated = nominated(&head.headers, head.known);
     for (name, value) in &head.headers {
         let ours = Known::REWRITTEN.has(Known::of(name.as_str()));

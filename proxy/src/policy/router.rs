@@ -24,6 +24,7 @@ use std::iter;
 use http::{HeaderMap, Method};
 use outrigger_config::model::{Direction, HostPattern, HttpRoute, RouteMatch};
 
+pub use candidate::Obstacle;
 use table::Table;
 
 /// A rule of the configuration that the router was built from.
@@ -33,6 +34,17 @@ pub struct RuleId {
     pub route: usize,
     /// Position in the route's `rules`.
     pub rule: usize,
+}
+
+/// One match on the way to a decision.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step<'r> {
+    /// Whose match.
+    pub rule: RuleId,
+    /// Position in the rule's `matches`.
+    pub nth: usize,
+    /// The first thing that keeps the request from it; `None`: it fits.
+    pub obstacle: Option<Obstacle<'r>>,
 }
 
 /// What of a request decides its route.
@@ -73,12 +85,20 @@ impl Router {
 
     /// The rule that takes a request, or `None`. One hash, for the host.
     pub fn route(&self, request: &Request<'_>) -> Option<RuleId> {
-        let host = lower_case(request.host);
-        let exact = self.exact.get(&*host);
-        let wildcards = self.suffixes.iter().filter(|(suffix, _)| is_below(&host, suffix));
-        let mut tables =
-            exact.into_iter().chain(wildcards.map(|(_, table)| table)).chain(iter::once(&self.any));
-        tables.find_map(|table| table.route(request))
+        self.tables(&lower_case(request.host)).find_map(|table| table.route(request))
+    }
+
+    /// How [`route`](Self::route) finds its answer: every match that the host has, in order of precedence. The first
+    /// without an obstacle takes the request.
+    pub fn trail(&self, request: &Request<'_>) -> Vec<Step<'_>> {
+        self.tables(&lower_case(request.host)).flat_map(|table| table.trail(request)).collect()
+    }
+
+    /// The rules of a host in lower case, the most specific pattern first.
+    fn tables<'r>(&'r self, host: &str) -> impl Iterator<Item = &'r Table> {
+        let exact = self.exact.get(host);
+        let wildcards = self.suffixes.iter().filter(move |(suffix, _)| is_below(host, suffix));
+        exact.into_iter().chain(wildcards.map(|(_, table)| table)).chain(iter::once(&self.any))
     }
 
     /// Adds a rule. Rules are added in the order in which they were written.
@@ -89,8 +109,8 @@ impl Router {
                 HostPattern::Suffix(suffix) => self.suffix(suffix),
                 HostPattern::Any => &mut self.any,
             };
-            for wanted in matches {
-                table.add(wanted, rule);
+            for (nth, wanted) in matches.iter().enumerate() {
+                table.add(wanted, rule, nth);
             }
         }
     }

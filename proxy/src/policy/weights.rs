@@ -27,6 +27,16 @@ impl Weights {
     }
 }
 
+impl Weights {
+    /// The part of all requests that goes to this position, 0..=1.
+    #[expect(clippy::cast_precision_loss, reason = "for people; a sum of 32-bit weights is exact below 2^53")]
+    pub fn share(&self, nth: usize) -> f64 {
+        let before = nth.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let sum = self.ends.last().copied().unwrap_or(0).max(1);
+        (self.ends[nth] - before) as f64 / sum as f64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

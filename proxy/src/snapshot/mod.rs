@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use outrigger_config::model::{Config, Direction, SidecarLimits, TrafficPolicy};
 
 use crate::http1::{HeadLimits, RequestHead, TrailerLimits};
-use crate::policy::router::{Request, Router, lower_case};
+use crate::policy::router::{Request, Router, Step, lower_case};
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
@@ -92,21 +92,28 @@ impl ListenerId {
 impl Snapshot {
     /// The most specific rule for a request; `None`: nobody named its authority.
     pub fn route(&self, listener: ListenerId, host: &str, head: &RequestHead) -> Option<&Rule> {
-        let table = match listener.direction {
-            Direction::Outbound => &self.outbound,
-            Direction::Inbound => {
-                self.inbound.iter().find(|(addr, _)| *addr == listener.addr).map(|(_, table)| table)?
-            }
-        };
-        let (path, query) = (head.target.path(), head.target.query());
-        let request = Request { host, path, query, method: &head.method, headers: &head.headers };
-        if let Some(found) = table.router.route(&request) {
+        let table = self.table(listener)?;
+        if let Some(found) = table.router.route(&request(host, head)) {
             return Some(&table.routes[found.route][found.rule]);
         }
         if let Some(rule) = table.named.get(&*lower_case(host)) {
             return Some(rule);
         }
         table.otherwise.as_ref()
+    }
+
+    /// How [`Self::route`] finds a route, for a person who asks why.
+    pub fn trail(&self, listener: ListenerId, host: &str, head: &RequestHead) -> Vec<Step<'_>> {
+        self.table(listener).map(|table| table.router.trail(&request(host, head))).unwrap_or_default()
+    }
+
+    fn table(&self, listener: ListenerId) -> Option<&Table> {
+        match listener.direction {
+            Direction::Outbound => Some(&self.outbound),
+            Direction::Inbound => {
+                self.inbound.iter().find(|(addr, _)| *addr == listener.addr).map(|(_, table)| table)
+            }
+        }
     }
 
     /// The application behind each inbound port, in the order of the policy.
@@ -134,7 +141,19 @@ impl Snapshot {
     }
 }
 
+/// What the router looks at.
+fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
+    let (path, query) = (head.target.path(), head.target.query());
+    Request { host, path, query, method: &head.method, headers: &head.headers }
+}
+
 impl Rule {
+    /// All backends, each with its share of the requests, 0..=1.
+    pub fn backends(&self) -> impl Iterator<Item = (&Backend, f64)> {
+        let share = |nth| if self.backends.len() == 1 { 1.0 } else { self.weights.share(nth) };
+        self.backends.iter().enumerate().map(move |(nth, backend)| (backend, share(nth)))
+    }
+
     /// One of the backends, by weight; `draw` is uniform.
     pub fn backend(&self, draw: u64) -> &Backend {
         match self.backends.as_slice() {

@@ -6,21 +6,37 @@ use std::cmp::Reverse;
 use http::{HeaderMap, Method};
 use outrigger_config::model::{HeaderMatch, QueryMatch, RouteMatch, TextMatch};
 
-use super::{Request, RuleId};
+use super::{Request, RuleId, Step};
+
+/// What keeps a request from a match.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Obstacle<'r> {
+    /// Its path is another.
+    Path,
+    /// Its method is not this one.
+    Method(&'r Method),
+    /// No line of this header field has the value.
+    Header(&'r HeaderMatch),
+    /// The first parameter of this name has not the value.
+    Query(&'r QueryMatch),
+}
 
 /// A rule that takes a request whose path fits, if all these conditions hold.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) rule: RuleId,
+    /// Position in the rule's `matches`.
+    nth: usize,
     method: Option<Method>,
     headers: Box<[HeaderMatch]>,
     query: Box<[QueryMatch]>,
 }
 
 impl Candidate {
-    pub(super) fn new(wanted: &RouteMatch, rule: RuleId) -> Self {
+    pub(super) fn new(wanted: &RouteMatch, rule: RuleId, nth: usize) -> Self {
         Self {
             rule,
+            nth,
             method: wanted.method.clone(),
             headers: wanted.headers.as_slice().into(),
             query: wanted.query.as_slice().into(),
@@ -33,9 +49,20 @@ impl Candidate {
     }
 
     pub(super) fn takes(&self, request: &Request<'_>) -> bool {
-        self.method.as_ref().is_none_or(|method| method == request.method)
-            && self.headers.iter().all(|wanted| has_header(request.headers, wanted))
-            && self.query.iter().all(|wanted| has_parameter(request.query, wanted))
+        self.obstacle(request).is_none()
+    }
+
+    /// For a request whose path fits if `path_fits`.
+    pub(super) fn step(&self, request: &Request<'_>, path_fits: bool) -> Step<'_> {
+        let obstacle = if path_fits { self.obstacle(request) } else { Some(Obstacle::Path) };
+        Step { rule: self.rule, nth: self.nth, obstacle }
+    }
+
+    fn obstacle(&self, request: &Request<'_>) -> Option<Obstacle<'_>> {
+        let method = || self.method.as_ref().filter(|method| *method != request.method).map(Obstacle::Method);
+        let header = || self.headers.iter().find(|wanted| !has_header(request.headers, wanted));
+        let query = || self.query.iter().find(|wanted| !has_parameter(request.query, wanted));
+        method().or_else(|| header().map(Obstacle::Header)).or_else(|| query().map(Obstacle::Query))
     }
 }
 

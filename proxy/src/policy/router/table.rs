@@ -6,7 +6,7 @@ use outrigger_config::model::{PathMatch, RouteMatch};
 use regex::Regex;
 
 use super::candidate::Candidate;
-use super::{Request, RuleId};
+use super::{Request, RuleId, Step};
 
 /// The rules of one host.
 #[derive(Debug, Default)]
@@ -18,8 +18,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn add(&mut self, wanted: &RouteMatch, rule: RuleId) {
-        let candidate = Candidate::new(wanted, rule);
+    pub(super) fn add(&mut self, wanted: &RouteMatch, rule: RuleId, nth: usize) {
+        let candidate = Candidate::new(wanted, rule, nth);
         match &wanted.path {
             PathMatch::Exact(path) => self.exact.add(path, candidate),
             PathMatch::Regex(regex) => self.regexes.push((regex.clone(), candidate)),
@@ -49,6 +49,20 @@ impl Table {
     }
 }
 
+impl Table {
+    /// All matches in the order in which [`Self::route`] would come to them.
+    pub(super) fn trail(&self, request: &Request<'_>) -> Vec<Step<'_>> {
+        let path = request.path.as_bytes();
+        let prefixed = |prefix: &[u8]| ancestors(path, self.prefixes.longest).any(|above| above == prefix);
+        let mut steps: Vec<_> = self.exact.steps(request, |exact| exact == path).collect();
+        steps.extend(
+            self.regexes.iter().map(|(regex, found)| found.step(request, regex.is_match(request.path))),
+        );
+        steps.extend(self.prefixes.steps(request, prefixed));
+        steps
+    }
+}
+
 /// Paths in order of their octets, each with those who want it, the most specific first.
 #[derive(Debug, Default)]
 struct Paths {
@@ -74,6 +88,16 @@ impl Paths {
     fn route(&self, path: &[u8], request: &Request<'_>) -> Option<RuleId> {
         let (_, candidates) = &self.sorted[self.find(path).ok()?];
         candidates.iter().find(|candidate| candidate.takes(request)).map(|candidate| candidate.rule)
+    }
+
+    /// The longest path first.
+    fn steps(&self, request: &Request<'_>, fits: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = Step<'_>> {
+        let mut paths: Vec<_> = self.sorted.iter().collect();
+        paths.sort_by_key(|(path, _)| Reverse(path.len()));
+        paths.into_iter().flat_map(move |(path, candidates)| {
+            let fits = fits(path);
+            candidates.iter().map(move |candidate| candidate.step(request, fits))
+        })
     }
 
     fn find(&self, path: &[u8]) -> Result<usize, usize> {

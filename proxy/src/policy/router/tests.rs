@@ -181,7 +181,10 @@ proptest! {
         let router = router(&rules);
         for (host, path, query, method, headers) in &requests {
             let request = Request { host, path, query: query.as_deref(), method, headers };
-            prop_assert_eq!(router.route(&request), reference::route(&rules, &request), "{:?}", request);
+            let taken = router.route(&request);
+            prop_assert_eq!(taken, reference::route(&rules, &request), "{:?}", request);
+            let fitting = router.trail(&request).into_iter().find(|step| step.obstacle.is_none());
+            prop_assert_eq!(taken, fitting.map(|step| step.rule), "what explains is what decides: {:?}", request);
         }
     }
 }

@@ -1,0 +1,96 @@
+//! What would a request meet, and why? Answered offline by the code that routes real ones, so the two cannot disagree.
+
+mod decide;
+mod request;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use outrigger_config::model::{Config, Direction};
+
+use self::decide::explain;
+use self::request::Asked;
+use super::policy::Policy;
+use super::{Failure, Output, print};
+use crate::clock::now;
+use crate::snapshot::{self, ListenerId, Snapshot};
+use crate::telemetry::{LineSink, Metrics};
+
+/// Say which route, policy and endpoints a request would meet, and why
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// A policy file, or a directory of `*.yaml`
+    #[arg(long, value_name = "PATH")]
+    config: PathBuf,
+    /// Relative to the service beside the sidecar
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "outbound|inbound")]
+    direction: Way,
+    /// The inbound port that is called; needed where there are several
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+    #[arg(long, default_value = "GET", help = "The request's method")]
+    method: String,
+    /// A header field; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// URL, or authority and path, or for an inbound request a path alone
+    #[arg(value_name = "URL")]
+    target: String,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "text|json")]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Way {
+    #[default]
+    Outbound,
+    Inbound,
+}
+
+/// Explains one request.
+pub(super) fn run(asked: &Explain) -> Result<(), Failure> {
+    let policy = Policy::load(&asked.config).map_err(|error| Failure::Because(error.to_string()))?;
+    let listener = listener(&policy.config, asked.direction, asked.port).map_err(Failure::because)?;
+    let request =
+        Asked::new(&asked.method, &asked.target, &asked.headers, policy.config.sidecar.name.as_str())
+            .map_err(Failure::because)?;
+    let explanation = explain(&offline(policy.config)?, listener, &request);
+    match asked.output {
+        Output::Json => print(format_args!("{:#}\n", serde_json::to_value(&explanation)?)),
+        Output::Text => print(explanation),
+    }
+}
+
+/// What would run, without running it.
+fn offline(config: Config) -> io::Result<Snapshot> {
+    let metrics = Metrics::new(1, usize::MAX);
+    let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped())?;
+    Ok(snapshot::build(config, None, &metrics, &log, now()))
+}
+
+fn listener(config: &Config, way: Way, port: Option<u16>) -> Result<ListenerId, String> {
+    let sidecar = &config.sidecar;
+    let (direction, addr) = match way {
+        Way::Outbound => (Direction::Outbound, sidecar.outbound.as_ref().map(|outbound| outbound.listen)),
+        Way::Inbound => {
+            let wanted = |known: u16| port.is_none_or(|port| port == known);
+            let mut fitting = sidecar.inbound.iter().filter(|inbound| wanted(inbound.port));
+            let first = fitting.next().map(|inbound| inbound.listen);
+            if fitting.next().is_some() {
+                return Err("the sidecar has several inbound ports; say which with --port".to_owned());
+            }
+            (Direction::Inbound, first)
+        }
+    };
+    let none = || match (way, port) {
+        (Way::Outbound, _) => "the sidecar has no `outbound`".to_owned(),
+        (Way::Inbound, Some(port)) => format!("the sidecar has no inbound port {port}"),
+        (Way::Inbound, None) => "the sidecar has no inbound port".to_owned(),
+    };
+    addr.map(|addr| ListenerId { direction, addr }).ok_or_else(none)
+}

@@ -1,0 +1,161 @@
+//! Which way would the request go? The decision of the snapshot, and its account of how it was made.
+
+use http::Method;
+use outrigger_config::model::{Config, Direction};
+use outrigger_config::scalars::Percent;
+use outrigger_config::{describe_match, describe_policy, describe_upstream};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::request::Asked;
+use crate::http1::head::parse_request;
+use crate::http1::{HeadError, RequestHead, Scratch};
+use crate::pipeline::Failure;
+use crate::policy::router::{Obstacle, Step};
+use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
+
+/// What a request meets.
+#[derive(Debug, Serialize)]
+pub(super) struct Explanation {
+    pub(super) method: String,
+    pub(super) authority: String,
+    pub(super) path: String,
+    pub(super) direction: &'static str,
+    #[serde(flatten)]
+    pub(super) decision: Decision,
+    /// In order of precedence, up to the match that takes the request.
+    pub(super) tried: Vec<Tried>,
+    /// Where it goes; empty when it is answered by the sidecar itself.
+    pub(super) backends: Vec<Target>,
+}
+
+/// Who decides where it goes.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "decided_by", rename_all = "kebab-case")]
+pub(super) enum Decision {
+    /// The last of the matches that were tried.
+    Route { route: String, rule: String, location: String },
+    /// No route, but the authority is the name of an upstream or one of its hosts.
+    UpstreamName,
+    /// No route: the application behind the port.
+    Application,
+    /// Nothing: answered by the sidecar, in the words of `x-outrigger-reason`.
+    Refused { status: u16, reason: &'static str },
+}
+
+impl Decision {
+    fn refused(failure: Failure) -> Self {
+        Self::Refused { status: failure.status().as_u16(), reason: failure.cause() }
+    }
+}
+
+/// One match.
+#[derive(Debug, Serialize)]
+pub(super) struct Tried {
+    pub(super) route: String,
+    pub(super) rule: String,
+    #[serde(rename = "match")]
+    pub(super) wanted: Value,
+    /// What kept the request from it; `None`: it was taken.
+    pub(super) obstacle: Option<String>,
+}
+
+/// One backend.
+#[derive(Debug, Serialize)]
+pub(super) struct Target {
+    pub(super) share: String,
+    pub(super) upstream: Value,
+    /// Effective here, so instead of the upstream's own.
+    pub(super) policy: Value,
+}
+
+/// Asks the snapshot as the data path does: the same parser, the same limits, the same router.
+pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) -> Explanation {
+    let parsed = parse_request(asked.head.as_bytes(), &snapshot.head_limits, &Scratch::default());
+    let (decision, tried, backends) = match parsed {
+        Ok(Some((head, _))) if head.method == Method::CONNECT => refused(Failure::Unsupported),
+        Ok(Some((head, _))) => {
+            let tried = tried(snapshot, listener, &head);
+            let rule = snapshot.route(listener, head.host(), &head);
+            let backends = rule.into_iter().flat_map(Rule::backends).map(target).collect();
+            (decision(&snapshot.config, listener, rule), tried, backends)
+        }
+        Ok(None) => refused(Failure::BadRequest(HeadError::Syntax)),
+        Err(error) => refused(Failure::BadRequest(error)),
+    };
+    Explanation {
+        method: asked.method.clone(),
+        authority: asked.authority.clone(),
+        path: asked.path.clone(),
+        direction: match listener.direction {
+            Direction::Outbound => "outbound",
+            Direction::Inbound => "inbound",
+        },
+        decision,
+        tried,
+        backends,
+    }
+}
+
+fn refused(failure: Failure) -> (Decision, Vec<Tried>, Vec<Target>) {
+    (Decision::refused(failure), Vec::new(), Vec::new())
+}
+
+fn decision(config: &Config, listener: ListenerId, rule: Option<&Rule>) -> Decision {
+    let Some(rule) = rule else { return Decision::refused(Failure::NoRoute) };
+    let route = config.routes.iter().find(|route| route.name.as_str() == &*rule.route);
+    let place = route.and_then(|route| route.rules.iter().find(|inner| inner.name.as_str() == &*rule.name));
+    match (place, listener.direction) {
+        (Some(place), _) => Decision::Route {
+            route: rule.route.to_string(),
+            rule: rule.name.to_string(),
+            location: place.location.to_string(),
+        },
+        (None, Direction::Outbound) => Decision::UpstreamName,
+        (None, Direction::Inbound) => Decision::Application,
+    }
+}
+
+fn tried(snapshot: &Snapshot, listener: ListenerId, head: &RequestHead) -> Vec<Tried> {
+    let trail = snapshot.trail(listener, head.host(), head);
+    let taken = trail.iter().position(|step| step.obstacle.is_none()).map_or(trail.len(), |last| last + 1);
+    let tried = |step: &Step<'_>| {
+        let route = &snapshot.config.routes[step.rule.route];
+        let rule = &route.rules[step.rule.rule];
+        Tried {
+            route: route.name.to_string(),
+            rule: rule.name.to_string(),
+            wanted: describe_match(&rule.matches[step.nth]),
+            obstacle: step.obstacle.map(|obstacle| describe_obstacle(obstacle, head)),
+        }
+    };
+    trail[..taken].iter().map(tried).collect()
+}
+
+fn describe_obstacle(obstacle: Obstacle<'_>, head: &RequestHead) -> String {
+    match obstacle {
+        Obstacle::Path => format!("path is {}", head.target.path()),
+        Obstacle::Method(_) => format!("method is {}", head.method),
+        Obstacle::Header(wanted) => {
+            let lines: Vec<_> = head.headers.get_all(&wanted.name).iter().collect();
+            if lines.is_empty() {
+                format!("no header {}", wanted.name)
+            } else {
+                format!("header {} is {lines:?}", wanted.name)
+            }
+        }
+        Obstacle::Query(wanted) => format!("query parameter {} is another or absent", wanted.name),
+    }
+}
+
+fn target((backend, share): (&Backend, f64)) -> Target {
+    let mut upstream = describe_upstream(&backend.upstream.config);
+    if let Some(fields) = upstream.as_object_mut() {
+        fields.remove("policy");
+    }
+    Target {
+        share: Percent::from_share(share).to_string(),
+        upstream,
+        policy: describe_policy(&backend.policy),
+    }
+}

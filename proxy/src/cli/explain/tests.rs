@@ -1,0 +1,130 @@
+//! Does it say what the data path would do? On the shipped examples, over every combination of what they look at.
+
+use outrigger_config::Source;
+
+use super::decide::Decision;
+use super::*;
+use crate::http1::Scratch;
+use crate::http1::head::parse_request;
+
+const ROUTING: &str = include_str!("../../../../config/examples/routing.yaml");
+const SIDECAR: &str = include_str!("../../../../config/examples/sidecar.yaml");
+const CANARY: &str = include_str!("../../../../config/examples/canary.yaml");
+
+fn snapshot(text: &str) -> Snapshot {
+    let source = Source { name: "a.yaml".to_owned(), text: text.to_owned() };
+    offline(outrigger_config::parse(&[source]).unwrap()).unwrap()
+}
+
+fn asked(method: &str, target: &str, headers: &[&str]) -> Asked {
+    let headers: Vec<_> = headers.iter().map(ToString::to_string).collect();
+    Asked::new(method, target, &headers, "holdings").unwrap()
+}
+
+/// Route, rule and upstream as the data path's own function names them.
+fn decided(snapshot: &Snapshot, listener: ListenerId, request: &Asked) -> Option<(String, String, String)> {
+    let (head, _) =
+        parse_request(request.head.as_bytes(), &snapshot.head_limits, &Scratch::default()).unwrap().unwrap();
+    let rule = snapshot.route(listener, head.host(), &head)?;
+    let upstream = rule.backend(0).upstream.config.name.to_string();
+    Some((rule.route.to_string(), rule.name.to_string(), upstream))
+}
+
+#[test]
+fn d4_what_is_explained_is_what_happens() {
+    const HEADERS: [&[&str]; 4] = [
+        &[],
+        &["x-tier: gold", "user-agent: holdings/1.2"],
+        &["x-tier: gold", "user-agent: curl"],
+        &["x-canary: yes"],
+    ];
+    let mut kinds = [0; 4];
+    for text in [SIDECAR, ROUTING, CANARY] {
+        let snapshot = snapshot(text);
+        for listener in snapshot.listeners() {
+            for host in ["market-data", "MARKET-DATA:80", "a.market-data.internal", "archive", "other"] {
+                for path in
+                    ["/", "/prices/eur", "/prices/eur/2019", "/prices?year=1999", "/history/x", "/reports"]
+                {
+                    for (method, headers) in ["GET", "POST"].into_iter().flat_map(|m| HEADERS.map(|h| (m, h)))
+                    {
+                        let request = asked(method, &format!("{host}{path}"), headers);
+                        kinds[agrees(&snapshot, listener, &request)] += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(kinds.iter().all(|count| *count > 0), "every kind of decision was met: {kinds:?}");
+}
+
+/// Asserts that both say the same; answers the kind of the decision.
+fn agrees(snapshot: &Snapshot, listener: ListenerId, request: &Asked) -> usize {
+    let told = explain(snapshot, listener, request);
+    let truth = decided(snapshot, listener, request);
+    let upstream = told.backends.first().map(|target| target.upstream["name"].as_str().unwrap());
+    assert_eq!(upstream, truth.as_ref().map(|(_, _, upstream)| upstream.as_str()), "{request:?}");
+    let taken = told.tried.last().filter(|tried| tried.obstacle.is_none());
+    match (&told.decision, truth) {
+        (Decision::Route { route, rule, .. }, Some((true_route, true_rule, _))) => {
+            assert_eq!((route, rule), (&true_route, &true_rule), "{request:?}");
+            let taken = taken.map(|tried| (&tried.route, &tried.rule));
+            assert_eq!(taken, Some((route, rule)), "the account ends with the decision: {request:?}");
+            0
+        }
+        (Decision::UpstreamName, Some((route, ..))) => {
+            assert!(
+                route == "-" && taken.is_none() && listener.direction == Direction::Outbound,
+                "{request:?}"
+            );
+            1
+        }
+        (Decision::Application, Some((route, ..))) => {
+            assert!(
+                route == "-" && taken.is_none() && listener.direction == Direction::Inbound,
+                "{request:?}"
+            );
+            2
+        }
+        (Decision::Refused { status: 404, .. }, None) => {
+            assert!(taken.is_none(), "{request:?}");
+            3
+        }
+        (told, truth) => panic!("{told:?} is told of {truth:?} for {request:?}"),
+    }
+}
+
+#[test]
+fn d4_each_failed_match_says_why_and_each_value_whence() {
+    let snapshot = snapshot(CANARY);
+    let listener = snapshot.listeners()[0];
+    let text = explain(&snapshot, listener, &asked("GET", "market-data/x", &["x-canary: no"])).to_string();
+    for told in [
+        "route prices, rule everyone (a.yaml:",
+        "no: header x-canary is [\"no\"]",
+        "95% to market-data: 10.0.0.5:8000, 10.0.0.6:8000",
+        "5% to market-data-v2: 10.0.1.5:8000",
+        "rule, a.yaml:",
+        "built-in default",
+    ] {
+        assert!(text.contains(told), "{told} in\n{text}");
+    }
+}
+
+#[test]
+fn what_the_parser_refuses_is_explained_too() {
+    let snapshot = snapshot(CANARY);
+    let listener = snapshot.listeners()[0];
+    let told =
+        explain(&snapshot, listener, &asked("GET", "a/x", &["content-length: 1", "content-length: 2"]));
+    assert_eq!(told.decision, Decision::Refused { status: 400, reason: "ambiguous-framing" });
+}
+
+#[test]
+fn the_port_must_be_clear() {
+    let config = &snapshot(ROUTING).config;
+    assert_eq!(listener(config, Way::Inbound, None).unwrap().addr.port(), 8080);
+    assert_eq!(listener(config, Way::Inbound, Some(8080)).unwrap().addr.port(), 8080);
+    assert!(listener(config, Way::Inbound, Some(1)).unwrap_err().contains("no inbound port 1"));
+    assert!(listener(&snapshot(CANARY).config, Way::Inbound, None).is_err());
+}
