@@ -15,16 +15,15 @@ fn addrs(origins: &[Origin]) -> Vec<SocketAddr> {
 #[test]
 fn lb_1_equal_endpoints_share_equally() {
     // Without waiting in line, since who is faster by chance may well get more.
-    for (policy, callers, slack) in [("round-robin", 3, 0.05), ("least-request", 1, 0.15)] {
+    for (policy, callers, slack) in [("round-robin", 3, 25), ("least-request", 1, 75)] {
         let origins = [(); 3].map(|()| Origin::always(200));
         let rig =
             Rig::start(&[upstream("up", &addrs(&origins), &format!("loadBalancer: {{policy: {policy}}}"))]);
         rig.storm(callers, 1500 / callers, |caller, _| {
-            assert_eq!(caller.send(&get("up")).unwrap().status(), 200)
+            assert_eq!(caller.send(&get("up")).unwrap().status(), 200);
         });
         for origin in &origins {
-            let share = origin.count() as f64 / 500.0;
-            assert!((share - 1.0).abs() <= slack, "{policy}: {share}");
+            assert!(origin.count().abs_diff(500) <= slack, "{policy}: {} of 1,500", origin.count());
         }
     }
 }
@@ -92,7 +91,7 @@ fn lb_11_a_name_without_an_address_fails_alone() {
         )
     };
     let wishes = Wishes { env: vec![("OUTRIGGER_DNS", name_server().to_string())], ..Wishes::default() };
-    let rig = Rig::with(wishes, &[named("here", "known.test"), named("nowhere", "unknown.test")]);
+    let rig = Rig::with(&wishes, &[named("here", "known.test"), named("nowhere", "unknown.test")]);
     eventually("the name's address", || {
         (rig.caller().send(&get("here")).unwrap().status() == 200).then_some(())
     });
@@ -101,7 +100,7 @@ fn lb_11_a_name_without_an_address_fails_alone() {
     assert!(said.reason() == "no-endpoint", "{}", said.reason());
     assert!(said.field("retry-after").is_some());
     eventually("the failure counted", || {
-        (rig.metric("dns_refreshes_total", &[("upstream", "nowhere"), ("result", "failure")]) > 0.0)
+        (rig.metric("dns_refreshes_total", &[("upstream", "nowhere"), ("result", "failure")]) > 0)
             .then_some(())
     });
 }
@@ -109,6 +108,6 @@ fn lb_11_a_name_without_an_address_fails_alone() {
 #[test]
 fn lb_12_own_health() {
     let app = Origin::always(200);
-    let rig = Rig::with(Wishes { app: Some(app.addr), ..Wishes::default() }, &[]);
+    let rig = Rig::with(&Wishes { app: Some(app.addr), ..Wishes::default() }, &[]);
     assert_eq!((rig.probe("/livez"), rig.probe("/readyz")), (Some(200), Some(200)));
 }

@@ -19,7 +19,7 @@ fn u_2_callers_go_first_and_own_calls_work_to_the_end() {
     });
     let sidecar = "shutdown: {drain: 20s}".to_owned();
     let wishes = Wishes { app: Some(app.addr), sidecar, ..Wishes::default() };
-    let mut rig = Rig::with(wishes, &[upstream("up", &[app.addr], "")]);
+    let mut rig = Rig::with(&wishes, &[upstream("up", &[app.addr], "")]);
     let (mut slow, mut idle, mut own) = (Caller::of(rig.inbound), Caller::of(rig.inbound), rig.caller());
     assert_eq!(own.send(&get("up")).unwrap().status(), 200);
     assert_eq!(idle.send(&get("us")).unwrap().status(), 200);
@@ -48,7 +48,7 @@ fn u_2_callers_go_first_and_own_calls_work_to_the_end() {
 fn u_2_the_drain_has_an_end() {
     let app = Origin::start(|_, _| Reply::Hang);
     let sidecar = "shutdown: {drain: 300ms}".to_owned();
-    let mut rig = Rig::with(Wishes { app: Some(app.addr), sidecar, ..Wishes::default() }, &[]);
+    let mut rig = Rig::with(&Wishes { app: Some(app.addr), sidecar, ..Wishes::default() }, &[]);
     let mut hung = Caller::of(rig.inbound);
     hung.begin(&get("us")).unwrap();
     eventually("a call that hangs", || (app.count() == 1).then_some(()));

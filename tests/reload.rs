@@ -36,17 +36,17 @@ fn cf_1_what_is_wrong_never_runs() {
     let origin = named("a");
     let rig = Rig::start(&to(origin.addr));
     let good = fs::read_to_string(rig.policy_file()).unwrap();
-    assert_eq!(rig.metric("config_in_sync", &[]), 1.0);
+    assert_eq!(rig.metric("config_in_sync", &[]), 1);
     let line = good.lines().count() + 1;
     fs::write(rig.policy_file(), format!("{good}retrys: {{attempts: 1}}\n")).unwrap();
-    eventually("the refusal", || (rig.metric("config_in_sync", &[]) == 0.0).then_some(()));
-    assert_eq!(rig.metric("config_reloads_total", &[("result", "rejected")]), 1.0);
-    assert_eq!((who(&rig).as_str(), rig.metric("config_generation", &[])), ("a", 1.0), "the old one serves");
+    eventually("the refusal", || (rig.metric("config_in_sync", &[]) == 0).then_some(()));
+    assert_eq!(rig.metric("config_reloads_total", &[("result", "rejected")]), 1);
+    assert_eq!((who(&rig).as_str(), rig.metric("config_generation", &[])), ("a", 1), "the old one serves");
     assert_eq!(rig.probe("/readyz"), Some(200), "and is ready to");
     eventually("its place", || rig.complaints().contains(&format!("policy.yaml:{line}:1")).then_some(()));
     assert!(rig.complaints().contains("did you mean `retry`?"), "{}", rig.complaints());
     fs::write(rig.policy_file(), good).unwrap();
-    eventually("the repair", || (rig.metric("config_in_sync", &[]) == 1.0).then_some(()));
+    eventually("the repair", || (rig.metric("config_in_sync", &[]) == 1).then_some(()));
 }
 
 /// An edit in place, a rename over the file, the way Kubernetes swaps a directory, and a signal.
@@ -90,7 +90,7 @@ fn cf_3_reloads_under_load_fail_nobody() {
     const RELOADS: usize = 50;
     let [a, b] = ["a", "b"].map(named);
     let sidecar = "accessLog: {successSample: 100%, maxBytesPerSecond: 64MiB}".to_owned();
-    let rig = Rig::with(Wishes { sidecar, ..Wishes::default() }, &[upstream("a", &[a.addr], "hosts: [up]")]);
+    let rig = Rig::with(&Wishes { sidecar, ..Wishes::default() }, &[upstream("a", &[a.addr], "hosts: [up]")]);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let callers: Vec<_> = (0..4).map(|_| scope.spawn(|| call_until(&rig, &done))).collect();
@@ -107,7 +107,7 @@ fn cf_3_reloads_under_load_fail_nobody() {
             assert_eq!(line["upstream"], if odd { "a" } else { "b" }, "one generation a request: {line}");
         }
     });
-    assert_eq!(rig.metric("config_generation", &[]), (RELOADS + 1) as f64);
+    assert_eq!(rig.metric("config_generation", &[]), RELOADS as u64 + 1);
 }
 
 /// Ends the load even where an assertion ends the reloads.
@@ -140,11 +140,11 @@ fn cf_7_a_policy_that_has_gone_serves_on() {
     let away = dir.with_extension("away");
     fs::rename(&dir, &away).unwrap();
     rig.signal(Signal::HUP);
-    eventually("the loss", || (rig.metric("config_in_sync", &[]) == 0.0).then_some(()));
+    eventually("the loss", || (rig.metric("config_in_sync", &[]) == 0).then_some(()));
     assert_eq!(who(&rig), "a");
     fs::rename(&away, &dir).unwrap();
     rig.signal(Signal::HUP);
-    eventually("the return", || (rig.metric("config_in_sync", &[]) == 1.0).then_some(()));
+    eventually("the return", || (rig.metric("config_in_sync", &[]) == 1).then_some(()));
 }
 
 /// What a reload leaves alone keeps its connections, budget and load.
@@ -167,6 +167,6 @@ fn cf_3_a_generation_that_cannot_listen_does_not_run() {
     let text =
         rig.policy(&to(b.addr)).replace(&rig.outbound.to_string(), &taken.local_addr().unwrap().to_string());
     fs::write(rig.policy_file(), text).unwrap();
-    eventually("the refusal", || (rig.metric("config_in_sync", &[]) == 0.0).then_some(()));
+    eventually("the refusal", || (rig.metric("config_in_sync", &[]) == 0).then_some(()));
     assert_eq!(who(&rig), "a");
 }

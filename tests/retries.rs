@@ -45,7 +45,7 @@ fn rt_3_waits_are_not_all_the_same() {
     }
     let waits: Vec<_> = calls.values().map(|attempts| attempts[1] - attempts[0]).collect();
     let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
-    assert!(*most - *least > Duration::from_millis(20), "16 draws out of 100 ms lie closer: {waits:?}");
+    assert!(*most > *least + Duration::from_millis(20), "16 draws out of 100 ms lie closer: {waits:?}");
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn rt_4_no_attempt_that_time_does_not_allow() {
     let (said, took) = timed(|| rig.caller().send(&get("busy")).unwrap());
     assert_eq!((said.status(), busy.count()), (503, 1), "a wait of a second passes the deadline");
     assert!(took < Duration::from_secs(1), "nobody waits for a retry that cannot be: {took:?}");
-    assert_eq!(rig.metric("retries_refused_total", &[("upstream", "busy"), ("reason", "deadline")]), 1.0);
+    assert_eq!(rig.metric("retries_refused_total", &[("upstream", "busy"), ("reason", "deadline")]), 1);
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn rt_5_a_storm_is_bounded_by_the_budget() {
     rig.storm(4, offered / 4, |caller, _| assert_eq!(caller.send(&get("up")).unwrap().status(), 503));
     let retries = origin.count() - offered;
     assert!(retries > 0 && retries <= offered / 5, "{retries} retries");
-    assert_eq!(rig.metric("retries_total", &[("upstream", "up")]), retries as f64);
-    assert!(rig.metric("retries_refused_total", &[("upstream", "up"), ("reason", "budget")]) > 0.0);
+    assert_eq!(rig.metric("retries_total", &[("upstream", "up")]), retries as u64);
+    assert!(rig.metric("retries_refused_total", &[("upstream", "up"), ("reason", "budget")]) > 0);
 }
 
 #[test]
@@ -165,8 +165,8 @@ fn rt_9_every_retry_is_counted_by_its_cause() {
     }
     let retries = |cause| rig.metric("retries_total", &[("upstream", "up"), ("cause", cause)]);
     // A reused connection that breaks is repaired; a fresh one that breaks is a reset.
-    assert_eq!((retries("5xx"), retries("reset") + retries("stale")), (3.0, 3.0));
-    assert_eq!(rig.metric("attempts_total", &[("upstream", "up")]), 9.0);
+    assert_eq!((retries("5xx"), retries("reset") + retries("stale")), (3, 3));
+    assert_eq!(rig.metric("attempts_total", &[("upstream", "up")]), 9);
 }
 
 #[test]
@@ -232,23 +232,25 @@ fn rt_8_a_retried_upload_arrives_whole_or_not_at_all() {
 /// Sends a head, then after a moment its content, in two pieces.
 fn upload(caller: &mut Caller, fail: &str, body: &[u8], chunked: bool) -> u16 {
     let head = ask("PUT", "/", "up").with("x-fail", fail);
-    let head = match chunked {
-        true => head.with("transfer-encoding", "chunked"),
-        false => head.with("content-length", body.len()),
+    let head = if chunked {
+        head.with("transfer-encoding", "chunked")
+    } else {
+        head.with("content-length", body.len())
     };
     caller.begin(&head).unwrap();
     thread::sleep(Duration::from_millis(2));
     let socket = caller.stream();
     let (first, second) = body.split_at(body.len() / 2);
-    let wrote =
-        [first, second].into_iter().filter(|piece| !piece.is_empty()).try_for_each(|piece| match chunked {
-            true => write!(socket, "{:x}\r\n", piece.len())
-                .and_then(|()| socket.write_all(piece))
-                .and_then(|()| socket.write_all(b"\r\n")),
-            false => socket.write_all(piece),
-        });
-    // Who answers early may stop to read: that is no failure yet.
-    if wrote.is_ok() && chunked {
+    let pieces = [first, second].into_iter().filter(|piece| !piece.is_empty());
+    for piece in pieces {
+        // Who answers early may stop to read: that is no failure yet.
+        let _ = if chunked {
+            socket.write_all(&[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat())
+        } else {
+            socket.write_all(piece)
+        };
+    }
+    if chunked {
         let _ = socket.write_all(b"0\r\n\r\n");
     }
     caller.finish().unwrap().status()

@@ -1,5 +1,7 @@
 //! What does a test say? Requests and answers of well-behaved peers, put together field by field.
 
+use std::fmt::{Display, Write};
+
 /// A message to be sent.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -10,8 +12,8 @@ pub struct Draft {
 
 impl Draft {
     /// With this field as well.
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.head.push_str(&format!("{name}: {}\r\n", value.to_string()));
+    pub fn with(mut self, name: &str, value: impl Display) -> Self {
+        let _ = write!(self.head, "{name}: {value}\r\n");
         self
     }
 

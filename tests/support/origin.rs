@@ -54,9 +54,12 @@ pub struct Habits {
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(60), early: |_| None }
+        Self { idle: Duration::from_mins(1), early: |_| None }
     }
 }
+
+/// Writes an answer octet by octet.
+pub type Act = dyn FnOnce(&mut TcpStream) -> io::Result<()>;
 
 /// How a request is treated.
 pub enum Reply {
@@ -69,7 +72,7 @@ pub enum Reply {
     /// Never answered; the connection lasts until the other side ends it.
     Hang,
     /// Whatever this writes, then the end of the connection.
-    Act(Box<dyn FnOnce(&mut TcpStream) -> io::Result<()>>),
+    Act(Box<Act>),
 }
 
 impl Origin {

@@ -66,13 +66,13 @@ pub fn eventually<T>(wanted: &str, mut what: impl FnMut() -> Option<T>) -> T {
 impl Rig {
     /// Starts a sidecar with these upstreams and routes.
     pub fn start(documents: &[String]) -> Self {
-        Self::with(Wishes::default(), documents)
+        Self::with(&Wishes::default(), documents)
     }
 
     /// Starts a sidecar as wished.
-    pub fn with(wishes: Wishes, documents: &[String]) -> Self {
+    pub fn with(wishes: &Wishes, documents: &[String]) -> Self {
         for _ in 0..5 {
-            if let Some(rig) = Self::attempt(&wishes, documents) {
+            if let Some(rig) = Self::attempt(wishes, documents) {
                 return rig;
             }
         }
@@ -140,7 +140,7 @@ impl Rig {
     }
 
     /// The sum of all series of a family (named without prefix) that bear these labels.
-    pub fn metric(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
+    pub fn metric(&self, family: &str, labels: &[(&str, &str)]) -> u64 {
         let scrape = self.scrape();
         let bears =
             |line: &str| labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")));
@@ -153,7 +153,7 @@ impl Rig {
             .lines()
             .filter(of_family)
             .filter(|line| bears(line))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
             .sum()
     }
 
