@@ -55,7 +55,7 @@ fn rt_10(manners: Manners) {
     assert!(leaf.count() > offered, "the hop next to the failure retries");
     assert!(leaf.count() <= offered + offered / 5, "{} of {offered} reached the leaf", leaf.count());
     for (hop, rig) in [("A", &a), ("B", &b)] {
-        assert_eq!(rig.metric("retries_total", &[]), 0, "{hop} retries what was retried below");
+        rig.counts("retries_total", &[], 0);
         assert_eq!(
             rig.metric("retries_refused_total", &[("reason", "settled-below")]),
             offered as u64,

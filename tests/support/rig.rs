@@ -157,6 +157,20 @@ impl Rig {
             .sum()
     }
 
+    /// Waits until [`metric`](Self::metric) says so: an exchange is counted when all of it is over, a moment after its
+    /// caller has the answer.
+    #[track_caller]
+    pub fn counts(&self, family: &str, labels: &[(&str, &str)], count: u64) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.metric(family, labels) {
+                found if found == count => return,
+                found => assert!(Instant::now() < until, "{family} {labels:?} is {found}, not {count}"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// A scrape.
     pub fn scrape(&self) -> String {
         String::from_utf8(self.ask("/metrics").unwrap().body).unwrap()
