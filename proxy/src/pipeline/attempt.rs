@@ -291,6 +291,9 @@ impl Waiting<'_, '_> {
     /// Time is up for the attempt or the exchange, unless it is only our patience for a `100 Continue` that ends.
     fn on_alarm(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         let now = now();
+        if self.exchange.deadline.whole.is_some_and(|at| now >= at) {
+            return Err(Failure::Deadline);
+        }
         let late = now >= self.exchange.deadline.head;
         if self.stalls().is_some_and(|at| late || now >= at) {
             return Err(Failure::BodyIdle);

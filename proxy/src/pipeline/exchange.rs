@@ -8,12 +8,12 @@ use outrigger_config::model::{Direction, RequestTimeout};
 
 use super::After;
 use super::error::Failure;
-use super::headers::REQUEST_ID;
-use crate::http1::{Known, RequestHead};
+use super::ids::Ids;
+use crate::http1::RequestHead;
 use crate::policy::deadline::{Deadline, Told};
 use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
-use crate::telemetry::access_log::{Path, Text, trace_id};
+use crate::telemetry::access_log::{Path, Text};
 use crate::telemetry::{Flag, Record};
 use crate::worker::Worker;
 
@@ -52,10 +52,8 @@ pub struct Exchange<'s> {
     pub failure: Option<Failure>,
     /// The upstream's answer stands although a retry was wanted.
     pub gave_up: bool,
-    /// The request's id, where the downstream gave none.
-    pub own_id: Option<u128>,
-    /// The trace that it begins, where the downstream is in none.
-    pub own_trace: Option<(u128, u64)>,
+    /// By which it is known.
+    pub ids: Ids,
     /// Octets of content from the downstream.
     pub bytes_in: u64,
     /// Octets of content to the downstream.
@@ -72,9 +70,7 @@ impl<'s> Exchange<'s> {
         head: RequestHead,
         started: Instant,
     ) -> Self {
-        let own_id = (!head.known.has(Known::REQUEST_ID)).then(|| worker.rng(|rng| rng.u128(..)));
-        let own_trace =
-            (!head.known.has(Known::TRACEPARENT)).then(|| worker.rng(|rng| (rng.u128(1..), rng.u64(1..))));
+        let ids = worker.rng(|rng| Ids::complete(head.known, rng));
         Self {
             worker,
             snapshot,
@@ -92,8 +88,7 @@ impl<'s> Exchange<'s> {
             status: None,
             failure: None,
             gave_up: false,
-            own_id,
-            own_trace,
+            ids,
             bytes_in: 0,
             bytes_out: 0,
         }
@@ -122,22 +117,25 @@ impl<'s> Exchange<'s> {
 
     /// Retries are done with: hops above that see this request's answer must not repeat it (RT-10).
     pub fn settle(&self) {
-        if self.listener.direction == Direction::Outbound
-            && let Some(id) = self.head.headers.get(REQUEST_ID)
-        {
-            self.worker.shared.settled().insert(id.as_bytes(), self.started);
+        if self.listener.direction == Direction::Outbound {
+            let mut settled = self.worker.shared.settled();
+            self.keys().for_each(|key| settled.insert(key, self.started));
         }
     }
 
-    /// A hop below has done the retrying for this request: seen by its id, which applications pass on.
+    /// A hop below has done the retrying for this request: seen by its ids, which applications pass on.
     pub fn is_settled_below(&self) -> bool {
-        let mut own = [0; 32];
-        let id = match self.own_id {
-            Some(id) => hex(id, &mut own),
-            None => self.head.headers.get(REQUEST_ID).map_or(&[][..], http::HeaderValue::as_bytes),
-        };
-        self.listener.direction == Direction::Inbound
-            && self.worker.shared.settled().contains(id, self.started)
+        if self.listener.direction == Direction::Outbound {
+            return false;
+        }
+        let settled = self.worker.shared.settled();
+        self.keys().any(|key| settled.contains(key, self.started))
+    }
+
+    /// What calls that the application makes for this request have in common with it.
+    fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let headers = &self.head.headers;
+        self.ids.request(headers).into_iter().chain(self.ids.trace(headers).map(str::as_bytes))
     }
 
     /// Counts and logs its end; says what becomes of the connection.
@@ -197,7 +195,6 @@ impl<'s> Exchange<'s> {
     }
 
     fn record(&self, status: u16, flag: Flag, took: Duration) -> Record<'_> {
-        let text = |name| self.head.headers.get(name).map(http::HeaderValue::as_bytes);
         let (rule, backend) = self.chosen.unzip();
         Record {
             time: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
@@ -213,19 +210,12 @@ impl<'s> Exchange<'s> {
             flag,
             reason: self.failure.map(Failure::cause),
             attempts: self.attempts,
-            request_id: text("x-request-id").map(Text),
-            trace_id: text("traceparent").and_then(trace_id),
+            request_id: self.ids.request(&self.head.headers).map(Text),
+            trace_id: self.ids.trace(&self.head.headers),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             duration: took,
             generation: self.snapshot.generation,
         }
     }
-}
-
-fn hex(id: u128, out: &mut [u8; 32]) -> &[u8] {
-    for (nth, digit) in out.iter_mut().enumerate() {
-        *digit = b"0123456789abcdef"[usize::try_from(id >> (124 - 4 * nth) & 15).unwrap_or(0)];
-    }
-    out
 }

@@ -13,8 +13,6 @@ use crate::http1::encoder::push_field;
 use crate::http1::head::connection_tokens;
 use crate::http1::{Framing, Known, ResponseHead, Version};
 
-/// Correlates the log lines of a request over all hops.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Says why an answer is not the application's, and by `attempts=` that retries are done with (RT-10).
 pub const REASON: HeaderName = HeaderName::from_static("x-outrigger-reason");
 
@@ -93,12 +91,8 @@ fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
             push_field(out, word.header().as_str(), word.write(left).as_bytes());
         }
     }
-    if let Some(id) = exchange.own_id {
-        let _ = write!(out, "x-request-id: {id:032x}\r\n");
-    }
-    if let Some((trace, span)) = exchange.own_trace {
-        // Not sampled: nobody has decided to record this trace (W3C Trace Context §3.2).
-        let _ = write!(out, "traceparent: 00-{trace:032x}-{span:016x}-00\r\n");
+    for (name, value) in exchange.ids.missing() {
+        push_field(out, name.as_str(), value);
     }
     let inbound = exchange.listener.direction == Direction::Inbound;
     if inbound || known.has(Known::FORWARDED_FOR) {

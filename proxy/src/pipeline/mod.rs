@@ -5,6 +5,7 @@ mod attempt;
 mod error;
 mod exchange;
 pub mod headers;
+mod ids;
 mod relay;
 mod retry;
 mod upload;
