@@ -102,6 +102,8 @@ fn ob_11_random_hosts_make_no_series() {
     let series = || rig.scrape().lines().filter(|line| !line.starts_with('#')).count();
     let call = |host: &str| rig.caller().send(&get(host)).unwrap().status();
     assert_eq!((call("up"), call("nobody")), (200, 404));
+    rig.counts("requests_total", &[("code", "200")], 1);
+    rig.counts("requests_total", &[("code", "404")], 1);
     let before = series();
     rig.storm(2, 1000, |caller, nth| {
         let host = format!("{nth}-{:?}.example", thread::current().id()).replace(['(', ')'], "-");
