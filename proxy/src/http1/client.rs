@@ -69,19 +69,40 @@ impl ClientConn {
         to: &Method,
     ) -> Poll<Result<ResponseHead, ReceiveError>> {
         loop {
-            if self.wire.ahead().is_empty() {
-                let Ok(1..) = ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer))) else {
-                    return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
-                };
-            }
-            let parsed = parse_response(self.wire.ahead(), limits, scratch, to);
-            if let Some((head, taken)) = parsed.map_err(ReceiveError::Head)? {
-                self.wire.consume(taken);
+            let parsed = if self.wire.ahead().is_empty() {
+                // The usual way: the whole head in the first read, parsed where it lies.
+                ready!(scratch.lend(|buffer| self.poll_first(cx, buffer, scratch, limits, to)))?
+            } else {
+                let parsed =
+                    parse_response(self.wire.ahead(), limits, scratch, to).map_err(ReceiveError::Head)?;
+                parsed.map(|(head, taken)| {
+                    self.wire.consume(taken);
+                    head
+                })
+            };
+            if let Some(head) = parsed {
                 self.decoder = Decoder::new(head.framing, trailers);
                 return Poll::Ready(Ok(head));
             }
             ready!(self.poll_more(cx, scratch, limits))?;
         }
+    }
+
+    fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        scratch: &Scratch,
+        limits: &HeadLimits,
+        to: &Method,
+    ) -> Poll<Result<Option<ResponseHead>, ReceiveError>> {
+        let Ok(count @ 1..) = ready!(self.wire.poll_read(cx, buffer)) else {
+            return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
+        };
+        let parsed = parse_response(&buffer[..count], limits, scratch, to).map_err(ReceiveError::Head)?;
+        let (head, taken) = parsed.map_or((None, 0), |(head, taken)| (Some(head), taken));
+        self.wire.unread(&buffer[taken..count]);
+        Poll::Ready(Ok(head))
     }
 
     /// Reads on, to the end of the head: one that trickles in is not parsed at every octet.

@@ -28,7 +28,7 @@ const SPARE_BYTES: usize = 2 * 1024;
 #[derive(Debug, Default)]
 pub struct Scratch {
     read: RefCell<Box<[u8]>>,
-    heads: RefCell<BytesMut>,
+    heads: RefCell<Heads>,
     maps: RefCell<Vec<HeaderMap>>,
     buffers: RefCell<Vec<Vec<u8>>>,
 }
@@ -43,15 +43,9 @@ impl Scratch {
         to(&mut read)
     }
 
-    /// A copy of a head for its fields to share. Heads lie one behind the other in a chunk, which is freed with the
-    /// last of them.
+    /// A copy of a head for its fields to share.
     pub fn hold(&self, head: &[u8]) -> Bytes {
-        let mut heads = self.heads.borrow_mut();
-        if heads.capacity() < head.len() {
-            *heads = BytesMut::with_capacity(HEADS.max(head.len()));
-        }
-        heads.extend_from_slice(head);
-        heads.split().freeze()
+        self.heads.borrow_mut().hold(head)
     }
 
     /// An empty map with room in it.
@@ -77,6 +71,29 @@ impl Scratch {
         if spare.len() < SPARE && (1..=SPARE_BYTES * 8).contains(&buffer.capacity()) {
             spare.push(buffer);
         }
+    }
+}
+
+/// Heads lie one behind the other in a chunk, and chunks are used in turn, so that their memory stays warm. One that is
+/// still needed when its turn comes is left to those who need it.
+#[derive(Debug, Default)]
+struct Heads {
+    chunks: [BytesMut; 4],
+    turn: usize,
+}
+
+impl Heads {
+    fn hold(&mut self, head: &[u8]) -> Bytes {
+        if self.chunks[self.turn].capacity() < head.len() {
+            self.turn = (self.turn + 1) % self.chunks.len();
+            let chunk = &mut self.chunks[self.turn];
+            if !chunk.try_reclaim(HEADS.max(head.len())) {
+                *chunk = BytesMut::with_capacity(HEADS.max(head.len()));
+            }
+        }
+        let chunk = &mut self.chunks[self.turn];
+        chunk.extend_from_slice(head);
+        chunk.split().freeze()
     }
 }
 
@@ -109,7 +126,9 @@ impl Wire {
 
     /// Gives back what was read too far.
     pub fn unread(&mut self, rest: &[u8]) {
-        if !rest.is_empty() {
+        if self.ahead.is_empty() {
+            self.ahead.extend_from_slice(rest);
+        } else {
             self.ahead.splice(..0, rest.iter().copied());
         }
     }
