@@ -86,7 +86,8 @@ impl ServerConn {
         self.wire.reset();
     }
 
-    /// Has the downstream gone while its answer is awaited? Call only after its request was read to the end.
+    /// Has the downstream gone while its answer is awaited? Reads ahead to find out, so call it only after its
+    /// request was read to the end: nothing else may wait for what it sends.
     ///
     /// An end of its direction counts as leaving, since clients that give up close; one that announced its last request
     /// (`Connection: close`) may half-close and still read.
@@ -95,7 +96,8 @@ impl ServerConn {
             if self.wire.is_eof() {
                 return if may_half_close { Poll::Pending } else { Poll::Ready(()) };
             }
-            if ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer))).is_err() {
+            let room = READ_AHEAD - self.wire.ahead().len();
+            if ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, &mut buffer[..room]))).is_err() {
                 return Poll::Ready(());
             }
         }
