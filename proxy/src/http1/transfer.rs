@@ -100,6 +100,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn small_pieces_leave_together() {
+        let scratch = Scratch::default();
+        let ((mut source, mut from), (sink, mut to)) = (pair().await, pair().await);
+        let limits = TrailerLimits { bytes: 100, fields: 10 };
+        let (mut decoder, mut encoder) =
+            (Decoder::new(Framing::Chunked, limits), Encoder::new(Framing::Chunked));
+        let content = format!("{}0\r\n\r\n", "1\r\nx\r\n".repeat(50));
+        source.write_all(content.as_bytes()).await.unwrap();
+        poll_fn(|cx| {
+            let (from, to) = ((&mut from, &mut decoder), (&mut to, &mut encoder));
+            let piece = |_: &[u8]| {
+                let arrived = sink.try_read(&mut [0; 1]).ok();
+                assert_eq!(arrived, None, "the first left before the last was there");
+            };
+            poll_transfer(cx, &scratch, from, to, piece)
+        })
+        .await
+        .unwrap();
+        let mut got = vec![0; 1000];
+        sink.readable().await.unwrap();
+        let count = sink.try_read(&mut got).unwrap();
+        assert_eq!(std::str::from_utf8(&got[..count]).unwrap(), content);
+    }
+
+    #[tokio::test]
     async fn what_a_broken_sink_did_not_take_is_there_for_the_next() {
         let scratch = Scratch::default();
         let (mut source, mut from) = pair().await;
