@@ -174,6 +174,10 @@ pub fn parse_request(
     let whole = scratch.hold(&bytes[..len]);
     let target =
         Uri::from_maybe_shared(within(&whole, bytes, path.as_bytes())).map_err(|_| HeadError::Syntax)?;
+    // The authority form is CONNECT's alone (RFC 9112 §3.2.3): else a relative path would overrule `Host`.
+    if target.authority().is_some() && target.scheme().is_none() && method != Method::CONNECT {
+        return Err(HeadError::Syntax);
+    }
     // Credentials in a target would end up in `Host` (RFC 9110 §4.2.4).
     if target.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(HeadError::Host);

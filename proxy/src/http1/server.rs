@@ -214,9 +214,11 @@ impl HeadReader<'_> {
                 Some(Ok(head))
             }
             Ok(None) => {
+                let searched = self.conn.wire.ahead().len();
                 if self.searched.is_none() {
-                    self.begin(self.conn.wire.ahead().len());
+                    self.begin(searched);
                 }
+                self.searched = Some(searched);
                 None
             }
             Err(error) => Some(Err(Ended::Malformed(error))),

@@ -182,14 +182,12 @@ impl Wire {
         self.blocked
     }
 
-    /// Takes all of `data`: what the socket doesn't take now waits. Flush before pushing more.
+    /// Takes all of `data`: what is small waits for more behind what waits already, and so does what the socket doesn't
+    /// take now. Whoever has no more for now flushes.
     pub fn push(&mut self, cx: &mut Context<'_>, data: &[u8]) -> io::Result<()> {
-        if !self.is_flushed() && data.len() <= GATHER {
+        if !self.is_flushed() && self.out.len() - self.sent + data.len() <= GATHER {
             self.out.extend_from_slice(data);
-            return match self.poll_flush(cx) {
-                Poll::Ready(result) => result,
-                Poll::Pending => Ok(()),
-            };
+            return Ok(());
         }
         let mut data = data;
         while !data.is_empty() {

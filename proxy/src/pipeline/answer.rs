@@ -27,7 +27,8 @@ pub async fn fail(exchange: &mut Exchange<'_>, down: &mut ServerConn, failure: F
     write(out, failure, &reason, (exchange.keep_alive, exchange.head.version), bodiless);
     exchange.bytes_out = if bodiless { 0 } else { reason.len() as u64 + 1 };
     send(down).await;
-    if exchange.keep_alive { After::Keep(exchange.started) } else { After::Close }
+    // Nobody would write the rest while the next request is awaited.
+    if exchange.keep_alive && down.wire.is_flushed() { After::Keep(exchange.started) } else { After::Close }
 }
 
 /// Refuses what is not even a request, and counts it as the listener's.

@@ -21,6 +21,9 @@ const MAX_INTERIM: u32 = 16;
 /// How long a request's content waits for the upstream's `100 Continue` (RFC 9110 §10.1.1 forbids to wait for ever).
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Content that came less than this ago is still flowing: when time is up, nobody has stalled it.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// An upstream's answer: its head, and the connection that its content comes over.
 #[derive(Debug)]
 pub struct Answer {
@@ -295,7 +298,8 @@ impl Waiting<'_, '_> {
             return Err(Failure::Deadline);
         }
         let late = now >= self.exchange.deadline.head;
-        if self.stalls().is_some_and(|at| late || now >= at) {
+        let pauses = now.saturating_duration_since(self.flowed) >= PAUSE;
+        if self.stalls().is_some_and(|at| now >= at || late && pauses) {
             return Err(Failure::BodyIdle);
         }
         if late {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
-use outrigger_config::model::{Direction, RequestTimeout};
+use outrigger_config::model::Direction;
 
 use super::After;
 use super::error::Failure;
@@ -108,11 +108,7 @@ impl<'s> Exchange<'s> {
 
     /// The request's content flows: the built-in limit bounds a wait for an answer, and this is none yet.
     pub fn extend_while_flowing(&mut self, backend: &Backend, now: Instant) {
-        if let RequestTimeout::UntilHead(_) = *backend.policy.timeouts.request {
-            self.deadline = Deadline { head: now + (self.deadline.head - self.started), ..self.deadline };
-            self.deadline.head =
-                self.deadline.whole.map_or(self.deadline.head, |whole| whole.min(self.deadline.head));
-        }
+        self.deadline = self.deadline.while_flowing(now, *backend.policy.timeouts.request);
     }
 
     /// Retries are done with: hops above that see this request's answer must not repeat it (RT-10).

@@ -199,7 +199,26 @@ pub fn kept_for(head: &ResponseHead) -> Option<Duration> {
         return None;
     }
     let said = head.headers.get("keep-alive")?.to_str().ok()?;
-    let seconds =
-        said.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?.parse::<u64>().ok()?;
-    Some(Duration::from_millis((seconds * 1000).saturating_sub(1000).max(seconds * 500)))
+    let seconds = said.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?.parse().ok()?;
+    let kept = Duration::from_secs(seconds);
+    Some(kept.saturating_sub(Duration::from_secs(1)).max(kept / 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::head::parse_response;
+    use crate::http1::{HeadLimits, Scratch};
+
+    #[test]
+    fn u_5_any_keep_alive_timeout_can_be_told() {
+        let table = [("0", 0), ("1", 500), ("2", 1000), ("60", 59_000), ("18446744073709551615", u64::MAX)];
+        for (said, millis) in table {
+            let head = format!("HTTP/1.1 200 OK\r\nkeep-alive: max=5, timeout={said}\r\n\r\n");
+            let limits = HeadLimits { bytes: 1000, fields: 10, target: 0 };
+            let head = parse_response(head.as_bytes(), &limits, &Scratch::default(), &http::Method::GET);
+            let kept = kept_for(&head.unwrap().unwrap().0).unwrap();
+            assert_eq!(u64::try_from(kept.as_millis()).unwrap_or(u64::MAX), millis, "{said}");
+        }
+    }
 }

@@ -65,7 +65,8 @@ pub async fn until_answered(
                     retries += 1;
                     tried.extend(ended.endpoint().map(|endpoint| endpoint.id));
                 }
-                fresh = on_fresh;
+                // Where one idle connection was stale, the others may be: one repair is all there is.
+                fresh |= on_fresh;
                 if let Ok(answer) = ended.result {
                     relay::discard(exchange, backend, answer, upload.is_complete());
                 }

@@ -147,6 +147,14 @@ impl Deadline {
         Self { head, whole }
     }
 
+    /// The request's content still flows `now`: the built-in limit bounds a wait for an answer, and this is none yet.
+    #[must_use]
+    pub fn while_flowing(self, now: Instant, policy: RequestTimeout) -> Self {
+        let RequestTimeout::UntilHead(limit) = policy else { return self };
+        let head = now + limit;
+        Self { head: self.whole.map_or(head, |whole| whole.min(head)), ..self }
+    }
+
     /// Time left for a response head; `None`: it is over (DL-3, on arrival too).
     pub fn left(&self, now: Instant) -> Option<Duration> {
         self.head.checked_duration_since(now).filter(|left| !left.is_zero())
@@ -203,6 +211,24 @@ mod tests {
             headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         Told::read(&headers)
+    }
+
+    #[test]
+    fn to_5_an_upload_in_many_pieces_leaves_the_wait_for_an_answer_as_long_as_ever() {
+        let start = Instant::now();
+        for (told, most) in
+            [(Told::default(), MS(900 + 500)), (told(&[("x-deadline", "1200")]).unwrap(), MS(1200))]
+        {
+            let policy = RequestTimeout::UntilHead(MS(500));
+            let pieces = (0..10).map(|nth| start + MS(100) * nth);
+            let last = pieces.fold(Deadline::new(start, policy, &told), |deadline, now| {
+                deadline.while_flowing(now, policy)
+            });
+            assert_eq!(last.head, start + most);
+        }
+        let written = RequestTimeout::Whole(MS(500));
+        let deadline = Deadline::new(start, written, &Told::default());
+        assert_eq!(deadline.while_flowing(start + MS(400), written), deadline);
     }
 
     proptest! {

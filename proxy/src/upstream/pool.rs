@@ -68,6 +68,8 @@ impl Pools {
             idle_timeout: limits.idle_timeout,
             idle: Vec::new(),
         });
+        // The endpoint may have lived through a reload.
+        pool.idle_timeout = limits.idle_timeout;
         if pool.idle.len() < limits.max_idle {
             conn.wire.rest(scratch);
             pool.idle.push(conn);
@@ -94,4 +96,35 @@ impl Pools {
 fn trusted_for(conn: &ClientConn, endpoint: &Endpoint, idle_timeout: Duration, now: Instant) -> Duration {
     let told = conn.kept_for.unwrap_or(Duration::MAX);
     idle_timeout.min(told).min(endpoint.kept_for(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reload_of_the_idle_timeout_reaches_endpoints_that_stay() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (addr, now) = (listener.local_addr().unwrap(), Instant::now());
+        let (pools, scratch, endpoint) = (Pools::default(), Scratch::default(), Endpoint::new(addr, now));
+        for (seconds, is_kept) in [(60, true), (1, false), (60, true)] {
+            let limits = UpstreamLimits {
+                max_pending: 1,
+                response_head: 1,
+                response_fields: 1,
+                max_idle: 1,
+                idle_timeout: Duration::from_secs(seconds),
+            };
+            let conn = ClientConn::new(TcpStream::connect(addr).await.unwrap(), now);
+            pools.give(&scratch, &endpoint, &limits, Box::new(conn), now);
+            let later = now + Duration::from_secs(2);
+            let taken = poll_fn(|cx| Poll::Ready(pools.take(cx, &scratch, &endpoint, later))).await;
+            assert_eq!(taken.is_some(), is_kept, "{seconds} s");
+        }
+    }
 }

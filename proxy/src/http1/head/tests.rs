@@ -170,6 +170,8 @@ fn what_two_parsers_read_differently_is_no_head() {
         ("two spaces", "GET  / HTTP/1.1\r\nhost: a\r\n\r\n"),
         ("a control in the target", "GET /a\u{1} HTTP/1.1\r\nhost: a\r\n\r\n"),
         ("a relative target", "GET a/b HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ("an authority without CONNECT", "GET b:81 HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ("a relative target that looks like a host", "GET b HTTP/1.1\r\nhost: a\r\n\r\n"),
         ("no method", " / HTTP/1.1\r\nhost: a\r\n\r\n"),
         ("a method that is no token", "G(T / HTTP/1.1\r\nhost: a\r\n\r\n"),
     ];
