@@ -1,5 +1,7 @@
 //! Whose fault was it? Customers' and systems' errors, ours and the upstream's, told apart and explained.
 
+use std::io::Write;
+
 use crate::support::draft::{answer, ask, get};
 use crate::support::free_addr;
 use crate::support::origin::{Origin, Reply};
@@ -76,4 +78,16 @@ fn ec_5_what_we_answer_ourselves_says_why_and_by_which_rule() {
     );
     let said = rig.caller().send(&ask("GET", "/", "a b")).unwrap();
     assert_eq!((said.status(), said.field(REASON)), (400, Some("bad-host; route=-; policy=-")));
+}
+
+/// An endpoint that dies in the middle of its answers fails, though each of them began with a 200.
+#[test]
+fn ec_2_an_answer_that_breaks_off_is_an_outcome_of_its_own() {
+    let origin = Origin::start(|_, _| {
+        Reply::Act(Box::new(|stream| stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort")))
+    });
+    let rig = Rig::start(&[upstream("up", &[origin.addr], "")]);
+    assert!(rig.caller().send(&get("up")).is_err());
+    rig.counts("attempts_total", &[("upstream", "up"), ("outcome", "reset-in-body")], 1);
+    assert_eq!(rig.metric("attempts_total", &[("outcome", "success")]), 0);
 }

@@ -1,7 +1,7 @@
 //! Does a change of policy take effect, whole or not at all, and does nobody notice?
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::support::caller::Caller;
 use crate::support::draft::{answer, get};
 use crate::support::origin::{Origin, Reply};
 use crate::support::rig::{Rig, Wishes, eventually, upstream};
@@ -169,4 +170,23 @@ fn cf_3_a_generation_that_cannot_listen_does_not_run() {
     fs::write(rig.policy_file(), text).unwrap();
     rig.counts("config_in_sync", &[], 0);
     assert_eq!(who(&rig), "a");
+}
+
+/// Who is connected to a port that a reload takes away is served to the end, by the policy that had the port.
+#[test]
+fn u_9_a_listener_that_goes_takes_no_request_with_it() {
+    let app = named("app");
+    let wishes = Wishes { app: Some(app.addr), ..Wishes::default() };
+    let rig = Rig::with(&wishes, &to(app.addr));
+    let mut caller = Caller::of(rig.inbound);
+    let call = |caller: &mut Caller| caller.send(&get("app")).unwrap();
+    assert_eq!(call(&mut caller).field("x-name"), Some("app"));
+    let policy = fs::read_to_string(rig.policy_file()).unwrap();
+    let without: Vec<_> = policy.lines().filter(|line| !line.starts_with("inbound:")).collect();
+    assert_ne!(without.len(), policy.lines().count(), "the policy has an inbound line");
+    fs::write(rig.policy_file(), without.join("\n")).unwrap();
+    rig.counts("config_generation", &[], 2);
+    let last = call(&mut caller);
+    assert_eq!((last.field("x-name"), last.field("connection")), (Some("app"), Some("close")));
+    eventually("the port to be closed", || TcpStream::connect(rig.inbound).is_err().then_some(()));
 }

@@ -1,6 +1,7 @@
 //! What does one data-path thread own? Everything that a request touches without sharing.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use arc_swap::ArcSwap;
 use crate::clock::Timers;
 use crate::http1::Scratch;
 use crate::policy::settled::Settled;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ListenerId, Snapshot};
 use crate::telemetry::{Metrics, WorkerId};
 use crate::upstream::pool::Pools;
 
@@ -75,13 +76,15 @@ pub struct Worker {
     pub descriptors: u64,
     rng: RefCell<fastrand::Rng>,
     current: RefCell<Held>,
+    /// The last snapshot that had each listener: connections of one that is gone are served by it to their end.
+    homes: RefCell<BTreeMap<ListenerId, Held>>,
 }
 
 impl Worker {
     /// A worker with nothing in hand.
     pub fn new(id: WorkerId, shared: Arc<Shared>, descriptors: u64) -> Rc<Self> {
-        let current = RefCell::new(Rc::new(shared.snapshot.load_full()));
-        Rc::new(Self {
+        let current = Rc::new(shared.snapshot.load_full());
+        let worker = Self {
             id,
             shared,
             scratch: Scratch::default(),
@@ -90,8 +93,11 @@ impl Worker {
             draining: Cell::new(false),
             descriptors,
             rng: RefCell::new(fastrand::Rng::new()),
-            current,
-        })
+            current: RefCell::new(Rc::clone(&current)),
+            homes: RefCell::default(),
+        };
+        worker.settle(&current);
+        Rc::new(worker)
     }
 
     /// The snapshot of now, to hold for a whole request. Costs no shared counter while nothing was reloaded.
@@ -100,8 +106,30 @@ impl Worker {
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&current, &newest) {
             *current = Rc::new(Arc::clone(&newest));
+            self.settle(&current);
         }
         Rc::clone(&current)
+    }
+
+    /// The snapshot for what comes through a listener: that of now, or the last one that had it.
+    pub fn snapshot_for(&self, listener: ListenerId) -> Held {
+        let newest = self.snapshot();
+        if newest.serves(listener) {
+            return newest;
+        }
+        self.homes.borrow().get(&listener).cloned().unwrap_or(newest)
+    }
+
+    /// Connections of this listener are to end after the exchange in hand: the process drains, or the listener is gone.
+    pub fn leaves(&self, listener: ListenerId) -> bool {
+        self.draining.get() && listener.drains() || !self.current.borrow().serves(listener)
+    }
+
+    fn settle(&self, newest: &Held) {
+        let mut homes = self.homes.borrow_mut();
+        for listener in newest.listeners() {
+            homes.insert(listener, Rc::clone(newest));
+        }
     }
 
     /// This thread's source of chance.

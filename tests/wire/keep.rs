@@ -1,9 +1,11 @@
 //! How long does a connection live, and how many requests does it carry?
 
+use std::time::Duration;
+
 use super::{GET, OK};
 use crate::support::peer::End;
 use crate::support::scripted::Upstream;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Policy, Sidecar};
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
@@ -128,14 +130,14 @@ fn octets_between_answers_are_nobodys_answer() {
     let origin = Upstream::new(|call| {
         call.request();
         call.peer.send(OK);
-        std::thread::sleep(std::time::Duration::from_millis(30));
+        std::thread::sleep(Duration::from_millis(30));
         call.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil");
         call.request();
     });
     let sidecar = Sidecar::before(origin.addr);
     let mut peer = sidecar.calls_out();
     assert_eq!(peer.send(GET).message().text(), "ok");
-    std::thread::sleep(std::time::Duration::from_millis(80));
+    std::thread::sleep(Duration::from_millis(80));
     assert_eq!(peer.send(GET).message().text(), "ok");
     assert_eq!(origin.connections(), 2);
 }
@@ -152,4 +154,18 @@ fn a_connection_that_its_upstream_closed_is_replaced_unnoticed() {
         assert_eq!(peer.send(GET).message().text(), "ok");
     }
     assert_eq!(origin.connections(), 20);
+}
+
+/// RFC 9112 §2.2: an empty line behind a POST's content is none of the next request, and starts no clock.
+#[test]
+fn an_empty_line_between_requests_is_nothing() {
+    let origin = Upstream::answering(OK);
+    let sidecar =
+        Sidecar::with(origin.addr, Policy { sidecar: "limits: {headTimeout: 100ms}", ..Policy::default() });
+    let mut peer = sidecar.calls_out();
+    peer.send("POST / HTTP/1.1\r\nhost: origin\r\ncontent-length: 2\r\n\r\nhi");
+    assert_eq!(peer.message().status(), 200);
+    peer.send("\r\n");
+    assert!(peer.is_silent_for(Duration::from_millis(250)), "nobody asked for an answer");
+    assert_eq!(peer.send(GET).message().text(), "ok");
 }

@@ -190,6 +190,8 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         poll_fn(|cx| {
+            // Lets go of a generation that no request has asked for since.
+            drop(worker.snapshot());
             worker.pools.sweep(cx, &worker.scratch, now());
             Poll::Ready(())
         })

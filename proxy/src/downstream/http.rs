@@ -10,18 +10,22 @@ use crate::snapshot::ListenerId;
 use crate::telemetry::Flag;
 use crate::worker::Worker;
 
+/// How long a connection that is to end waits for the request that may be on its way.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerConn) {
     let mut idle_since = now();
     loop {
-        let snapshot = worker.snapshot();
-        let limits = snapshot.limits();
-        let idle_until = idle_since + limits.idle_timeout;
-        let bounds = (&snapshot.head_limits, snapshot.trailer_limits);
-        let head = down.read_head(&worker.scratch, bounds, idle_until, limits.head_timeout).await;
+        let snapshot = worker.snapshot_for(listener);
+        let (limits, heads, trailers) = (*snapshot.limits(), snapshot.head_limits, snapshot.trailer_limits);
         drop(snapshot);
+        let idle =
+            if worker.leaves(listener) { limits.idle_timeout.min(LEAVING) } else { limits.idle_timeout };
+        let head =
+            down.read_head(&worker.scratch, (&heads, trailers), idle_since + idle, limits.head_timeout).await;
         // A request is treated by the configuration of its arrival, not of the idle time before it.
-        let snapshot = worker.snapshot();
+        let snapshot = worker.snapshot_for(listener);
         let after = match head {
             Ok(head) => pipeline::handle(&worker, &snapshot, listener, &mut down, head).await,
             Err(Ended::Quietly) => return,

@@ -1,11 +1,14 @@
 //! How does one exchange with an upstream go? A connection that a worker keeps, drives inside the request's task, and
 //! gives back when the response has ended.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::Method;
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 
 use super::body::{Decoder, Framing, TrailerLimits};
 use super::encoder::Encoder;
@@ -39,6 +42,8 @@ pub struct ClientConn {
     pub idle_since: Instant,
     /// For how long the endpoint says it keeps an idle connection (`Keep-Alive: timeout=`), less a second.
     pub kept_for: Option<Duration>,
+    /// What was read of a head holds no end of one.
+    partial: bool,
 }
 
 impl ClientConn {
@@ -52,12 +57,17 @@ impl ClientConn {
             exchanges: 0,
             idle_since: now,
             kept_for: None,
+            partial: false,
         }
     }
 
     /// Nothing came while it was idle: neither an end nor octets that nobody asked for.
     pub fn is_quiet(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> bool {
-        scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer)).is_pending()
+        // Outside of the runtime's budget for one poll, which would pass for silence when it is used up.
+        let look = poll_fn(|cx| {
+            Poll::Ready(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer)).is_pending())
+        });
+        pin!(unconstrained(look)).poll(cx) == Poll::Ready(true)
     }
 
     /// The next response head, interim ones (1xx) included.
@@ -69,6 +79,10 @@ impl ClientConn {
         to: &Method,
     ) -> Poll<Result<ResponseHead, ReceiveError>> {
         loop {
+            if self.partial {
+                ready!(self.poll_more(cx, scratch, limits))?;
+                self.partial = false;
+            }
             let parsed = if self.wire.ahead().is_empty() {
                 // The usual way: the whole head in the first read, parsed where it lies.
                 ready!(scratch.lend(|buffer| self.poll_first(cx, buffer, scratch, limits, to)))?
@@ -84,7 +98,7 @@ impl ClientConn {
                 self.decoder = Decoder::new(head.framing, trailers);
                 return Poll::Ready(Ok(head));
             }
-            ready!(self.poll_more(cx, scratch, limits))?;
+            self.partial = true;
         }
     }
 

@@ -189,6 +189,8 @@ impl HeadReader<'_> {
                 self.conn.wire.unread(&buffer[taken..count]);
                 Some(Ok(head))
             }
+            // Empty lines before a request are none (RFC 9112 §2.2): some send one behind a POST's content.
+            Ok(None) if buffer[..count].iter().all(|octet| b"\r\n".contains(octet)) => None,
             Ok(None) => {
                 self.conn.wire.unread(&buffer[..count]);
                 self.begin(count);

@@ -13,7 +13,7 @@ use crate::clock::now;
 use crate::http1::{ClientConn, HeadLimits, ReceiveError, ResponseHead, ServerConn, Version};
 use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::Backend;
-use crate::upstream::connect::connect;
+use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::endpoint::{Endpoint, InFlight};
 
 /// Interim responses that one answer may be preceded by.
@@ -131,7 +131,8 @@ async fn ready_connection(
             conn.wire.rise(&worker.scratch);
             Ok(conn)
         }
-        Ok(Err(kind)) => Err(Failure::Connect(kind)),
+        Ok(Err(ConnectError::Failed(kind))) => Err(Failure::Connect(kind)),
+        Ok(Err(ConnectError::Exhausted)) => Err(Failure::Exhausted),
         Err(Stopped::Left) => Err(Failure::Canceled),
         Err(Stopped::Rung) if exchange.deadline.head <= by => Err(Failure::Deadline),
         Err(Stopped::Rung) => Err(Failure::Connect(ConnectFailure::TimedOut)),

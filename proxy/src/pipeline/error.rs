@@ -27,6 +27,8 @@ pub enum Failure {
     Connect(ConnectFailure),
     /// Too many requests wait for a connection already.
     PendingLimit,
+    /// We have no file descriptor or port left for a connection.
+    Exhausted,
     /// The upstream broke the connection before its answer.
     Reset,
     /// The upstream's answer is no response head, or over a limit.
@@ -54,7 +56,7 @@ impl Failure {
             Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
             Self::Unsupported => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::PendingLimit => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_) | Self::Reset | Self::Garbage(_) | Self::BrokenBody => StatusCode::BAD_GATEWAY,
             Self::AttemptTimeout | Self::Deadline | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
             // Nobody reads it; nginx's number for the log.
@@ -73,7 +75,7 @@ impl Failure {
             Self::NoRoute => Flag::NoRoute,
             Self::NoEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
-            Self::PendingLimit => Flag::UpstreamOverflow,
+            Self::PendingLimit | Self::Exhausted => Flag::UpstreamOverflow,
             Self::Reset | Self::Garbage(_) | Self::BrokenBody => Flag::UpstreamConnectionTermination,
             Self::AttemptTimeout | Self::Deadline | Self::Expired | Self::BodyIdle => Flag::UpstreamTimeout,
             Self::Canceled => Flag::DownstreamConnectionTermination,
@@ -101,6 +103,7 @@ impl Failure {
             Self::Connect(ConnectFailure::Unreachable) => "connect-unreachable",
             Self::Connect(ConnectFailure::TimedOut) => "connect-timeout",
             Self::PendingLimit => "limit-pending",
+            Self::Exhausted => "limit-descriptors",
             Self::Reset => "upstream-reset",
             Self::Garbage(HeadError::TooLarge | HeadError::TooManyFields) => "upstream-head-too-large",
             Self::Garbage(
@@ -123,7 +126,7 @@ impl Failure {
     /// The caller may well try again, after so many seconds.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::NoEndpoint | Self::PendingLimit => Some(1),
+            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted => Some(1),
             Self::BadRequest(_)
             | Self::SlowHead
             | Self::BadBody(_)
@@ -152,6 +155,7 @@ impl Failure {
             Self::BadBody(Malformation::Extensions) => Some("chunk-extensions"),
             Self::BadBody(Malformation::TrailersTooLarge) => Some("trailers"),
             Self::PendingLimit => Some("pending"),
+            Self::Exhausted => Some("file-descriptors"),
             Self::Garbage(HeadError::TooLarge) => Some("response-head"),
             Self::Garbage(HeadError::TooManyFields) => Some("response-fields"),
             Self::BodyIdle => Some("body-idle"),

@@ -103,7 +103,7 @@ impl<'s> Exchange<'s> {
     /// The connection must not be used again, since a drain wants its caller to go elsewhere. Asked as late as can be:
     /// what was in hand when the drain began is the last of its connection too.
     pub fn drains(&self) -> bool {
-        self.worker.draining.get() && self.listener.drains()
+        self.worker.leaves(self.listener)
     }
 
     /// The request's content flows: the built-in limit bounds a wait for an answer, and this is none yet.

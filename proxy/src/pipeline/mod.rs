@@ -64,6 +64,7 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut ServerConn) -> Result<(),
     exchange.deadline = Deadline::new(exchange.started, *backend.policy.timeouts.request, &exchange.told);
     exchange.deadline.left(exchange.started).ok_or(Failure::Expired)?;
     let mut upload = Upload::of(exchange, backend);
-    let answer = retry::until_answered(exchange, backend, &mut upload, down).await?;
-    relay::relay(exchange, backend, upload, answer, down).await
+    let answer = retry::until_answered(exchange, backend, &mut upload, down).await;
+    exchange.bytes_in = upload.taken;
+    relay::relay(exchange, backend, upload, answer?, down).await
 }

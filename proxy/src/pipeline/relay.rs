@@ -12,10 +12,12 @@ use super::attempt::Answer;
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::headers::{is_settled, kept_for, write_response};
+use super::retry::answered;
 use super::upload::{Upload, UploadError};
 use crate::clock::now;
 use crate::http1::encoder::push_field;
 use crate::http1::{ClientConn, Encoder, Framing, ServerConn, TransferError, Version, poll_transfer};
+use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
 use crate::upstream::endpoint::InFlight;
 
@@ -27,6 +29,7 @@ pub async fn relay(
     answer: Answer,
     down: &mut ServerConn,
 ) -> Result<(), Failure> {
+    let outcome = answered(&answer);
     let Answer { head, mut conn, load } = answer;
     upload.forget();
     let framing = downstream_framing(head.framing, exchange);
@@ -41,18 +44,39 @@ pub async fn relay(
     down.wire.out().extend_from_slice(b"\r\n");
     down.encoder = Encoder::new(framing);
     conn.kept_for = kept_for(&head);
-    let streams =
-        head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+    let streams = exchange.deadline.whole.is_some()
+        && head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
     let mut relay =
         Relay { exchange, backend, upload: &mut upload, conn: &mut conn, down, streams, waiting: None };
     let result = poll_fn(|cx| relay.poll(cx)).await;
     exchange.bytes_in = upload.taken;
+    report(exchange, backend, &load, outcome, result);
     result?;
     if head.keep_alive && upload.is_complete() {
         give_back(exchange, backend, &load, conn);
     }
     exchange.worker.scratch.recycle(head.headers);
     Ok(())
+}
+
+/// The attempt is over: counted once, and an endpoint that broke off its answer is told.
+fn report(
+    exchange: &Exchange<'_>,
+    backend: &Backend,
+    load: &InFlight,
+    answered: Outcome,
+    result: Result<(), Failure>,
+) {
+    let outcome = match result {
+        Err(Failure::BrokenBody) => Outcome::Reset { responded: true },
+        Err(Failure::AttemptTimeout) => Outcome::AttemptTimeout,
+        _ => answered,
+    };
+    if outcome != answered {
+        let now = now();
+        load.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
+    }
+    backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
 }
 
 /// What becomes of the downstream connection when all went well.

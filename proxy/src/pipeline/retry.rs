@@ -16,7 +16,7 @@ use crate::policy::outcome::{Class, Outcome};
 use crate::policy::retry::{Decision, Refused, Standing, decide};
 use crate::snapshot::Backend;
 
-/// The answer that stands.
+/// The answer that stands. Its attempt is counted when its content has ended, all others here.
 pub async fn until_answered(
     exchange: &mut Exchange<'_>,
     backend: &Backend,
@@ -34,7 +34,6 @@ pub async fn until_answered(
         if let Some(endpoint) = ended.endpoint() {
             endpoint.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
         }
-        backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
         if let Ok(answer) = ended.result.as_ref()
             && answer.head.status.as_u16() < 400
         {
@@ -57,6 +56,7 @@ pub async fn until_answered(
         match decision {
             Decision::Stop(refused) => return stand(exchange, backend, refused, &outcome, ended),
             Decision::Retry { after, fresh: on_fresh } => {
+                backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
                 backend.upstream.metrics.retry(exchange.worker.id, outcome.label());
                 if on_fresh {
                     repaired = true;
@@ -92,17 +92,16 @@ fn stand(
             exchange.settle();
         }
     }
+    if ended.result.is_err() {
+        backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
+    }
     ended.result
 }
 
 /// What happened, in the words that breaker, retry and metrics share.
 fn classify(ended: &Attempt) -> Outcome {
     match &ended.result {
-        Ok(answer) => Outcome::Response {
-            status: answer.head.status,
-            retry_after: retry_after(answer),
-            settled_below: answer.head.status.as_u16() >= 400 && is_settled(&answer.head.headers),
-        },
+        Ok(answer) => answered(answer),
         Err(failure) => match failure {
             Failure::NoEndpoint => Outcome::Unresolved,
             Failure::Connect(kind) => Outcome::ConnectFailure(*kind),
@@ -117,12 +116,24 @@ fn classify(ended: &Attempt) -> Outcome {
             | Failure::BadBody(_)
             | Failure::BodyIdle
             | Failure::PendingLimit
+            | Failure::Exhausted
             | Failure::BadRequest(_)
             | Failure::SlowHead
             | Failure::Unsupported
             | Failure::BadDeadline
             | Failure::NoRoute => Outcome::Canceled,
         },
+    }
+}
+
+/// What a response head says of the attempt; below 400 only that it succeeded.
+pub fn answered(answer: &Answer) -> Outcome {
+    let status = answer.head.status;
+    let failed = status.as_u16() >= 400;
+    Outcome::Response {
+        status,
+        retry_after: failed.then(|| retry_after(answer)).flatten(),
+        settled_below: failed && is_settled(&answer.head.headers),
     }
 }
 

@@ -44,7 +44,10 @@ impl Upload {
     pub fn of(exchange: &Exchange<'_>, backend: &Backend) -> Self {
         let retry = &backend.policy.retry;
         let (framing, gated) = (exchange.head.framing, exchange.head.expects_continue);
-        let keep = if *retry.attempts > 0 { *retry.replay_body } else { 0 };
+        let headers = &exchange.head.headers;
+        let repeatable =
+            retry.methods.contains(&exchange.head.method) || headers.contains_key("idempotency-key");
+        let keep = if *retry.attempts > 0 && repeatable { *retry.replay_body } else { 0 };
         let kept = (keep > 0 && framing != Framing::None).then(Vec::new);
         Self { framing, kept, keep, replayed: 0, gated, complete: framing == Framing::None, taken: 0 }
     }

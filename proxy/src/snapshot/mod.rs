@@ -102,6 +102,16 @@ impl Snapshot {
         table.otherwise.as_ref()
     }
 
+    /// Whether this generation has the listener.
+    pub fn serves(&self, listener: ListenerId) -> bool {
+        match listener.direction {
+            Direction::Inbound => self.inbound.iter().any(|(addr, _)| *addr == listener.addr),
+            Direction::Outbound => {
+                self.config.sidecar.outbound.as_ref().is_some_and(|outbound| outbound.listen == listener.addr)
+            }
+        }
+    }
+
     /// How [`Self::route`] finds a route, for a person who asks why.
     pub fn trail(&self, listener: ListenerId, host: &str, head: &RequestHead) -> Vec<Step<'_>> {
         self.table(listener).map(|table| table.router.trail(&request(host, head))).unwrap_or_default()

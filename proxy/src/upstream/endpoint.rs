@@ -26,6 +26,7 @@ pub struct Endpoint {
     latency_at: AtomicU64,
     kept_millis: AtomicU64,
     learned_at: AtomicU64,
+    survived_millis: AtomicU64,
     epoch: Instant,
 }
 
@@ -43,6 +44,7 @@ impl Endpoint {
             latency_at: AtomicU64::new(stamp),
             kept_millis: AtomicU64::new(u64::MAX),
             learned_at: AtomicU64::new(0),
+            survived_millis: AtomicU64::new(0),
             epoch: now,
         })
     }
@@ -81,15 +83,31 @@ impl Endpoint {
         Duration::from_millis(self.kept_millis.load(Ordering::Relaxed))
     }
 
-    /// It closed a connection that had been idle for so long: idle connections of that age are not to be trusted.
-    ///
-    /// A restart closes connections of any age, so a lesson is forgotten after a while, and none makes reuse impossible.
+    /// It closed a connection that had been idle for so long. Where others have lived longer it has no idle limit of
+    /// that length, but was restarted, say: nothing is learned. A lesson is forgotten after a while, and none makes reuse
+    /// impossible.
     pub fn closed_after(&self, idle: Duration, now: Instant) {
+        // A tenth for the time that the close was on its way.
+        if millis(idle) * 10 < self.survived_millis.load(Ordering::Relaxed) * 9 {
+            return;
+        }
         // Half of what was seen, so that no request is on its way when the close is.
         let kept = (idle / 2).max(SHORTEST_KEPT).min(self.kept_for(now));
-        self.kept_millis.store(u64::try_from(kept.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.kept_millis.store(millis(kept), Ordering::Relaxed);
         self.learned_at.store(self.stamp(now), Ordering::Relaxed);
     }
+
+    /// A connection that had been idle for so long was still good.
+    pub fn kept_open_for(&self, idle: Duration) {
+        let idle = millis(idle);
+        if idle > self.survived_millis.load(Ordering::Relaxed) {
+            self.survived_millis.fetch_max(idle, Ordering::Relaxed);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 10)
 }
 
 /// The right to call an endpoint once; counts as its load until dropped.
@@ -115,5 +133,31 @@ impl Deref for InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn u_5_an_idle_limit_is_learned_from_closes_and_forgotten() {
+        let start = Instant::now();
+        let endpoint = Endpoint::new(([127, 0, 0, 1], 1).into(), start);
+        endpoint.kept_open_for(MS(198));
+        endpoint.closed_after(MS(200), start);
+        assert_eq!(endpoint.kept_for(start), MS(100));
+        assert_eq!(endpoint.kept_for(start + REMEMBERED + MS(1)), Duration::MAX);
+    }
+
+    #[test]
+    fn u_5_a_restart_teaches_no_idle_limit() {
+        let start = Instant::now();
+        let endpoint = Endpoint::new(([127, 0, 0, 1], 1).into(), start);
+        endpoint.kept_open_for(MS(20_000));
+        endpoint.closed_after(MS(300), start);
+        assert!(endpoint.kept_for(start) > Duration::from_hours(1));
     }
 }

@@ -43,6 +43,7 @@ impl Pools {
                 endpoint.closed_after(idle, now);
                 continue;
             }
+            endpoint.kept_open_for(idle);
             if idle < trusted_for(&conn, endpoint, pool.idle_timeout, now) {
                 conn.wire.rise(scratch);
                 return Some(conn);
