@@ -57,3 +57,13 @@ fn places_are_counted_exactly() {
     drop(held);
     assert!(occupancy.enter(1).is_some(), "who was refused holds no place either");
 }
+
+/// Nobody accepts, so only as many as the backlog holds get in (and the one that Linux admits beyond it).
+#[test]
+fn limit_backlog() {
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 2).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let connect = || std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200));
+    let waiting: Vec<_> = (0..6).map(|_| connect()).collect();
+    assert_eq!(waiting.iter().filter(|connected| connected.is_ok()).count(), 3);
+}
