@@ -28,6 +28,8 @@ impl Layers<'_, raw::UpstreamLimits> {
             response_fields: self.last(|b| b.response_fields, defaults::RESPONSE_FIELDS),
             max_idle: self.last(|b| b.max_idle, defaults::MAX_IDLE),
             idle_timeout: self.last(|b| b.idle_timeout, defaults::POOL_IDLE),
+            max_connection_age: defaults::MAX_CONNECTION_AGE,
+            http2: defaults::HTTP2_LIMITS,
         }
     }
 }

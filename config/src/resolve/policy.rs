@@ -48,7 +48,12 @@ impl<'a> Layer<'a> {
 /// The effective policy of layers, weakest first.
 pub(super) fn resolve(direction: Direction, layers: &[Layer<'_>], faults: &mut Faults<'_>) -> TrafficPolicy {
     let stack = Stack { layers, faults };
-    let policy = TrafficPolicy { timeouts: stack.timeouts(direction), retry: stack.retry(direction) };
+    let built_in = defaults::upgrades(direction);
+    let policy = TrafficPolicy {
+        timeouts: stack.timeouts(direction),
+        retry: stack.retry(direction),
+        upgrades: Setting { value: built_in, origin: Origin::BuiltIn },
+    };
     check_clocks(&policy.timeouts.request, layers, faults);
     for retry in layers.iter().filter_map(|layer| layer.retry) {
         check_retry(retry, faults);

@@ -74,6 +74,7 @@ fn inbound(
         port: written.port?.value.into(),
         listen: inbound_listen(written)?,
         forward_to: written.forward_to?.value.into(),
+        protocol: defaults::PROTOCOL,
         policy,
     })
 }
@@ -126,6 +127,8 @@ fn limits(written: Option<&raw::Limits>, faults: &mut Faults<'_>) -> SidecarLimi
         backlog: or(written.backlog, defaults::BACKLOG),
         trailers: or(written.trailers, defaults::TRAILERS),
         trailer_fields: or(written.trailer_fields, defaults::TRAILER_FIELDS),
+        max_connection_age: defaults::MAX_CONNECTION_AGE,
+        http2: defaults::HTTP2_LIMITS,
     };
     let span = written.request_target.map(|w| w.span).or(written.request_head.map(|w| w.span));
     if let Some(span) = span.filter(|_| limits.request_target > limits.request_head) {

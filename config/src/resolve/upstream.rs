@@ -69,6 +69,7 @@ fn one(
         hosts: hosts.filter(|host| *host != name.as_str()).map(str::to_owned).collect(),
         name,
         discovery: discovery?,
+        protocol: defaults::PROTOCOL,
         load_balancer: balancer(written.load_balancer.as_ref())
             .or_else(|| balancer(defaults?.load_balancer.as_ref()))
             .unwrap_or(defaults::LOAD_BALANCER),
