@@ -211,7 +211,7 @@ impl Waiting<'_, '_> {
         let moved = self.upload.poll(cx, &self.exchange.worker.scratch, self.down, self.conn);
         if (self.upload.taken, self.is_upstreams_turn()) != before {
             self.flowed = now();
-            self.exchange.extend_while_flowing(self.backend, self.flowed);
+            self.exchange.extend_while_flowing(self.flowed);
             // Content that never pauses moves the alarm on each poll, so it would never be heard.
             if self.set_alarm() <= self.flowed {
                 self.on_alarm(cx)?;

@@ -81,7 +81,7 @@ impl<'s> Exchange<'s> {
             started,
             chosen: None,
             told: Told::default(),
-            deadline: Deadline { head: started, whole: None },
+            deadline: Deadline::at(started),
             attempts: 0,
             attempt_began: started,
             endpoint: None,
@@ -107,8 +107,8 @@ impl<'s> Exchange<'s> {
     }
 
     /// The request's content flows: the built-in limit bounds a wait for an answer, and this is none yet.
-    pub fn extend_while_flowing(&mut self, backend: &Backend, now: Instant) {
-        self.deadline = self.deadline.while_flowing(now, *backend.policy.timeouts.request);
+    pub fn extend_while_flowing(&mut self, now: Instant) {
+        self.deadline = self.deadline.while_flowing(now);
     }
 
     /// Retries are done with: hops above that see this request's answer must not repeat it (RT-10).

@@ -13,7 +13,7 @@ use super::upload::Upload;
 use crate::clock::now;
 use crate::http1::ServerConn;
 use crate::policy::outcome::{Class, Outcome};
-use crate::policy::retry::{Decision, Refused, Standing, decide};
+use crate::policy::retry::{Decision, Kind, Refused, Standing, decide};
 use crate::snapshot::Backend;
 
 /// The answer that stands. Its attempt is counted when its content has ended, all others here.
@@ -24,11 +24,11 @@ pub async fn until_answered(
     down: &mut ServerConn,
 ) -> Result<Answer, Failure> {
     let mut tried = SmallVec::<[u64; 4]>::new();
-    let (mut retries, mut repaired, mut sent, mut fresh) = (0, false, false, false);
+    let (mut retries, mut repaired, mut replaced) = (0, false, 0);
     backend.upstream.deposit(1, exchange.started);
     loop {
         exchange.attempts += 1;
-        let ended = attempt::attempt(exchange, backend, upload, down, &tried, fresh).await;
+        let ended = attempt::attempt(exchange, backend, upload, down, &tried, repaired).await;
         let outcome = classify(&ended);
         let now = now();
         if let Some(endpoint) = ended.endpoint() {
@@ -39,14 +39,14 @@ pub async fn until_answered(
         {
             return ended.result;
         }
-        sent |= ended.sent;
         let standing = Standing {
             method: &exchange.head.method,
             idempotency_key: exchange.head.headers.contains_key("idempotency-key"),
             body: upload.body(),
-            sent,
+            sent: ended.sent,
             retries,
             repaired,
+            replaced,
             now,
             deadline: exchange.deadline.head,
         };
@@ -55,18 +55,21 @@ pub async fn until_answered(
             decide(&backend.policy.retry, &standing, &outcome, draw, || backend.upstream.withdraw(now));
         match decision {
             Decision::Stop(refused) => return stand(exchange, backend, refused, &outcome, ended),
-            Decision::Retry { after, fresh: on_fresh } => {
+            Decision::Again { kind, after } => {
                 backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
                 backend.upstream.metrics.retry(exchange.worker.id, outcome.label());
-                if on_fresh {
-                    repaired = true;
-                    backend.upstream.metrics.stale_connection(exchange.worker.id);
-                } else {
-                    retries += 1;
-                    tried.extend(ended.endpoint().map(|endpoint| endpoint.id));
+                match kind {
+                    Kind::Retry => {
+                        retries += 1;
+                        tried.extend(ended.endpoint().map(|endpoint| endpoint.id));
+                    }
+                    // Where one idle connection was stale, the others may be: one repair is all there is.
+                    Kind::Repair => {
+                        repaired = true;
+                        backend.upstream.metrics.stale_connection(exchange.worker.id);
+                    }
+                    Kind::Replacement => replaced += 1,
                 }
-                // Where one idle connection was stale, the others may be: one repair is all there is.
-                fresh |= on_fresh;
                 if let Ok(answer) = ended.result {
                     relay::discard(exchange, backend, answer, upload.is_complete());
                 }

@@ -114,6 +114,11 @@ impl Told {
         self.shortest
     }
 
+    /// When that time is over, if a clock can count to it.
+    fn until(&self, now: Instant) -> Option<Instant> {
+        self.shortest.and_then(|told| now.checked_add(told))
+    }
+
     /// The vocabularies in which to pass the rest on: ours, and those we were told in.
     pub fn words(&self) -> impl Iterator<Item = Vocabulary> {
         let told = self.words;
@@ -126,32 +131,63 @@ impl Told {
 /// Head and body are kept apart because the built-in limit ends with the head (TO-1), while what a caller said covers
 /// the exchange to its last byte. So a limit that says nothing about the body is not passed on either: the next hop
 /// would take it for the whole and cut a download that flows.
+///
+/// A *stream* (a gRPC exchange, a tunnel) may be silent and long-lived by intent, so no built-in limit applies to it, and
+/// a written one only from the end of the request's content to the response head; else it is bounded by `idle` and by
+/// what the caller said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     /// The response head must be there. No attempt begins at or after it.
     pub head: Instant,
     /// The last byte must be there; `None`: as long as it flows.
     pub whole: Option<Instant>,
+    /// How far ahead of the request's content `head` stays while that flows; `None`: it stands still.
+    ahead: Option<Duration>,
+    /// How long a stream may be waited for once the request's content is complete.
+    answer: Option<Duration>,
 }
 
 impl Deadline {
     /// Of an exchange that begins `now`: the earlier of what policy allows and what downstream told (DL-2). Limits of a
     /// policy are bounded by its schema; a told time that no clock can count to is none.
     pub fn new(now: Instant, policy: RequestTimeout, told: &Told) -> Self {
-        let limit = policy.limit();
-        let head = now + told.shortest.map_or(limit, |told| told.min(limit));
-        let whole = match policy {
-            RequestTimeout::Whole(_) => Some(head),
-            RequestTimeout::UntilHead(_) => told.shortest.and_then(|told| now.checked_add(told)),
-        };
-        Self { head, whole }
+        let deadline = Self { whole: told.until(now), ..Self::at(now) }.set(now + policy.limit());
+        match policy {
+            RequestTimeout::Whole(_) => Self { whole: Some(deadline.head), ..deadline },
+            RequestTimeout::UntilHead(limit) => Self { ahead: Some(limit), ..deadline },
+        }
     }
 
-    /// The request's content still flows `now`: the built-in limit bounds a wait for an answer, and this is none yet.
+    /// Of a stream that begins `now`; `idle` is its limit without a byte in either direction.
+    pub fn of_stream(now: Instant, policy: RequestTimeout, idle: Duration, told: &Told) -> Self {
+        let answer = match policy {
+            RequestTimeout::Whole(limit) => limit,
+            RequestTimeout::UntilHead(_) => idle,
+        };
+        let deadline = Self { whole: told.until(now), ..Self::at(now) }.set(now + idle);
+        Self { ahead: Some(idle), answer: Some(answer), ..deadline }
+    }
+
+    /// That stands at `head`, whatever happens.
+    pub fn at(head: Instant) -> Self {
+        Self { head, whole: None, ahead: None, answer: None }
+    }
+
+    /// The request's content still flows `now`: what bounds a wait for an answer doesn't bound this.
     #[must_use]
-    pub fn while_flowing(self, now: Instant, policy: RequestTimeout) -> Self {
-        let RequestTimeout::UntilHead(limit) = policy else { return self };
-        let head = now + limit;
+    pub fn while_flowing(self, now: Instant) -> Self {
+        self.ahead.map_or(self, |ahead| self.set(now + ahead))
+    }
+
+    /// The request's content was complete `now`: from here on, who is waited for is upstream. To say so again changes
+    /// nothing, nor does content that flows again, on a retry.
+    #[must_use]
+    pub fn completed(self, now: Instant) -> Self {
+        self.answer.map_or(self, |answer| Self { ahead: None, answer: None, ..self }.set(now + answer))
+    }
+
+    /// With the head at `head`, as far as the caller will wait.
+    fn set(self, head: Instant) -> Self {
         Self { head: self.whole.map_or(head, |whole| whole.min(head)), ..self }
     }
 
@@ -176,7 +212,7 @@ impl Deadline {
 }
 
 /// A number of at most `digits` decimal digits (19 fit).
-fn number(text: &[u8], digits: usize) -> Option<u64> {
+pub(super) fn number(text: &[u8], digits: usize) -> Option<u64> {
     if text.is_empty() || text.len() > digits || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -221,14 +257,91 @@ mod tests {
         {
             let policy = RequestTimeout::UntilHead(MS(500));
             let pieces = (0..10).map(|nth| start + MS(100) * nth);
-            let last = pieces.fold(Deadline::new(start, policy, &told), |deadline, now| {
-                deadline.while_flowing(now, policy)
-            });
+            let last =
+                pieces.fold(Deadline::new(start, policy, &told), |deadline, now| deadline.while_flowing(now));
             assert_eq!(last.head, start + most);
         }
         let written = RequestTimeout::Whole(MS(500));
         let deadline = Deadline::new(start, written, &Told::default());
-        assert_eq!(deadline.while_flowing(start + MS(400), written), deadline);
+        assert_eq!(deadline.while_flowing(start + MS(400)), deadline);
+    }
+
+    const IDLE: Duration = Duration::from_mins(5);
+
+    /// gRPC and tunnels: neither the built-in limit nor a written one counts while the request's content flows.
+    #[test]
+    fn to_5_a_stream_is_bounded_by_idle_until_its_request_is_complete() {
+        let start = Instant::now();
+        let (late, built_in) = (start + MS(60_000), RequestTimeout::UntilHead(MS(500)));
+        for (policy, answer) in [(built_in, IDLE), (RequestTimeout::Whole(MS(500)), MS(500))] {
+            let stream = Deadline::of_stream(start, policy, IDLE, &Told::default());
+            assert_eq!((stream.head, stream.whole), (start + IDLE, None));
+            assert_eq!(stream.while_flowing(late).head, late + IDLE);
+            let complete = stream.completed(late);
+            assert_eq!((complete.head, complete.whole), (late + answer, None), "the body may take its time");
+            assert_eq!(complete.to_pass_on(late), None, "a limit on the head is not passed on");
+        }
+    }
+
+    #[test]
+    fn dl_1_a_stream_takes_as_long_as_its_caller_said_and_passes_that_on() {
+        let start = Instant::now();
+        let told = told(&[("grpc-timeout", "2S")]).unwrap();
+        let stream = Deadline::of_stream(start, RequestTimeout::Whole(MS(500)), IDLE, &told);
+        assert_eq!((stream.left(start), stream.to_pass_on(start)), (Some(MS(2000)), Some(MS(2000))));
+        let later = stream.completed(start + MS(300));
+        assert_eq!((later.head, later.whole), (start + MS(800), Some(start + MS(2000))));
+        assert_eq!(later.to_pass_on(start + MS(300)), Some(MS(1700)));
+    }
+
+    /// What happens to a request on its way: time passes, and content flows or (`true`) was the last.
+    fn history() -> impl Strategy<Value = Vec<(u64, bool)>> {
+        prop::collection::vec((0u64..400_000, prop::bool::weighted(0.2)), 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn to_5_no_stream_waits_longer_than_idle_or_told(
+            limit in 1u64..1_000_000, is_whole in any::<bool>(), said in prop::option::of(0u64..2_000_000), history in history(),
+        ) {
+            let start = Instant::now();
+            let policy = if is_whole { RequestTimeout::Whole(MS(limit)) } else { RequestTimeout::UntilHead(MS(limit)) };
+            let fields = said.map(|said| said.to_string());
+            let told = told(&fields.iter().map(|said| ("x-deadline", said.as_str())).collect::<Vec<_>>()).unwrap();
+            let whole = said.map(|said| start + MS(said));
+            let (mut now, mut since, mut wait) = (start, start, IDLE);
+            let mut complete = false;
+            let mut deadline = Deadline::of_stream(start, policy, IDLE, &told);
+            for (passed, is_last) in history {
+                now += MS(passed);
+                if !complete {
+                    (since, wait) = (now, if is_whole && is_last { MS(limit) } else { IDLE });
+                }
+                complete |= is_last;
+                deadline = if is_last { deadline.completed(now) } else { deadline.while_flowing(now) };
+                let head = whole.map_or(since + wait, |whole| whole.min(since + wait));
+                prop_assert_eq!((deadline.head, deadline.whole), (head, whole));
+            }
+        }
+
+        #[test]
+        fn to_1_to_5_only_a_stream_has_anything_to_do_with_completion(
+            limit in 1u64..100_000, said in prop::option::of(0u64..100_000), is_whole in any::<bool>(), history in history(),
+        ) {
+            let start = Instant::now();
+            let policy = if is_whole { RequestTimeout::Whole(MS(limit)) } else { RequestTimeout::UntilHead(MS(limit)) };
+            let fields = said.map(|said| said.to_string());
+            let told = told(&fields.iter().map(|said| ("x-deadline", said.as_str())).collect::<Vec<_>>()).unwrap();
+            let (mut now, mut flowed) = (start, start);
+            let mut deadline = Deadline::new(start, policy, &told);
+            for (passed, is_last) in history {
+                now += MS(passed);
+                deadline = if is_last { deadline.completed(now) } else { deadline.while_flowing(now) };
+                flowed = if is_last || is_whole { flowed } else { now };
+                let head = said.map_or(flowed + MS(limit), |said| (start + MS(said)).min(flowed + MS(limit)));
+                prop_assert_eq!(deadline.head, head);
+            }
+        }
     }
 
     proptest! {
@@ -316,7 +429,7 @@ mod tests {
     #[test]
     fn to_3_an_attempt_ends_with_its_own_limit_or_with_the_exchange() {
         let now = Instant::now();
-        let deadline = Deadline { head: now + MS(250), whole: None };
+        let deadline = Deadline::at(now + MS(250));
         assert_eq!(deadline.attempt(now, Some(MS(100))), (now + MS(100), Outcome::AttemptTimeout));
         let late = now + MS(200);
         assert_eq!(deadline.attempt(late, Some(MS(100))), (now + MS(250), Outcome::DeadlineExceeded));
