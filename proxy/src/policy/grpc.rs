@@ -111,7 +111,7 @@ impl Status {
         }
     }
 
-    /// Whose doing it is. Unlike Linkerd, PERMISSION_DENIED is the caller's: it must not open a breaker for others.
+    /// Whose doing it is. Unlike with Linkerd, `PERMISSION_DENIED` is the caller's: a breaker must not open for it.
     pub fn class(self) -> Class {
         match self {
             Self::Ok => Class::Success,

@@ -30,9 +30,9 @@ pub enum Outcome {
         /// As with a response.
         settled_below: bool,
     },
-    /// The endpoint has reset the stream with REFUSED_STREAM: it has not begun with the request (RFC 9113 §8.7).
+    /// The endpoint has reset the stream with `REFUSED_STREAM`: it has not begun with the request (RFC 9113 §8.7).
     Refused,
-    /// The endpoint left in peace (GOAWAY with NO_ERROR) and has not begun with the request (RFC 9113 §6.8).
+    /// The endpoint left in peace (GOAWAY with `NO_ERROR`) and has not begun with the request (RFC 9113 §6.8).
     GoneAway {
         /// It had worked on other requests of that connection; if not, it may be one that never does.
         progressed: bool,
@@ -77,7 +77,7 @@ pub enum Class {
     Success,
     /// 4xx: the request's own doing. Never opens a breaker, never lowers availability (EC-1).
     Customer,
-    /// 429, RESOURCE_EXHAUSTED: healthy but asks for less. Lowers the endpoint's share, opens no breaker (EC-3).
+    /// 429, `RESOURCE_EXHAUSTED`: healthy but asks for less. Lowers the endpoint's share, opens no breaker (EC-3).
     Throttled,
     /// The upstream's doing.
     System,

@@ -17,8 +17,8 @@ use super::backoff;
 use super::grpc::Pushback;
 use super::outcome::Outcome;
 
-/// How many attempts of one request are replaced, as a last bound: with an endpoint that leaves every 50 requests under
-/// 500 concurrent ones, the unluckiest request meets GOAWAY a dozen times.
+/// How many attempts of one request are replaced. An endpoint that leaves after 50 requests, with 100 under way, leaves
+/// half of them undone; nobody is among those 64 times running, unless it is no accident.
 const REPLACEMENTS: u32 = 64;
 /// How many of them at once. Whoever meets more than that is in a crowd, which is better spread.
 const AT_ONCE: u32 = 3;
@@ -78,8 +78,8 @@ pub enum Kind {
     /// The policy lists the outcome: at most `attempts` times, after the back-off, from the budget. At another endpoint
     /// if there is one.
     Retry,
-    /// The connection was closed before us ([`Outcome::Stale`]), or by an endpoint that did nothing for it: once, at once,
-    /// from the budget, and on a fresh connection.
+    /// The connection was closed before we knew ([`Outcome::Stale`]), or by an endpoint that did nothing on it: once, at
+    /// once, from the budget, and on a fresh connection.
     Repair,
     /// The endpoint has worked for others on that connection and left ours undone: at most 64 times, three of them at
     /// once, and free, as no endpoint does any work for it (RFC 9113 §6.8).
@@ -135,8 +135,8 @@ impl Refused {
     }
 
     /// Whether our answer must tell the hops above that retrying is done with (RT-10): it came marked, or retries were
-    /// wanted and we made those that the endpoint, time and budget allow. Where our policy or the request merely forbade them, a hop
-    /// above may know better.
+    /// wanted and we made those that endpoint, time and budget allow. Where our policy or the request merely forbade
+    /// them, a hop above may know better.
     pub fn settles(self, outcome: &Outcome) -> bool {
         match self {
             Self::SettledBelow | Self::PushedBack | Self::Exhausted | Self::Deadline | Self::Budget => true,
@@ -168,8 +168,8 @@ pub fn decide(
     Decision::Again { kind, after }
 }
 
-/// What the next attempt would be. An endpoint that leaves and leaves without any work done could go on for ever, so that
-/// is repaired like a stale connection: once, and paid for.
+/// What the next attempt would be. An endpoint that leaves and leaves without any work done could go on for ever, so
+/// that is repaired like a stale connection: once, and paid for.
 fn kind(standing: &Standing<'_>, outcome: &Outcome) -> Kind {
     match outcome {
         Outcome::GoneAway { progressed: true } if standing.replaced < REPLACEMENTS => Kind::Replacement,
