@@ -1,4 +1,4 @@
-"""Who asks, and what did it see? One function a load generator: `load(port, path, seconds)` gives counts and latency."""
+"""Who asks, and what did it see? One function a load generator: `load(port, path, seconds)` gives its figures."""
 
 import json
 import os
