@@ -4,8 +4,8 @@ use outrigger_config::Source;
 
 use super::decide::Decision;
 use super::*;
-use crate::http1::Scratch;
 use crate::http1::head::parse_request;
+use crate::message::Scratch;
 
 const ROUTING: &str = include_str!("../../../../config/examples/routing.yaml");
 const SIDECAR: &str = include_str!("../../../../config/examples/sidecar.yaml");
