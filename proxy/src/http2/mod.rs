@@ -10,6 +10,7 @@ pub mod fields;
 pub mod guard;
 mod scan;
 pub mod server;
+mod tally;
 
 pub use channel::Channel;
 pub use client::{ClientStream, Connection};
