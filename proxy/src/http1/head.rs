@@ -35,23 +35,10 @@ pub fn parse_request(
     if path.len() > limits.target {
         return Err(HeadError::TargetTooLong);
     }
-    // A fragment never travels in a target (RFC 9112 §3.2); `Uri` would drop it silently.
-    if path.contains('#') {
-        return Err(HeadError::Syntax);
-    }
     let version = if minor == 1 { Version::Http11 } else { Version::Http10 };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Syntax)?;
     let whole = scratch.hold(&bytes[..len]);
-    let target =
-        Uri::from_maybe_shared(within(&whole, bytes, path.as_bytes())).map_err(|_| HeadError::Syntax)?;
-    // The authority form is CONNECT's alone (RFC 9112 §3.2.3): else a relative path would overrule `Host`.
-    if target.authority().is_some() && target.scheme().is_none() && method != Method::CONNECT {
-        return Err(HeadError::Syntax);
-    }
-    // Credentials in a target would end up in `Host` (RFC 9110 §4.2.4).
-    if target.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(HeadError::Host);
-    }
+    let target = target(within(&whole, bytes, path.as_bytes()), &method)?;
     let (headers, known) = collect(&whole, bytes, parsed.headers, scratch.map())?;
     let persistence = Persistence::of(&headers, known);
     let framing = request_framing(&headers, known, version)?;
@@ -75,6 +62,25 @@ pub fn parse_request(
         upgrade,
     };
     Ok(Some((head, len)))
+}
+
+/// A target in one of the forms that its method may have (RFC 9112 §3.2).
+fn target(text: Bytes, method: &Method) -> Result<Uri, HeadError> {
+    // A fragment never travels in a target (RFC 9112 §3.2); `Uri` would drop it silently.
+    if text.contains(&b'#') {
+        return Err(HeadError::Syntax);
+    }
+    let target = Uri::from_maybe_shared(text).map_err(|_| HeadError::Syntax)?;
+    // The authority form is CONNECT's alone, and its only one (RFC 9112 §3.2.3): else a relative path would overrule
+    // `Host`.
+    if (target.authority().is_some() && target.scheme().is_none()) != (*method == Method::CONNECT) {
+        return Err(HeadError::Syntax);
+    }
+    // Credentials in a target would end up in `Host` (RFC 9110 §4.2.4).
+    if target.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(HeadError::Host);
+    }
+    Ok(target)
 }
 
 /// Reads a response head from the start of `bytes`; `None`: not complete yet. Answers how many octets it took.
