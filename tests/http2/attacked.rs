@@ -72,7 +72,7 @@ impl Victim {
             assert!(slowest <= SLOWEST, "somebody else waited for {slowest:?}");
             result
         });
-        let cpu = self.cpu_at_rest() - cpu;
+        let cpu = self.cpu_at_rest().saturating_sub(cpu);
         assert!(cpu <= CPU, "it cost {cpu:?} of CPU time");
         let seen = self.app.seen().iter().filter(|seen| seen.message.target() != PROBE).count();
         assert!(seen <= REQUESTS, "the application saw {seen} requests");
@@ -113,7 +113,8 @@ impl Victim {
     fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.rig.id())).unwrap();
         let after_name = stat.rsplit(") ").next().unwrap_or_default();
-        let ticks = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>();
+        let ticks =
+            after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>();
         Duration::from_millis(ticks * 10)
     }
 

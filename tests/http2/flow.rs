@@ -36,7 +36,7 @@ fn an_upload_waits_for_its_upstream() {
     let gate = Arc::clone(&open);
     let origin = Server::scripted(&[], move |link| {
         link.generous = false;
-        let Ok(Event::Other(_)) = link.next() else { return };
+        let Ok(Event::Other(_)) = link.event() else { return };
         eventually("the client is held back", || gate.load(Ordering::SeqCst));
         link.generous = true;
         link.grant(0, 1 << 20);
@@ -62,7 +62,7 @@ fn an_upload_waits_for_its_upstream() {
 fn reads_until_silent(link: &mut Link) -> usize {
     link.peer.stream.set_read_timeout(Some(SOON)).expect("it is open");
     let mut read = 0;
-    while let Ok(event) = link.next() {
+    while let Ok(event) = link.event() {
         if let Event::Data(_, octets, _) = event {
             read += octets.len();
         }
@@ -75,7 +75,7 @@ fn reads_until_silent(link: &mut Link) -> usize {
 fn reads_to_the_end(link: &mut Link) -> usize {
     let mut read = 0;
     loop {
-        if let Event::Data(_, octets, end) = link.next().expect("the answer goes on") {
+        if let Event::Data(_, octets, end) = link.event().expect("the answer goes on") {
             read += octets.len();
             if end {
                 return read;

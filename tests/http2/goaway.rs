@@ -47,10 +47,17 @@ fn storm(rig: &Rig, client: usize) {
         let path = format!("/{client}/{nth}");
         link.open(&[GET[0], GET[1], GET[2], (":path", &path)], true)
     };
-    (0..STREAMS).for_each(|nth| drop(ask(&mut link, nth)));
+    for nth in 0..STREAMS {
+        ask(&mut link, nth);
+    }
     for nth in STREAMS..REQUESTS + STREAMS {
         let (stream, answer) = link.any().unwrap_or_else(|end| panic!("{end:?}; resets: {:?}", link.resets));
-        assert_eq!((answer.status(), answer.text()), (200, "ok".to_owned()), "stream {stream}: {:?}", answer.head);
+        assert_eq!(
+            (answer.status(), answer.text()),
+            (200, "ok".to_owned()),
+            "stream {stream}: {:?}",
+            answer.head
+        );
         if nth < REQUESTS {
             ask(&mut link, nth);
         }

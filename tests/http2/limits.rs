@@ -92,7 +92,9 @@ fn limit_http2_streams() {
     let over = link.open(&POST, false);
     assert_eq!(link.message(over).map(|_| ()), Err(Broken::Reset(code::REFUSED_STREAM)));
     link.sync().expect("the others go on");
-    eventually("it is counted", || sidecar.metric("outrigger_limit_exceeded_total", &["http2-streams"]) >= 1.0);
+    eventually("it is counted", || {
+        sidecar.metric("outrigger_limit_exceeded_total", &["http2-streams"]) >= 1.0
+    });
 }
 
 #[test]
@@ -110,11 +112,8 @@ fn limit_body_idle_of_an_upload() {
 #[test]
 fn limit_keep_alive_idle() {
     let origin = Upstream::answering(OK1);
-    let policy = Policy {
-        sidecar: "limits: {idleTimeout: 200ms}",
-        upstream: "protocol: http1",
-        ..Policy::default()
-    };
+    let policy =
+        Policy { sidecar: "limits: {idleTimeout: 200ms}", upstream: "protocol: http1", ..Policy::default() };
     let sidecar = Sidecar::with(origin.addr, policy);
     let mut link = Link::connect(sidecar.outbound);
     assert_eq!(link.ask(&GET).expect("an answer").text(), "ok");

@@ -23,7 +23,9 @@ fn are_sent_away(said: &[u8]) {
     let victim = Victim::new(IMPATIENT, |_| Reply::Answer(answer(200)));
     victim.under(|inbound| {
         let mut crowd: Vec<_> = (0..CROWD).map(|_| Peer::connect(inbound)).collect();
-        crowd.iter_mut().for_each(|peer| drop(peer.send(said)));
+        for peer in &mut crowd {
+            peer.send(said);
+        }
         for peer in &mut crowd {
             assert_ne!(peer.rest().1, End::Open, "it is not cut off");
         }
@@ -118,7 +120,9 @@ fn hungry(inbound: SocketAddr, window: u32) -> Link {
     let mut link = Link::connect_with(inbound, &[(setting::INITIAL_WINDOW_SIZE, window)]);
     link.generous = false;
     link.sync().expect("the victim is well");
-    (0..100).for_each(|_| drop(link.open(&GET, true)));
+    for _ in 0..100 {
+        link.open(&GET, true);
+    }
     link
 }
 
@@ -129,7 +133,7 @@ fn se_5_windows_of_nothing_over_100_streams() {
     victim.under(|inbound| {
         let mut link = hungry(inbound, 0);
         link.peer.stream.set_read_timeout(Some(Duration::from_millis(300))).expect("it is open");
-        while link.next().is_ok() {}
+        while link.event().is_ok() {}
         let held = victim.rig.resident().saturating_sub(before);
         assert!(held < 16 << 20, "100 streams hold {held} octets");
     });
@@ -143,7 +147,7 @@ fn se_5_windows_of_one_octet_over_100_streams() {
         let mut link = hungry(inbound, 1);
         link.peer.stream.set_read_timeout(Some(Duration::from_millis(500))).expect("it is open");
         let mut read = 0;
-        while let Ok(event) = link.next() {
+        while let Ok(event) = link.event() {
             if let Event::Data(stream, octets, false) = event
                 && !octets.is_empty()
             {

@@ -83,7 +83,11 @@ fn host_stands_in_for_the_authority() {
     let answer = Link::connect(sidecar.outbound).ask(&head).expect("an answer");
     assert_eq!(answer.status(), 200);
     assert_eq!(origin.seen()[0].fields("host"), ["origin"]);
-    assert_eq!(seen_by_http1(&[("host", "origin")]).fields("host"), ["origin"], "the same twice is said once");
+    assert_eq!(
+        seen_by_http1(&[("host", "origin")]).fields("host"),
+        ["origin"],
+        "the same twice is said once"
+    );
 }
 
 #[test]
@@ -97,11 +101,15 @@ fn content_keeps_its_length_or_has_none() {
     assert_eq!(announced.head.get("content-length"), Some("5"));
     let seen = origin.seen();
     assert_eq!((seen[0].field("content-length"), seen[0].field("transfer-encoding")), (Some("5"), None));
-    assert_eq!((seen[1].field("content-length"), seen[1].field("transfer-encoding")), (None, Some("chunked")));
+    assert_eq!(
+        (seen[1].field("content-length"), seen[1].field("transfer-encoding")),
+        (None, Some("chunked"))
+    );
 
     let origin = Server::treating(|link, stream, request| link.answer(stream, OK, &request.body));
     let sidecar = before(&origin);
-    let chunked = "POST / HTTP/1.1\r\nhost: origin\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let chunked =
+        "POST / HTTP/1.1\r\nhost: origin\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     assert_eq!(sidecar.calls_out().send(chunked).message().text(), "hello");
     assert_eq!(origin.seen()[0].head.get("transfer-encoding"), None);
 }
@@ -128,7 +136,10 @@ fn trailers_pass_from_http2_to_http1_and_back() {
     let origin = Upstream::answering(CHUNKED);
     let answer = upload_with_trailers(&before_http1(&origin));
     assert_eq!((answer.text(), answer.trailers.get("x-sum")), ("ok".to_owned(), Some("2")));
-    assert_eq!((origin.seen()[0].body.as_slice(), origin.seen()[0].trailers.trim()), (&b"hi"[..], "x-sum: 1"));
+    assert_eq!(
+        (origin.seen()[0].body.as_slice(), origin.seen()[0].trailers.trim()),
+        (&b"hi"[..], "x-sum: 1")
+    );
 }
 
 #[test]
@@ -192,7 +203,10 @@ fn interim_answers_pass() {
     let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     let answer = from_http1(&GET, &format!("{hints}{OK1}"));
     assert_eq!(answer.interim[0].get("link"), Some("</a>"));
-    assert_eq!((answer.interim[0].status(), answer.status(), answer.text()), (Some(103), 200, "ok".to_owned()));
+    assert_eq!(
+        (answer.interim[0].status(), answer.status(), answer.text()),
+        (Some(103), 200, "ok".to_owned())
+    );
 
     let origin = Server::treating(|link, stream, _| {
         link.send(&Frame::headers(stream, &[(":status", "103"), ("link", "</a>")], false));

@@ -109,7 +109,8 @@ fn malformed_answers_are_bad_gateways() {
         "switching",
     ];
     for fault in faults {
-        let answer = Link::connect(sidecar.outbound).ask(&with(&GET, &[("x-fault", fault)])).expect("an answer");
+        let answer =
+            Link::connect(sidecar.outbound).ask(&with(&GET, &[("x-fault", fault)])).expect("an answer");
         assert_eq!(answer.status(), 502, "{fault}: {:?}", answer.head);
     }
     assert_eq!(answer_of(&sidecar).status(), 200);
@@ -158,7 +159,9 @@ fn lb_full_connections_are_joined_by_others() {
         }
         let (Ok((one, _)), Ok((two, _))) = (link.any(), link.any()) else { return };
         all.wait();
-        [one, two].map(|stream| link.answer(stream, OK, b"ok"));
+        for stream in [one, two] {
+            link.answer(stream, OK, b"ok");
+        }
         link.peer.rest();
     });
     let sidecar = before(&origin);
@@ -211,8 +214,10 @@ fn a_connection_that_hangs_is_not_used_for_ever() {
             link.answer(stream, OK, b"new");
         }
     });
-    let policy =
-        Policy { upstream: "protocol: http2\ntimeouts: {request: 200ms}\nretry: {attempts: 0}", ..Policy::default() };
+    let policy = Policy {
+        upstream: "protocol: http2\ntimeouts: {request: 200ms}\nretry: {attempts: 0}",
+        ..Policy::default()
+    };
     let sidecar = Sidecar::with(origin.addr, policy);
     assert_eq!(answer_of(&sidecar).text(), "ok");
     assert_eq!(answer_of(&sidecar).status(), 504);

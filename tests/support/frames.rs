@@ -37,7 +37,6 @@ pub mod code {
     pub const REFUSED_STREAM: u32 = 7;
     pub const CANCEL: u32 = 8;
     pub const ENHANCE_YOUR_CALM: u32 = 11;
-    pub const HTTP_1_1_REQUIRED: u32 = 13;
 }
 
 /// Settings (RFC 9113 §6.5.2).
@@ -74,8 +73,10 @@ impl Frame {
     }
 
     pub fn settings(list: &[(u16, u32)]) -> Self {
-        let payload: Vec<u8> =
-            list.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
+        let payload: Vec<u8> = list
+            .iter()
+            .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
+            .collect();
         Self::new(kind::SETTINGS, 0, 0, payload)
     }
 
@@ -166,7 +167,7 @@ pub fn remember(name: &str, value: &str) -> Vec<u8> {
 }
 
 /// Refers to the youngest remembered field (RFC 7541 §6.1): 62, behind the 61 static ones.
-pub const REMEMBERED: u8 = 0x80 | 62;
+pub const REMEMBERED: u8 = 0x80 + 62;
 
 fn literal(how: u8, name: &str, value: &str) -> Vec<u8> {
     [&[how][..], &text(name), &text(value)].concat()
@@ -174,17 +175,18 @@ fn literal(how: u8, name: &str, value: &str) -> Vec<u8> {
 
 /// A string as it is (RFC 7541 §5.2), its length a number with a prefix of seven bits (§5.1).
 fn text(said: &str) -> Vec<u8> {
+    let septet = |of: usize| u8::try_from(of & 0x7f).expect("seven bits");
     let mut octets = Vec::with_capacity(said.len() + 4);
-    if let Some(short) = u8::try_from(said.len()).ok().filter(|length| *length < 127) {
-        octets.push(short);
+    if said.len() < 127 {
+        octets.push(septet(said.len()));
     } else {
         octets.push(127);
         let mut rest = said.len() - 127;
         while rest >= 128 {
-            octets.push((rest % 128) as u8 | 128);
-            rest /= 128;
+            octets.push(septet(rest) | 0x80);
+            rest >>= 7;
         }
-        octets.push(rest as u8);
+        octets.push(septet(rest));
     }
     octets.extend_from_slice(said.as_bytes());
     octets

@@ -2,11 +2,11 @@
 //! and gives back windows as it should; whatever else it sends is the test's to say, frame by frame.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use loona_hpack::Decoder;
 
-use super::frames::{Frame, LARGEST, PREFACE, WINDOW, code, flag, kind, setting};
+use super::frames::{Frame, LARGEST, PREFACE, WINDOW, flag, kind, setting};
 use super::peer::{End, Peer};
 
 /// One end of a connection.
@@ -157,7 +157,7 @@ impl Link {
             let room = self.room_of(stream).min(self.room);
             let piece = body.len().min(LARGEST).min(usize::try_from(room).unwrap_or(0));
             if piece == 0 && !body.is_empty() {
-                let event = self.next()?;
+                let event = self.event()?;
                 self.absorb(event);
                 if let Some(code) = self.resets.get(&stream) {
                     return Err(Broken::Reset(*code));
@@ -184,11 +184,6 @@ impl Link {
         Ok(self.exchanges.remove(&stream).unwrap_or_default())
     }
 
-    /// The message of this stream as soon as its head is there.
-    pub fn head(&mut self, stream: u32) -> Result<Exchange, Broken> {
-        self.until(stream, |exchange| !exchange.head.0.is_empty())
-    }
-
     /// The message of this stream, once it is so.
     pub fn until(&mut self, stream: u32, is: impl Fn(&Exchange) -> bool) -> Result<Exchange, Broken> {
         loop {
@@ -201,7 +196,7 @@ impl Link {
             if let Some((_, code)) = self.goaway.filter(|(last, _)| *last < stream) {
                 return Err(Broken::Goaway(code));
             }
-            let event = self.next()?;
+            let event = self.event()?;
             self.absorb(event);
         }
     }
@@ -212,7 +207,7 @@ impl Link {
             if let Some(stream) = self.whole.pop_front() {
                 return Ok((stream, self.exchanges.remove(&stream).unwrap_or_default()));
             }
-            let event = self.next()?;
+            let event = self.event()?;
             self.absorb(event);
         }
     }
@@ -221,7 +216,7 @@ impl Link {
     pub fn sync(&mut self) -> Result<(), Broken> {
         self.send(&Frame::ping());
         loop {
-            match self.next()? {
+            match self.event()? {
                 Event::Other(frame) if frame == Frame::ping().acknowledged() => return Ok(()),
                 event => self.absorb(event),
             }
@@ -231,7 +226,7 @@ impl Link {
     /// How the connection ends: the code of a GOAWAY, if one comes, and the end.
     pub fn end(&mut self) -> (Option<u32>, End) {
         loop {
-            match self.next() {
+            match self.event() {
                 Ok(_) => {}
                 Err(Broken::End(end)) => return (self.goaway.map(|(_, code)| code), end),
                 Err(_) => unreachable!("it only ends"),
@@ -240,7 +235,7 @@ impl Link {
     }
 
     /// What comes next, and the answers to it that every end owes.
-    pub fn next(&mut self) -> Result<Event, Broken> {
+    pub fn event(&mut self) -> Result<Event, Broken> {
         let frame = self.frame().map_err(Broken::End)?;
         let (stream, end) = (frame.stream, frame.has(flag::END_STREAM));
         match frame.kind {
@@ -340,7 +335,10 @@ impl Link {
                 self.exchanges.entry(stream).or_default().body.extend(octets);
                 (stream, end)
             }
-            Event::Reset(stream, code) => return drop(self.resets.insert(stream, code)),
+            Event::Reset(stream, code) => {
+                self.resets.insert(stream, code);
+                return;
+            }
             Event::Other(_) => return,
         };
         if ended {
@@ -382,15 +380,5 @@ impl Exchange {
     /// Content, as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
-    }
-}
-
-impl Broken {
-    /// The code that the other end gave, if it gave one.
-    pub fn code(self) -> Option<u32> {
-        match self {
-            Self::Reset(code) | Self::Goaway(code) => Some(code).filter(|code| *code != code::NO_ERROR),
-            Self::End(_) => None,
-        }
     }
 }
