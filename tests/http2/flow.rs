@@ -99,6 +99,11 @@ fn an_answer_waits_in(sidecar: &crate::support::sidecar::Sidecar) {
     assert!(sidecar.resident() < before + FLAT_KIB, "{} of {before} KiB", sidecar.resident());
 }
 
+fn pouring_http1() -> Upstream {
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {WHOLE}\r\n\r\n");
+    Upstream::answering([head.as_bytes(), &vec![b'x'; WHOLE]].concat())
+}
+
 fn pouring_http2() -> Server {
     Server::treating(|link, stream, _| link.answer(stream, OK, &vec![b'x'; WHOLE]))
 }
@@ -110,9 +115,7 @@ fn an_answer_of_http2_waits_for_its_client() {
 
 #[test]
 fn an_answer_of_http1_waits_for_its_client() {
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {WHOLE}\r\n\r\n");
-    let origin = Upstream::answering([head.as_bytes(), &vec![b'x'; WHOLE]].concat());
-    an_answer_waits_in(&before_http1(&origin));
+    an_answer_waits_in(&before_http1(&pouring_http1()));
 }
 
 #[test]
@@ -132,7 +135,7 @@ fn an_answer_of_http2_waits_for_a_client_of_http1() {
 
 #[test]
 fn a_stream_that_waits_holds_up_no_other() {
-    let sidecar = before(&pouring_http2());
+    let sidecar = before_http1(&pouring_http1());
     let mut link = Link::connect(sidecar.outbound);
     link.generous = false;
     let slow = link.open(&GET, true);

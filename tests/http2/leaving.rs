@@ -11,7 +11,7 @@ use super::{GET, GET1, OK, OK1, POST, before, before_http1};
 use crate::support::PATIENCE;
 use crate::support::draft::answer;
 use crate::support::frames::{Frame, code};
-use crate::support::link::{Broken, Event, Link};
+use crate::support::link::{Event, Link};
 use crate::support::origin::{Origin, Reply};
 use crate::support::peer::End;
 use crate::support::rig::{Rig, Wishes, eventually, upstream};
@@ -183,14 +183,4 @@ fn u_16_connections_to_upstreams_are_replaced_when_they_are_old() {
     }
     let connections = origin.connections();
     assert!((3..=8).contains(&connections), "{connections} in five ages");
-}
-
-#[test]
-fn half_closed_clients_get_their_answers() {
-    let origin = Upstream::answering(OK1);
-    let sidecar = before_http1(&origin);
-    let mut link = Link::connect(sidecar.outbound);
-    let stream = link.open(&GET, true);
-    link.peer.finish();
-    assert_eq!(link.message(stream).map(|answer| answer.text()), Ok::<_, Broken>("ok".to_owned()));
 }

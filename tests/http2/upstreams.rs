@@ -90,7 +90,6 @@ fn malformed_answers_are_bad_gateways() {
             Some("upper case") => &[(":status", "200"), ("X-Case", "y")],
             Some("connection") => &[(":status", "200"), ("connection", "close")],
             Some("transfer-encoding") => &[(":status", "200"), ("transfer-encoding", "chunked")],
-            Some("of a request") => &[(":status", "200"), (":path", "/")],
             Some("a line") => &[(":status", "200"), ("x", "y\r\nz: 1")],
             Some("switching") => &[(":status", "101")],
             _ => OK,
@@ -98,16 +97,8 @@ fn malformed_answers_are_bad_gateways() {
         link.send(&Frame::headers(stream, head, true));
     });
     let sidecar = before(&origin);
-    let faults = [
-        "no status",
-        "no number",
-        "upper case",
-        "connection",
-        "transfer-encoding",
-        "of a request",
-        "a line",
-        "switching",
-    ];
+    let faults =
+        ["no status", "no number", "upper case", "connection", "transfer-encoding", "a line", "switching"];
     for fault in faults {
         let answer =
             Link::connect(sidecar.outbound).ask(&with(&GET, &[("x-fault", fault)])).expect("an answer");
