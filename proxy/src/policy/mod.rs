@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod balancer;
 pub mod budget;
 pub mod deadline;
+pub mod grpc;
 pub mod outcome;
 pub mod retry;
 pub mod router;
