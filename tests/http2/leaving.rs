@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{GET, GET1, OK, OK1, POST, before, before_http1};
+use super::{GET, GET1, OK, POST, before, before_http1};
 use crate::support::PATIENCE;
 use crate::support::draft::answer;
 use crate::support::frames::{Frame, code};
 use crate::support::link::{Event, Link};
 use crate::support::origin::{Origin, Reply};
 use crate::support::peer::End;
-use crate::support::rig::{Rig, Wishes, eventually, upstream};
+use crate::support::rig::{Rig, Wishes, eventually};
 use crate::support::scripted::Upstream;
 use crate::support::server::Server;
 use crate::support::sidecar::{Policy, Sidecar};
@@ -119,14 +119,15 @@ fn late(sidecar: &str) -> (Rig, Origin) {
         "POST" => Reply::Late(Duration::from_millis(600), answer(201)),
         _ => Reply::Answer(answer(200)),
     });
-    let wishes = Wishes { app: Some(app.addr), sidecar: sidecar.to_owned(), ..Wishes::default() };
-    (Rig::with(&wishes, &[upstream("origin", &[app.addr], "protocol: http1")]), app)
+    let (app_addr, inbound) = (Some(app.addr), ", protocol: http1");
+    let wishes = Wishes { app: app_addr, inbound, sidecar: sidecar.to_owned(), ..Wishes::default() };
+    (Rig::with(&wishes, &[]), app)
 }
 
 #[test]
 fn u_2_a_drain_says_goaway_and_lets_open_streams_finish() {
     let (mut rig, app) = late("shutdown: {drain: 20s}");
-    let (mut busy, mut idle) = (Link::connect(rig.outbound), Link::connect(rig.outbound));
+    let (mut busy, mut idle) = (Link::connect(rig.inbound), Link::connect(rig.inbound));
     assert_eq!(idle.ask(&GET).expect("an answer").status(), 200);
     let stream = busy.open(&POST, true);
     eventually("work in flight", || (app.count() == 2).then_some(()));
@@ -141,7 +142,7 @@ fn u_2_a_drain_says_goaway_and_lets_open_streams_finish() {
 #[test]
 fn u_16_callers_are_sent_away_when_their_connection_is_old() {
     let (rig, _app) = late("limits: {maxConnectionAge: 400ms}");
-    let mut link = Link::connect(rig.outbound);
+    let mut link = Link::connect(rig.inbound);
     assert_eq!(link.ask(&GET).expect("an answer").status(), 200);
     let stream = link.open(&POST, true);
     assert_eq!(link.message(stream).expect("it is finished").status(), 201);
@@ -156,12 +157,12 @@ fn u_16_callers_are_sent_away_when_their_connection_is_old() {
 #[test]
 fn u_16_no_request_is_lost_when_a_connection_is_old() {
     let (rig, _app) = late("limits: {maxConnectionAge: 300ms}");
-    let mut link = Link::connect(rig.outbound);
+    let mut link = Link::connect(rig.inbound);
     let mut connections = 1;
     let until = Instant::now() + Duration::from_millis(1500);
     while Instant::now() < until {
         if link.goaway.is_some() {
-            link = Link::connect(rig.outbound);
+            link = Link::connect(rig.inbound);
             connections += 1;
         }
         assert_eq!(link.ask(&GET).map(|answer| answer.status()), Ok(200));

@@ -3,7 +3,8 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::attacked::Victim;
 use super::{GET, POST};
@@ -66,15 +67,14 @@ fn se_5_slow_heads_of_http2_are_not_put_off_by_parts_that_trickle() {
     victim.under(|inbound| {
         let mut link = Link::connect(inbound);
         link.sync().expect("the victim is well");
-        link.peer.send(Frame::headers(1, &GET, true).octets().split_last().expect("it has octets").1);
-        let head = Frame::new(kind::HEADERS, flag::END_STREAM, 3, block(&GET)).octets();
-        let began = std::time::Instant::now();
-        for octet in head.iter().cycle() {
-            if link.peer.stream.write_all(&[*octet]).is_err() {
+        let long = Frame::headers(1, &[GET.as_slice(), &[("x", &"y".repeat(10_000))]].concat(), true);
+        let began = Instant::now();
+        for octet in long.octets() {
+            if link.peer.stream.write_all(&[octet]).is_err() {
                 break;
             }
             assert!(began.elapsed() < Duration::from_secs(5), "it is not cut off");
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
     });
 }

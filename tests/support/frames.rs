@@ -157,6 +157,17 @@ pub fn octets(frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
     frames.into_iter().flat_map(|frame| frame.octets()).collect()
 }
 
+/// A head in as many frames as it takes.
+pub fn head(stream: u32, fields: &[(&str, &str)], end: bool) -> Vec<Frame> {
+    let block = block(fields);
+    let (first, rest) = block.split_at(block.len().min(LARGEST));
+    let end = if end { flag::END_STREAM } else { 0 };
+    let mut frames = vec![Frame::new(kind::HEADERS, end, stream, first)];
+    frames.extend(rest.chunks(LARGEST).map(|part| Frame::continuation(stream, part, false)));
+    frames.last_mut().expect("there is the first").flags |= flag::END_HEADERS;
+    frames
+}
+
 /// A list of fields, each literally and in full (RFC 7541 §6.2.2): names and values may be anything.
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| literal(0, name, value)).collect()

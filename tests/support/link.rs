@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use loona_hpack::Decoder;
 
-use super::frames::{Frame, LARGEST, PREFACE, WINDOW, flag, kind, setting};
+use super::frames::{Frame, LARGEST, PREFACE, WINDOW, code, flag, head, kind, octets, setting};
 use super::peer::{End, Peer};
 
 /// One end of a connection.
@@ -56,7 +56,7 @@ pub struct Exchange {
 pub enum Broken {
     /// The stream was reset with this code.
     Reset(u32),
-    /// The other end leaves, with this code, and does not treat the stream.
+    /// The other end leaves, with this code: it does not treat the stream, or nothing any more.
     Goaway(u32),
     /// The connection is over.
     End(End),
@@ -126,7 +126,7 @@ impl Link {
     pub fn open(&mut self, fields: &[(&str, &str)], end: bool) -> u32 {
         let stream = self.next;
         self.next += 2;
-        self.send(&Frame::headers(stream, fields, end));
+        self.peer.send(octets(head(stream, fields, end)));
         stream
     }
 
@@ -196,8 +196,12 @@ impl Link {
             if let Some((_, code)) = self.goaway.filter(|(last, _)| *last < stream) {
                 return Err(Broken::Goaway(code));
             }
-            let event = self.event()?;
-            self.absorb(event);
+            match (self.event(), self.goaway) {
+                (Ok(event), _) => self.absorb(event),
+                // It said why it would end.
+                (Err(_), Some((_, code))) if code != code::NO_ERROR => return Err(Broken::Goaway(code)),
+                (Err(broken), _) => return Err(broken),
+            }
         }
     }
 
