@@ -103,7 +103,11 @@ impl Victim {
             result
         });
         let cpu = self.cpu_at_rest().saturating_sub(cpu);
-        eprintln!("MEASURED {} {cpu:?} {} KiB", thread::current().name().unwrap_or(""), self.rig.resident().saturating_sub(memory) >> 10);
+        eprintln!(
+            "MEASURED {} {cpu:?} {} KiB",
+            thread::current().name().unwrap_or(""),
+            self.rig.resident().saturating_sub(memory) >> 10
+        );
         assert!(cpu <= CPU, "it cost {cpu:?} of CPU time");
         let seen = (self.seen)();
         assert!(seen <= REQUESTS, "the application saw {seen} requests");

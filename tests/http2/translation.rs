@@ -180,7 +180,8 @@ fn answers_without_content_have_none_on_either_side() {
         peer.send(format!("{method} / HTTP/1.1\r\nhost: origin\r\nx-status: {status}\r\n\r\n"));
         // The answer to HEAD is only its head; the rest read whole shows that the next begins where it ended.
         let answer = if method == "HEAD" { peer.try_head() } else { peer.try_message() };
-        let answer = answer.unwrap_or_else(|end| panic!("{end:?} instead of an answer to {method} with {status}"));
+        let answer =
+            answer.unwrap_or_else(|end| panic!("{end:?} instead of an answer to {method} with {status}"));
         assert_eq!((answer.status(), answer.body.len()), (status, 0), "{method}");
     }
 }
