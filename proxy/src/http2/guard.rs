@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use h2::Reason;
 use outrigger_config::model::Http2Limits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -34,7 +35,9 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// Error codes that say that the stream was broken by what came over it (RFC 9113 §7).
-const PROVOKED: [u32; 4] = [1, 3, 5, 7];
+const PROVOKED: [u32; 4] = [1, 3, 5, REFUSED];
+/// A stream more than were allowed.
+const REFUSED: u32 = 7;
 
 /// What is known of a connection without asking the codec.
 #[derive(Debug)]
@@ -42,6 +45,7 @@ pub struct Watch {
     limits: Http2Limits,
     cut: Cell<Option<&'static str>>,
     resets: Cell<Meter>,
+    refused: Cell<u32>,
     read: Cell<u64>,
     written: Cell<u64>,
     unfinished: Cell<bool>,
@@ -57,6 +61,7 @@ impl Watch {
             limits,
             cut: Cell::new(None),
             resets: Cell::default(),
+            refused: Cell::new(0),
             read: Cell::new(0),
             written: Cell::new(0),
             unfinished: Cell::new(false),
@@ -92,6 +97,11 @@ impl Watch {
         self.resets.set(resets);
     }
 
+    /// Streams that the codec refused since this was asked last: more than were allowed.
+    pub fn take_refused(&self) -> u32 {
+        self.refused.take()
+    }
+
     /// Octets read and written so far.
     pub fn moved(&self) -> [u64; 2] {
         [self.read.get(), self.written.get()]
@@ -120,6 +130,21 @@ impl Watch {
             waker.wake();
         }
     }
+}
+
+/// The limit for which the codec cut a peer off by itself; which of its own it was, it says in words only.
+pub fn limit_of(error: &h2::Error) -> Option<&'static str> {
+    if !error.is_library() || error.reason() != Some(Reason::ENHANCE_YOUR_CALM) {
+        return None;
+    }
+    let said = error.to_string();
+    let limits = [
+        ("continuations", "http2-continuation"),
+        ("header_list", "http2-header-list"),
+        ("data_frames", "http2-empty-data"),
+    ];
+    let limit = limits.into_iter().find_map(|(word, limit)| said.contains(word).then_some(limit));
+    Some(limit.unwrap_or("http2-resets"))
 }
 
 /// Counts what happens in a span of time.
@@ -214,7 +239,10 @@ impl<T> Guarded<T> {
                 tally.sent = tally.sent.saturating_add(1).min(FREE);
             }
             // Resets that we are provoked to send cost as much as those that come (CVE-2025-8671).
-            Kind::Reset if PROVOKED.contains(&frame.lead[0]) => watch.on_reset(),
+            Kind::Reset if PROVOKED.contains(&frame.lead[0]) => {
+                watch.refused.update(|refused| refused + u32::from(frame.lead[0] == REFUSED));
+                watch.on_reset();
+            }
             _ => {}
         });
     }
