@@ -175,7 +175,8 @@ impl Session {
             self.life.idle_since = now;
         }
         self.life.moved = moved;
-        if stood_still && self.watch.is_unfinished() {
+        let heads = self.watch.head_since().map(|since| now.saturating_duration_since(since));
+        if heads.is_some_and(|age| age >= self.limits.head_timeout) {
             self.worker.shared.metrics.limit_exceeded(self.worker.id, "head-timeout");
             self.cut();
         } else if now.saturating_duration_since(self.life.idle_since) >= self.limits.idle_timeout {

@@ -48,7 +48,7 @@ pub struct Watch {
     refused: Cell<u32>,
     read: Cell<u64>,
     written: Cell<u64>,
-    unfinished: Cell<bool>,
+    head_since: Cell<Option<Instant>>,
     settled: Cell<bool>,
     last_stream: Cell<Option<u32>>,
     waker: RefCell<Option<Waker>>,
@@ -64,7 +64,7 @@ impl Watch {
             refused: Cell::new(0),
             read: Cell::new(0),
             written: Cell::new(0),
-            unfinished: Cell::new(false),
+            head_since: Cell::new(None),
             settled: Cell::new(false),
             last_stream: Cell::new(None),
             waker: RefCell::default(),
@@ -107,9 +107,9 @@ impl Watch {
         [self.read.get(), self.written.get()]
     }
 
-    /// Some of a frame or of a head has come, and not all of it.
-    pub fn is_unfinished(&self) -> bool {
-        self.unfinished.get()
+    /// Since when the head, or other frame without content, has been coming of which there is only a part.
+    pub fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
     }
 
     /// The peer has said what it allows.
@@ -191,6 +191,8 @@ struct Tally {
     empty: u32,
     continuations: u32,
     in_head: bool,
+    /// The last frame of which the head has come was DATA: how long that may take is the stream's to say.
+    in_data: bool,
     /// DATA frames that have gone out since PING and SETTINGS were counted anew.
     sent: u32,
     /// What allows frames beyond [`FREE`], since the respective count began.
@@ -222,12 +224,17 @@ impl<T> Guarded<T> {
     fn on_read(&mut self, octets: &[u8]) {
         let (watch, tally) = (&self.watch, &mut self.tally);
         watch.read.set(watch.read.get() + octets.len() as u64);
+        let mut began = false;
         self.reads.feed(octets, |frame| {
+            (began, tally.in_data) = (true, frame.kind == Kind::Data);
             if let Some(limit) = tally.on_read(&frame, watch) {
                 watch.cut_off(limit);
             }
         });
-        watch.unfinished.set(self.reads.is_inside() || tally.in_head);
+        let in_head = tally.in_head || self.reads.is_inside() && !tally.in_data;
+        // From its first octet: those that trickle put nothing off.
+        let since = watch.head_since.get().filter(|_| !began);
+        watch.head_since.set(in_head.then(|| since.unwrap_or_else(now)));
     }
 
     fn on_written(&mut self, octets: &[u8]) {
