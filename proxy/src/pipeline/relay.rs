@@ -55,6 +55,7 @@ pub async fn relay(
     let result = poll_fn(|cx| relay.poll(cx)).await;
     let ended = relay.ended;
     exchange.bytes_in = upload.taken;
+    exchange.grpc_status = ended.map(|ended| ended.status);
     report(exchange, backend, &load, (outcome, ended), result);
     result?;
     if let Up::Http1(mut conn) = up
