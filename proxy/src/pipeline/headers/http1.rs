@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use outrigger_config::model::{Direction, Upgrade};
 
 use super::super::exchange::Exchange;
@@ -123,6 +123,16 @@ fn write_forwarded_for(out: &mut Vec<u8>, exchange: &Exchange<'_>, inbound: bool
     out.extend_from_slice(b"\r\n");
 }
 
+/// HTTP/2 ends an answer without content by a flag. Here, without a length, it would last until the connection ends
+/// (RFC 9112 §6.3).
+fn says_nothing_of_its_end(answer: &ResponseHead, to: &Method) -> bool {
+    let bodiless = *to == Method::HEAD
+        || answer.status.is_informational()
+        || answer.status == StatusCode::NO_CONTENT
+        || answer.status == StatusCode::NOT_MODIFIED;
+    answer.version == Version::Http2 && !bodiless && !answer.known.has(Known::CONTENT_LENGTH)
+}
+
 /// The head of an upstream's answer, as the downstream gets it; `framing` is ours towards the downstream.
 pub fn write_response(out: &mut Vec<u8>, answer: &ResponseHead, framing: Framing, exchange: &Exchange<'_>) {
     write_status(out, answer.status);
@@ -143,6 +153,9 @@ pub fn write_response(out: &mut Vec<u8>, answer: &ResponseHead, framing: Framing
                 for length in answer.headers.get_all(CONTENT_LENGTH) {
                     push_field(out, "content-length", length.as_bytes());
                 }
+            }
+            if says_nothing_of_its_end(answer, &exchange.head.method) {
+                out.extend_from_slice(b"content-length: 0\r\n");
             }
         }
     }
