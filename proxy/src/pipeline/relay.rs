@@ -108,6 +108,8 @@ fn report(
     let outcome = match result {
         Err(Failure::BrokenBody) => Outcome::Reset { responded: true },
         Err(Failure::AttemptTimeout) => Outcome::AttemptTimeout,
+        // A gRPC call has succeeded when it says so, not before.
+        Err(Failure::Canceled) if exchange.grpc && ended.is_none() => Outcome::Canceled,
         _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(answered),
     };
     if outcome != answered {
