@@ -19,7 +19,7 @@ use super::listener::contained;
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http2::fields;
-use crate::http2::guard::{Guarded, Watch, limit_of};
+use crate::http2::guard::{Guarded, Watch};
 use crate::http2::server::{ServerStream, builder};
 use crate::pipeline::{self, After, Down, Failure};
 use crate::snapshot::ListenerId;
@@ -222,7 +222,7 @@ impl Session {
     /// The codec sees some floods before we do: they come in one piece.
     fn count_end(&self, error: &h2::Error) {
         let (metrics, id) = (&self.worker.shared.metrics, self.worker.id);
-        match self.watch.cut().or_else(|| limit_of(error)) {
+        match self.watch.cut() {
             Some(_) if self.life.stage == Stage::Cut => {}
             Some(limit) => metrics.limit_exceeded(id, limit),
             None if error.is_library() || error.is_go_away() => {
