@@ -6,6 +6,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -49,6 +51,8 @@ pub enum OpenError {
     Connect(ConnectError),
     /// The endpoint doesn't speak HTTP/2.
     Protocol,
+    /// It takes no request: it leaves, or allows no streams. Another would be no better.
+    Useless,
 }
 
 impl Multiplexed {
@@ -131,6 +135,9 @@ impl Multiplexed {
             let Some(shared) = all.get_mut(&id) else { return opening.end(Err(OpenError::Protocol)) };
             shared.opening.retain(|other| !Rc::ptr_eq(other, &opening));
             match opened {
+                Ok((connection, _)) if connection.is_leaving(now()) || !connection.has_room() => {
+                    return opening.end(Err(OpenError::Useless));
+                }
                 Ok((connection, driver)) => {
                     shared.connections.push(Rc::clone(&connection));
                     opening.end(Ok(()));
@@ -139,11 +146,16 @@ impl Multiplexed {
                 Err(error) => return opening.end(Err(error)),
             }
         };
-        let (connection, driver) = driver;
-        let closing = Rc::downgrade(&connection);
+        let (connection, mut driver) = driver;
+        let (closing, watch) = (Rc::downgrade(&connection), connection.watch());
         drop(connection);
-        // How it ended, its streams know.
-        let _ = driver.await;
+        // How it ended, its streams know. Of who floods us nothing more is read, so there is nothing to wait for.
+        poll_fn(|cx| match Pin::new(&mut driver).poll(cx) {
+            Poll::Pending => watch.poll_cut(cx).map(drop),
+            Poll::Ready(_) => Poll::Ready(()),
+        })
+        .await;
+        drop(driver);
         if let Some(connection) = closing.upgrade() {
             connection.close();
         }
