@@ -188,6 +188,10 @@ impl Sink for Channel {
     }
 
     fn finish(&mut self, trailers: Option<&HeaderMap>) -> io::Result<()> {
+        // A head without content has said so already; that its own end came behind it is news to nobody.
+        if self.ended {
+            return Ok(());
+        }
         let Some(send) = &mut self.send else { return Err(io::ErrorKind::NotConnected.into()) };
         self.ended = true;
         match trailers {
