@@ -187,8 +187,8 @@ impl Sink for Channel {
         send.send_data(piece.into_bytes(), last).map_err(into_io)
     }
 
+    /// An answer to HEAD ends with its head, whatever follows upstream's.
     fn finish(&mut self, trailers: Option<&HeaderMap>) -> io::Result<()> {
-        // A head without content has said so already; that its own end came behind it is news to nobody.
         if self.ended {
             return Ok(());
         }
@@ -225,4 +225,25 @@ fn broken(error: h2::Error) -> TransferError {
 
 fn into_io(error: h2::Error) -> io::Error {
     io::Error::other(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_is_said_once() {
+        let (stream, _peer) = tokio::io::duplex(1024);
+        let (mut connection, _driver) = h2::client::handshake(stream).await.unwrap();
+        let mut channel = Channel::new(TrailerLimits { bytes: 0, fields: 0 });
+        for ended in [true, false] {
+            let request = Request::get("http://origin/").body(()).unwrap();
+            let (_response, content) = connection.send_request(request, ended).unwrap();
+            channel.transmit(content, ended);
+            channel.finish(None).unwrap();
+            channel.finish(None).unwrap();
+        }
+    }
 }
