@@ -10,11 +10,12 @@ use super::{GET, GET1, OK, POST, before, before_http1, with};
 use crate::support::eventually;
 use crate::support::frames::{Frame, PREFACE, WINDOW, code, kind, octets, setting};
 use crate::support::link::{Broken, Event, Link};
+use crate::support::peer::Peer;
 use crate::support::scripted::Upstream;
 use crate::support::server::Server;
 use crate::support::sidecar::{Policy, Sidecar};
 
-/// SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3).
+/// The setting that says so (RFC 8441 §3).
 const TAKES_UPGRADES: (u16, u32) = (8, 1);
 
 #[test]
@@ -242,4 +243,21 @@ fn trailers_of_a_connection_hold_up_nothing() {
         peer.send(format!("0\r\n{name}: timeout=5\r\n\r\n"));
         assert_eq!(peer.message().status(), 400, "{name}");
     }
+}
+
+#[test]
+fn rt_6_a_connection_that_is_dropped_at_once_is_tried_again_even_if_the_request_is_unsafe() {
+    let met = AtomicUsize::new(0);
+    let origin = Upstream::new(move |call| {
+        let Ok(stream) = call.peer.stream.try_clone() else { return };
+        let second = met.fetch_add(1, Ordering::SeqCst) > 0;
+        if let Some(mut link) = second.then(|| Link::accept(Peer::new(stream), &[]).ok()).flatten() {
+            while let Ok((stream, request)) = link.any() {
+                link.answer(stream, OK, &request.body);
+            }
+        }
+    });
+    let sidecar = Sidecar::with(origin.addr, Policy { upstream: "protocol: http2", ..Policy::default() });
+    let answer = Link::connect(sidecar.outbound).post(&POST, b"once").expect("an answer");
+    assert_eq!((answer.status(), &*answer.text()), (200, "once"));
 }

@@ -1,7 +1,6 @@
 //! How do requests share a connection to an endpoint? A connection of one worker, and a place on it for each exchange.
 
 use std::cell::Cell;
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -234,7 +233,7 @@ impl Drop for ClientStream {
     }
 }
 
-/// Why no connection came about: the endpoint broke it, or doesn't speak HTTP/2.
-pub fn is_broken(error: &h2::Error) -> Option<&io::Error> {
-    error.get_io()
+/// Whether no connection came about because the endpoint ended it, in whatever way; else it doesn't speak HTTP/2.
+pub fn is_broken(error: &h2::Error) -> bool {
+    error.is_io() || error.reason() == Some(Reason::NO_ERROR)
 }

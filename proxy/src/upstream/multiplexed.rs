@@ -19,6 +19,7 @@ use outrigger_config::model::UpstreamLimits;
 use super::connect::{ConnectError, connect};
 use super::endpoint::Endpoint;
 use crate::clock::now;
+use crate::http2::client::is_broken;
 use crate::http2::{ClientStream, Connection};
 use crate::message::TrailerLimits;
 use crate::policy::outcome::ConnectFailure;
@@ -124,7 +125,10 @@ impl Multiplexed {
         let age = limits.max_connection_age.mul_f64(1.0 - chance / 10.0);
         let opened = tokio::time::timeout(timeout, async {
             let stream = connect(endpoint.addr).await.map_err(OpenError::Connect)?;
-            Connection::open(stream, &limits, age).await.map_err(|_| OpenError::Protocol)
+            // An endpoint that is being started or ended takes a connection, and drops it.
+            let refused = OpenError::Connect(ConnectError::Failed(ConnectFailure::Refused));
+            let failed = |error| if is_broken(&error) { refused } else { OpenError::Protocol };
+            Connection::open(stream, &limits, age).await.map_err(failed)
         })
         .await
         .unwrap_or(Err(OpenError::Connect(ConnectError::Failed(ConnectFailure::TimedOut))));
