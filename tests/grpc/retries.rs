@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tonic::{Code, Request, Status};
 
 use super::client::{Client, ask};
@@ -121,6 +122,11 @@ fn rt_6_messages_are_sent_again_and_never_heard_twice() {
         *several.metadata_mut() = ask("", &metadata).metadata().clone();
         let said = client.collect(several);
         assert_eq!(said.expect(way.name).into_inner(), "one, two, three");
+        // Even while the client is still talking.
+        let mut chat = client.chat(&metadata).expect(way.name);
+        assert_eq!(chat.exchange("hello").unwrap().unwrap(), "hello", "{}", way.name);
+        let long: Bytes = (0..=u8::MAX).cycle().take(60_000).collect();
+        assert!(client.unary(ask(long.clone(), &metadata)).unwrap().into_inner() == long, "{}", way.name);
         // What the client has heard a part of cannot begin again.
         let before = server.count();
         let behind = [("x-failures", "1"), ("x-code", "14"), ("x-place", "behind a message")];
