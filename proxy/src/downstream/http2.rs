@@ -122,6 +122,10 @@ impl Session {
             if self.alarm.poll(cx).is_pending() {
                 return Poll::Pending;
             }
+            // Who reads nothing doesn't take its dismissal either.
+            if self.life.stage == Stage::Cut {
+                return Poll::Ready(());
+            }
             self.look(now());
         }
     }
@@ -217,6 +221,7 @@ impl Session {
     fn cut(&mut self) {
         self.life.stage = Stage::Cut;
         self.codec.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.look_again(now());
     }
 
     /// The codec sees some floods before we do: they come in one piece.

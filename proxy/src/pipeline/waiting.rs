@@ -139,7 +139,9 @@ impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
             }
         };
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        if !head.status.is_informational() || switches && self.exchange.tunnel.is_some() {
+        // HTTP/2 has no 101 (RFC 9113 §8.6).
+        let agrees = switches && self.exchange.tunnel.is_some() && matches!(self.up, Up::Http1(_));
+        if !head.status.is_informational() || agrees {
             return Poll::Ready(Ok(Some(head)));
         }
         self.interims += 1;
