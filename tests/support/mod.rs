@@ -2,6 +2,7 @@
 
 pub mod caller;
 pub mod draft;
+pub mod inside;
 pub mod origin;
 pub mod peer;
 pub mod rig;
