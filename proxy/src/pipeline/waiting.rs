@@ -12,6 +12,7 @@ use super::connection::poll_left;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::tunnel;
 use super::up::Up;
 use super::upload::{Upload, UploadError};
 use crate::clock::now;
@@ -139,7 +140,7 @@ impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
             }
         };
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        if !head.status.is_informational() || switches && self.exchange.tunnel.is_some() {
+        if !head.status.is_informational() || switches && tunnel::is_asked_for(self.exchange, &head) {
             return Poll::Ready(Ok(Some(head)));
         }
         self.interims += 1;
