@@ -21,4 +21,5 @@ mod retries;
 mod support;
 mod telemetry;
 mod timeouts;
+mod tunnels;
 mod wire;
