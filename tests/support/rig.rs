@@ -38,6 +38,8 @@ pub struct Rig {
 pub struct Wishes {
     /// The application behind the inbound port.
     pub app: Option<SocketAddr>,
+    /// Further keys of the inbound listener, each with a comma before it.
+    pub inbound: &'static str,
     /// Further keys of the `Sidecar` document.
     pub sidecar: String,
     /// Further environment.
@@ -83,7 +85,8 @@ impl Rig {
     fn attempt(wishes: &Wishes, documents: &[String]) -> Option<Self> {
         let [outbound, inbound, admin, private] = [(); 4].map(|()| free_addr());
         let app = wishes.app.map_or(String::new(), |app| {
-            format!("inbound: [{{port: {}, listen: {inbound}, forwardTo: {app}}}]\n", inbound.port())
+            let (port, further) = (inbound.port(), wishes.inbound);
+            format!("inbound: [{{port: {port}, listen: {inbound}, forwardTo: {app}{further}}}]\n")
         });
         let sidecar = format!(
             "apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\nworkers: 1\n{app}outbound: {{listen: {outbound}}}\n\
@@ -198,9 +201,14 @@ impl Rig {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory, in bytes.
     pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }

@@ -19,7 +19,7 @@ use super::listener::contained;
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http2::fields;
-use crate::http2::guard::{Guarded, Watch};
+use crate::http2::guard::{Guarded, Watch, limit_of};
 use crate::http2::server::{ServerStream, builder};
 use crate::pipeline::{self, After, Down, Failure};
 use crate::snapshot::ListenerId;
@@ -103,13 +103,14 @@ impl Session {
                     continue;
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    if error.is_library() || error.is_go_away() {
-                        self.count_error("http2");
-                    }
+                    self.count_end(&error);
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {}
+            }
+            for _ in 0..self.watch.take_refused() {
+                self.worker.shared.metrics.limit_exceeded(self.worker.id, "http2-streams");
             }
             if let Poll::Ready(limit) = self.watch.poll_cut(cx)
                 && self.life.stage != Stage::Cut
@@ -174,7 +175,8 @@ impl Session {
             self.life.idle_since = now;
         }
         self.life.moved = moved;
-        if stood_still && self.watch.is_unfinished() {
+        let heads = self.watch.head_since().map(|since| now.saturating_duration_since(since));
+        if heads.is_some_and(|age| age >= self.limits.head_timeout) {
             self.worker.shared.metrics.limit_exceeded(self.worker.id, "head-timeout");
             self.cut();
         } else if now.saturating_duration_since(self.life.idle_since) >= self.limits.idle_timeout {
@@ -217,8 +219,17 @@ impl Session {
         self.codec.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
     }
 
-    fn count_error(&self, reason: &'static str) {
-        self.worker.shared.metrics.downstream(self.listener.direction).protocol_error(self.worker.id, reason);
+    /// The codec sees some floods before we do: they come in one piece.
+    fn count_end(&self, error: &h2::Error) {
+        let (metrics, id) = (&self.worker.shared.metrics, self.worker.id);
+        match self.watch.cut().or_else(|| limit_of(error)) {
+            Some(_) if self.life.stage == Stage::Cut => {}
+            Some(limit) => metrics.limit_exceeded(id, limit),
+            None if error.is_library() || error.is_go_away() => {
+                metrics.downstream(self.listener.direction).protocol_error(id, "http2");
+            }
+            None => {}
+        }
     }
 }
 

@@ -8,16 +8,21 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
+use h2::Reason;
 use outrigger_config::model::Http2Limits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::PREFACE;
 use super::scan::{Kind, Scanner};
 use super::tally::{Meter, Tally, WINDOW};
+use crate::clock::now;
 
 /// Error codes that say that the stream was broken by what came over it (RFC 9113 §7).
-const PROVOKED: [u32; 4] = [1, 3, 5, 7];
+const PROVOKED: [u32; 4] = [1, 3, 5, REFUSED];
+/// A stream more than were allowed.
+const REFUSED: u32 = 7;
 
 /// What is known of a connection without asking the codec.
 #[derive(Debug)]
@@ -27,7 +32,8 @@ pub struct Watch {
     resets: Cell<Meter>,
     read: Cell<u64>,
     written: Cell<u64>,
-    unfinished: Cell<bool>,
+    refused: Cell<u32>,
+    head_since: Cell<Option<Instant>>,
     settled: Cell<bool>,
     last_stream: Cell<Option<u32>>,
     waker: RefCell<Option<Waker>>,
@@ -42,7 +48,8 @@ impl Watch {
             resets: Cell::default(),
             read: Cell::new(0),
             written: Cell::new(0),
-            unfinished: Cell::new(false),
+            refused: Cell::new(0),
+            head_since: Cell::new(None),
             settled: Cell::new(false),
             last_stream: Cell::new(None),
             waker: RefCell::default(),
@@ -80,9 +87,14 @@ impl Watch {
         [self.read.get(), self.written.get()]
     }
 
-    /// Some of a frame or of a head has come, and not all of it.
-    pub fn is_unfinished(&self) -> bool {
-        self.unfinished.get()
+    /// Streams that the codec refused since this was asked last: more than were allowed.
+    pub fn take_refused(&self) -> u32 {
+        self.refused.take()
+    }
+
+    /// Since when the head, or other frame without content, has been coming of which there is only a part.
+    pub fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
     }
 
     /// The peer has said what it allows.
@@ -103,6 +115,21 @@ impl Watch {
             waker.wake();
         }
     }
+}
+
+/// The limit for which the codec cut a peer off by itself; which of its own it was, it says in words only.
+pub fn limit_of(error: &h2::Error) -> Option<&'static str> {
+    if !error.is_library() || error.reason() != Some(Reason::ENHANCE_YOUR_CALM) {
+        return None;
+    }
+    let said = error.to_string();
+    let limits = [
+        ("continuations", "http2-continuation"),
+        ("header_list", "http2-header-list"),
+        ("data_frames", "http2-empty-data"),
+    ];
+    let limit = limits.into_iter().find_map(|(word, limit)| said.contains(word).then_some(limit));
+    Some(limit.unwrap_or("http2-resets"))
 }
 
 /// A connection's octets under watch.
@@ -135,7 +162,9 @@ impl<T> Guarded<T> {
     fn on_read(&mut self, octets: &[u8]) {
         let (watch, tally) = (&self.watch, &mut self.tally);
         watch.read.set(watch.read.get() + octets.len() as u64);
+        let mut began = false;
         self.reads.feed(octets, |frame| {
+            began = true;
             watch.settled.set(watch.settled.get() || frame.kind == Kind::Settings);
             if frame.kind == Kind::GoAway {
                 // The highest bit is reserved.
@@ -145,7 +174,10 @@ impl<T> Guarded<T> {
                 watch.cut_off(limit);
             }
         });
-        watch.unfinished.set(self.reads.is_inside() || tally.is_in_head());
+        let in_head = tally.is_in_head() || self.reads.is_inside() && !tally.is_in_data();
+        // From its first octet: those that trickle put nothing off.
+        let since = watch.head_since.get().filter(|_| !began);
+        watch.head_since.set(in_head.then(|| since.unwrap_or_else(now)));
     }
 
     fn on_written(&mut self, octets: &[u8]) {
@@ -154,7 +186,10 @@ impl<T> Guarded<T> {
         self.writes.feed(octets, |frame| match frame.kind {
             Kind::Data => tally.on_sent(frame.length),
             // Resets that we are provoked to send cost as much as those that come (CVE-2025-8671).
-            Kind::Reset if PROVOKED.contains(&frame.lead[0]) => watch.on_reset(),
+            Kind::Reset if PROVOKED.contains(&frame.lead[0]) => {
+                watch.refused.update(|refused| refused + u32::from(frame.lead[0] == REFUSED));
+                watch.on_reset();
+            }
             _ => {}
         });
     }

@@ -57,6 +57,8 @@ pub struct Tally {
     empty: u32,
     continuations: u32,
     in_head: bool,
+    /// The last frame of which the head has come was DATA: how long that may take is the stream's to say.
+    in_data: bool,
     /// DATA frames that have gone out since PING and SETTINGS were counted anew.
     sent: u32,
     /// What allows frames beyond [`FREE`], since the respective count began.
@@ -72,6 +74,7 @@ struct Credit {
 impl Tally {
     /// The limit that a frame passes.
     pub fn on_read(&mut self, frame: &Frame, limits: &Http2Limits) -> Option<&'static str> {
+        self.in_data = frame.kind == Kind::Data;
         match frame.kind {
             Kind::Data if frame.length == 0 && frame.flags & END_STREAM == 0 => {
                 self.empty += 1;
@@ -137,6 +140,11 @@ impl Tally {
     /// A head has begun and not ended.
     pub fn is_in_head(&self) -> bool {
         self.in_head
+    }
+
+    /// The last frame that has begun is DATA.
+    pub fn is_in_data(&self) -> bool {
+        self.in_data
     }
 
     fn allowance(&self) -> u32 {
