@@ -142,7 +142,7 @@ fn an_end_without_manners_ends_the_other_side() {
     let rig = before(&server, "");
     let peer = upgraded(&rig);
     peer.reset();
-    assert_ne!(told.recv().unwrap(), End::Open, "the server learns that its client is gone");
+    assert_eq!(told.recv().unwrap(), End::Reset, "the server learns that its client is gone");
     rig.counts("connections_active", &[("direction", "outbound")], 0);
 
     let server = Upstream::new(|call| {
@@ -154,7 +154,7 @@ fn an_end_without_manners_ends_the_other_side() {
     let rig = before(&server, "");
     let mut peer = upgraded(&rig);
     peer.send("x");
-    assert_ne!(peer.rest().1, End::Open, "the client learns that its server is gone");
+    assert_eq!(peer.rest().1, End::Reset, "the client learns that its server is gone");
     rig.counts("connections_active", &[("direction", "outbound")], 0);
 }
 

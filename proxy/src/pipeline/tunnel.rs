@@ -83,6 +83,10 @@ pub async fn relay(
     }
     let mut tunnel = Tunnel { exchange, backend, down, up: &mut up, ways: [Way::Flows; 2], waiting: None };
     let ended = poll_fn(|cx| tunnel.poll(cx)).await;
+    // Who reads must not take a break for an end, on either side.
+    if let (Err(_), Up::Http1(conn)) = (&ended, &mut up) {
+        conn.channel.wire.reset();
+    }
     drop(load);
     ended
 }
