@@ -239,6 +239,23 @@ fn a_server_of_http2_that_takes_no_extended_connect_gets_none() {
     assert!(said.field("x-asked").is_none_or(|asked| asked == "GET / none"), "{}", said.head);
 }
 
+/// Five thousand short messages at once are within every window, and no attack.
+#[test]
+fn a_burst_of_short_messages_is_passed_on() {
+    const MESSAGES: usize = 5000;
+    let server = parrot();
+    let rig = before(&server, "");
+    speak(rig.outbound, async |mut requests| {
+        let (mut answer, mut body) = extended(&mut requests, "websocket").await;
+        assert_eq!(answer.status(), 200);
+        for _ in 0..MESSAGES {
+            body.send_data(Bytes::from_static(b"0123456789"), false).unwrap();
+        }
+        assert_eq!(exactly(MESSAGES * 10, answer.body_mut()).await.len(), MESSAGES * 10);
+    });
+    rig.counts("protocol_errors_total", &[], 0);
+}
+
 #[test]
 fn a_large_message_crosses_both_protocols_whole() {
     let server = parrot();

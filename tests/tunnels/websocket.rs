@@ -144,6 +144,26 @@ fn cf_3_to_4_a_websocket_over_http2_lives_through_a_minute_and_reloads() {
     talk_for_a_minute("protocol: http2");
 }
 
+/// No age of a connection ends what still lives on it: who is told to go finishes first.
+#[test]
+fn cf_3_a_websocket_outlives_the_age_of_the_connection_that_it_shares() {
+    run(REST, async {
+        let path = Path::to(echoing(&Heard::default()), "protocol: http2");
+        let (mut old, age) = (path.open().await, SECONDS(10 * 60));
+        let start = Instant::now();
+        while start.elapsed() < age * 2 {
+            sleep(SECONDS(60)).await;
+            let mut young = path.open().await;
+            for socket in [&mut old, &mut young] {
+                socket.send(Message::text("still here")).await.unwrap();
+                assert_eq!(hear(socket).await, Message::text("still here"), "after {:?}", start.elapsed());
+            }
+        }
+        let connections = path.server.metric("connections_total", &[("direction", "inbound")]);
+        assert!(connections > 1, "young ones went over younger connections");
+    });
+}
+
 #[test]
 fn to_4_a_silent_websocket_is_closed_at_both_ends() {
     run(REST, async {
