@@ -56,7 +56,7 @@ impl Victim {
             _ => script(request),
         });
         let (addr, attacks) = (app.addr, |seen: &Seen| seen.message.target() != PROBE);
-        Self::before(addr, ", protocol: http1", sidecar, move || {
+        Self::before(addr, "protocol: http1", sidecar, move || {
             app.seen().iter().filter(|seen| attacks(seen)).count()
         })
     }
@@ -65,18 +65,14 @@ impl Victim {
     pub fn of_http2() -> Self {
         let app = Server::answering(&[(":status", "200")], "ok");
         let (addr, attacks) = (app.addr, |seen: &Exchange| seen.head.get(":path") != Some(PROBE));
-        Self::before(addr, ", protocol: http2", "", move || {
+        Self::before(addr, "protocol: http2", "", move || {
             app.seen().iter().filter(|seen| attacks(seen)).count()
         })
     }
 
-    fn before(
-        app: SocketAddr,
-        inbound: &'static str,
-        sidecar: &str,
-        seen: impl Fn() -> usize + 'static,
-    ) -> Self {
+    fn before(app: SocketAddr, inbound: &str, sidecar: &str, seen: impl Fn() -> usize + 'static) -> Self {
         let sidecar = format!("accessLog: {{successSample: 0%}}\n{sidecar}");
+        let inbound = inbound.to_owned();
         let wishes = Wishes { app: Some(app), inbound, sidecar, ..Wishes::default() };
         Self { rig: Rig::with(&wishes, &[]), seen: Box::new(seen) }
     }
@@ -103,11 +99,6 @@ impl Victim {
             result
         });
         let cpu = self.cpu_at_rest().saturating_sub(cpu);
-        eprintln!(
-            "MEASURED {} {cpu:?} {} KiB",
-            thread::current().name().unwrap_or(""),
-            self.rig.resident().saturating_sub(memory) >> 10
-        );
         assert!(cpu <= CPU, "it cost {cpu:?} of CPU time");
         let seen = (self.seen)();
         assert!(seen <= REQUESTS, "the application saw {seen} requests");

@@ -38,8 +38,8 @@ pub struct Rig {
 pub struct Wishes {
     /// The application behind the inbound port.
     pub app: Option<SocketAddr>,
-    /// Further keys of the inbound listener, each with a comma before it.
-    pub inbound: &'static str,
+    /// Further keys of the inbound port.
+    pub inbound: String,
     /// Further keys of the `Sidecar` document.
     pub sidecar: String,
     /// Further environment.
@@ -85,8 +85,11 @@ impl Rig {
     fn attempt(wishes: &Wishes, documents: &[String]) -> Option<Self> {
         let [outbound, inbound, admin, private] = [(); 4].map(|()| free_addr());
         let app = wishes.app.map_or(String::new(), |app| {
-            let (port, further) = (inbound.port(), wishes.inbound);
-            format!("inbound: [{{port: {port}, listen: {inbound}, forwardTo: {app}{further}}}]\n")
+            format!(
+                "inbound: [{{port: {}, listen: {inbound}, forwardTo: {app}, {}}}]\n",
+                inbound.port(),
+                wishes.inbound
+            )
         });
         let sidecar = format!(
             "apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\nworkers: 1\n{app}outbound: {{listen: {outbound}}}\n\
