@@ -23,4 +23,5 @@ mod retries;
 mod support;
 mod telemetry;
 mod timeouts;
+mod tunnels;
 mod wire;

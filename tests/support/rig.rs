@@ -147,20 +147,7 @@ impl Rig {
 
     /// The sum of all series of a family (named without prefix) that bear these labels.
     pub fn metric(&self, family: &str, labels: &[(&str, &str)]) -> u64 {
-        let scrape = self.scrape();
-        let bears =
-            |line: &str| labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")));
-        let of_family = |line: &&str| {
-            line.strip_prefix("outrigger_")
-                .and_then(|line| line.strip_prefix(family))
-                .is_some_and(|rest| rest.starts_with(['{', ' ']))
-        };
-        scrape
-            .lines()
-            .filter(of_family)
-            .filter(|line| bears(line))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum()
+        count(&self.scrape(), family, labels)
     }
 
     /// Waits until [`metric`](Self::metric) says so: an exchange is counted when all of it is over, a moment after its
@@ -246,7 +233,24 @@ impl Drop for Rig {
     }
 }
 
-fn whole(sidecar: &str, documents: &[String]) -> String {
+/// The sum of all series of a family (named without prefix) that bear these labels.
+pub fn count(scrape: &str, family: &str, labels: &[(&str, &str)]) -> u64 {
+    let bears = |line: &str| labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")));
+    let of_family = |line: &&str| {
+        line.strip_prefix("outrigger_")
+            .and_then(|line| line.strip_prefix(family))
+            .is_some_and(|rest| rest.starts_with(['{', ' ']))
+    };
+    scrape
+        .lines()
+        .filter(of_family)
+        .filter(|line| bears(line))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+/// A policy: the `Sidecar` document, and others beside it.
+pub fn whole(sidecar: &str, documents: &[String]) -> String {
     let mut policy = sidecar.to_owned();
     for document in documents {
         let _ = write!(policy, "---\n{document}");

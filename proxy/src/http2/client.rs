@@ -56,6 +56,7 @@ impl Connection {
         let (send, mut driver) = Builder::new()
             .initial_window_size(http2.stream_window)
             .initial_connection_window_size(http2.connection_window)
+            .data_frame_budget(super::small_frames(http2.connection_window))
             .max_header_list_size(u32::try_from(limits.response_head).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
             .max_concurrent_reset_streams(GIVEN_UP)

@@ -5,7 +5,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, UPGRAD
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, request, response};
 
-use crate::message::head::MAX_FIELDS;
+use crate::message::head::{MAX_FIELDS, is_form_of};
 use crate::message::{Framing, HeadError, HeadLimits, Known, RequestHead, ResponseHead, Version};
 
 /// A request as it came; `ended`: it has no content. The codec has refused what is malformed by RFC 9113 §8.2.
@@ -51,6 +51,9 @@ fn check(head: &RequestHead, limits: &HeadLimits) -> Result<(), HeadError> {
         return Err(HeadError::TargetTooLong);
     }
     one_length(&head.headers, head.known)?;
+    if head.method == Method::CONNECT && !is_form_of(&head.method, &head.target) {
+        return Err(HeadError::Syntax);
+    }
     // RFC 9113 §8.3.1: no credentials, and `Host` must not say otherwise.
     match head.target.authority().map(Authority::as_str) {
         Some(authority) if authority.contains('@') => return Err(HeadError::Host),

@@ -33,6 +33,7 @@ pub fn builder(limits: &Http2Limits, header_list: u32) -> Builder {
         .max_concurrent_streams(limits.max_streams)
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
+        .data_frame_budget(super::small_frames(limits.connection_window))
         .max_frame_size(FRAME)
         .max_header_list_size(header_list)
         .max_send_buffer_size(SEND_BUFFER)

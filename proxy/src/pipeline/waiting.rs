@@ -12,6 +12,7 @@ use super::connection::poll_left;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::tunnel;
 use super::up::Up;
 use super::upload::{Upload, UploadError};
 use crate::clock::now;
@@ -140,7 +141,8 @@ impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
         };
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         // HTTP/2 has no 101 (RFC 9113 §8.6).
-        let agrees = switches && self.exchange.tunnel.is_some() && matches!(self.up, Up::Http1(_));
+        let agrees =
+            switches && matches!(self.up, Up::Http1(_)) && tunnel::is_asked_for(self.exchange, &head);
         if !head.status.is_informational() || agrees {
             return Poll::Ready(Ok(Some(head)));
         }
