@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -86,12 +87,13 @@ impl Victim {
     pub fn under<T>(&self, attack: impl FnOnce(SocketAddr) -> T) -> T {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let over = AtomicBool::new(false);
-        probe_while(self.rig.inbound, |nth| nth < 10);
-        let (cpu, memory, inbound) = (self.cpu(), self.rig.resident(), self.rig.inbound);
+        let sidecar = (self.rig.inbound, self.rig.id());
+        probe_while(sidecar, |nth| nth < 10);
+        let (cpu, memory) = (self.cpu(), self.rig.resident());
         let result = thread::scope(|scope| {
-            let honest = scope.spawn(|| probe_while(inbound, |_| !over.load(Ordering::SeqCst)));
+            let honest = scope.spawn(|| probe_while(sidecar, |_| !over.load(Ordering::SeqCst)));
             let attacking = Over(&over);
-            let result = attack(inbound);
+            let result = attack(sidecar.0);
             drop(attacking);
             let slowest = honest.join().expect("honest callers are served");
             assert!(slowest <= SLOWEST, "somebody else waited for {slowest:?}");
@@ -139,23 +141,34 @@ impl Victim {
     }
 }
 
-/// Asks as an honest caller does, in both versions; answers how long the slowest answer took.
-fn probe_while(inbound: SocketAddr, more: impl Fn(usize) -> bool) -> Duration {
+/// Asks as an honest caller does, in both versions; answers how long the slowest answer took, less the time for which the
+/// machine was busy with something else.
+fn probe_while((inbound, sidecar): (SocketAddr, u32), more: impl Fn(usize) -> bool) -> Duration {
     let mut caller = Caller::of(inbound);
     let mut link = Link::connect(inbound);
     let head = [(":method", "GET"), (":scheme", "http"), (":authority", "us"), (":path", PROBE)];
     let (mut slowest, mut nth) = (Duration::ZERO, 0);
     while more(nth) {
-        let began = Instant::now();
+        let (began, withheld_before) = (Instant::now(), withheld(sidecar));
         let status = if nth.is_multiple_of(2) {
             caller.send(&ask("GET", PROBE, "us")).expect("an answer").status()
         } else {
             link.ask(&head).expect("an answer").status()
         };
         assert_eq!(status, 200);
-        slowest = slowest.max(began.elapsed());
+        let took = began.elapsed();
+        slowest = slowest.max(took.saturating_sub(withheld(sidecar).saturating_sub(withheld_before)));
         nth += 1;
         thread::sleep(PROBES.saturating_sub(began.elapsed()));
     }
     slowest
+}
+
+/// For how long threads of the sidecar, or this one, were ready to run and had no CPU: the second field of `schedstat`.
+fn withheld(sidecar: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{sidecar}/task")).unwrap().map_while(Result::ok);
+    let threads = tasks.map(|task| task.path()).chain([PathBuf::from("/proc/thread-self")]);
+    let waits = threads.filter_map(|thread| fs::read_to_string(thread.join("schedstat")).ok());
+    let nanos = waits.filter_map(|said| said.split(' ').nth(1)?.parse::<u64>().ok());
+    Duration::from_nanos(nanos.sum())
 }

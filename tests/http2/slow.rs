@@ -13,6 +13,8 @@ use crate::support::frames::{Frame, PREFACE, block, flag, kind, setting};
 use crate::support::link::{Broken, Event, Link};
 use crate::support::origin::Reply;
 use crate::support::peer::{End, Message, Peer};
+use crate::support::scripted::Upstream;
+use crate::support::sidecar::{Policy, Sidecar};
 
 const CROWD: usize = 300;
 /// Timeouts short enough to wait for; what they do does not depend on their length.
@@ -77,6 +79,23 @@ fn se_5_slow_heads_of_http2_are_not_put_off_by_parts_that_trickle() {
             thread::sleep(Duration::from_millis(20));
         }
     });
+}
+
+/// That is the body's time, not the head's.
+#[test]
+fn content_may_pause_within_a_frame() {
+    let origin = Upstream::echoing();
+    let policy =
+        Policy { sidecar: "limits: {headTimeout: 100ms}", upstream: "protocol: http1", ..Policy::default() };
+    let sidecar = Sidecar::with(origin.addr, policy);
+    let mut link = Link::connect(sidecar.outbound);
+    let stream = link.open(&POST, false);
+    let frame = Frame::data(stream, *b"hello", true).octets();
+    let (first, rest) = frame.split_at(11);
+    link.peer.send(first);
+    thread::sleep(Duration::from_millis(500));
+    link.peer.send(rest);
+    assert_eq!(link.message(stream).expect("an answer").text(), "hello");
 }
 
 #[test]
