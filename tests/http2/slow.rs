@@ -99,7 +99,7 @@ fn se_5_300_stalled_uploads_of_http2() {
         for link in &mut crowd {
             for nth in 0..100 {
                 match link.message(nth * 2 + 1) {
-                    Ok(answer) => assert_eq!(answer.status(), 408),
+                    Ok(answer) => assert_eq!((answer.status(), answer.reason()), (408, "body-idle-timeout")),
                     Err(broken) => assert_ne!(broken, Broken::End(End::Open), "it is not cut off"),
                 }
             }

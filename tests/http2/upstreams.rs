@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{GET, GET1, OK, before, with};
 use crate::support::PATIENCE;
 use crate::support::eventually;
-use crate::support::frames::{Frame, code, setting};
+use crate::support::frames::{Frame, REMEMBERED, block, code, flag, kind, remember, setting};
 use crate::support::link::{Broken, Exchange, Link};
 use crate::support::peer::End;
 use crate::support::scripted::Upstream;
@@ -131,6 +131,67 @@ fn what_speaks_no_http2_is_a_bad_gateway() {
         let policy = Policy { upstream: "protocol: http2\nretry: {attempts: 0}", ..Policy::default() };
         let sidecar = Sidecar::with(origin.addr, policy);
         assert_eq!(sidecar.calls_out().send(GET1).message().status(), 502, "{said:?}");
+    }
+}
+
+/// What an upstream sends instead of an answer.
+fn flood(kind: &str, stream: u32) -> Vec<u8> {
+    const MANY: usize = 100_000;
+    let head = Frame::headers(stream, OK, false).octets();
+    match kind {
+        "pings" => Frame::ping().octets().repeat(MANY),
+        "settings" => Frame::settings(&[]).octets().repeat(MANY),
+        "priorities" => Frame::priority(stream).octets().repeat(MANY),
+        "windows" => Frame::window(0, 1).octets().repeat(MANY),
+        "continuations" => {
+            let first = Frame::new(kind::HEADERS, 0, stream, block(OK)).octets();
+            [first, Frame::continuation(stream, *b"", false).octets().repeat(MANY)].concat()
+        }
+        "empty data" => [head, Frame::data(stream, *b"", false).octets().repeat(MANY)].concat(),
+        "interim heads" => Frame::headers(stream, &[(":status", "103")], false).octets().repeat(MANY),
+        "resets" => Frame::reset(stream, code::CANCEL).octets().repeat(MANY),
+        _ => {
+            let bomb = [block(OK), remember("x", &"y".repeat(4000)), vec![REMEMBERED; 12_000]].concat();
+            Frame::new(kind::HEADERS, flag::END_HEADERS, stream, bomb).octets()
+        }
+    }
+}
+
+/// An upstream may be as hostile as a caller. Its exchanges fail at once, and others go on over another connection.
+#[test]
+fn se_5_an_upstream_that_floods_is_left_at_once() {
+    let origin = Server::treating(|link, stream, request| match request.head.get("x-flood") {
+        Some(kind) => {
+            let _ = link.peer.stream.set_write_timeout(Some(Duration::from_secs(1)));
+            link.peer.send(flood(kind, stream));
+        }
+        None => link.answer(stream, OK, b"ok"),
+    });
+    let sidecar = before(&origin);
+    let kinds = [
+        "pings",
+        "settings",
+        "priorities",
+        "windows",
+        "continuations",
+        "empty data",
+        "interim heads",
+        "resets",
+        "bomb",
+    ];
+    for kind in kinds {
+        let mut link = Link::connect(sidecar.outbound);
+        let began = Instant::now();
+        let answer = link.ask(&with(&GET, &[("x-flood", kind)]));
+        let failed = answer
+            .as_ref()
+            .map_or_else(|broken| matches!(broken, Broken::Reset(_)), |answer| answer.status() == 502);
+        assert!(
+            failed && began.elapsed() < Duration::from_secs(2),
+            "{kind}: {:?}, {answer:?}",
+            began.elapsed()
+        );
+        assert_eq!(link.ask(&GET).map(|answer| answer.text()), Ok("ok".to_owned()), "after {kind}");
     }
 }
 

@@ -19,7 +19,7 @@ use super::listener::contained;
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http2::fields;
-use crate::http2::guard::{Guarded, Watch, limit_of};
+use crate::http2::guard::{Guarded, Watch};
 use crate::http2::server::{ServerStream, builder};
 use crate::pipeline::{self, After, Down, Failure};
 use crate::snapshot::ListenerId;
@@ -122,6 +122,10 @@ impl Session {
             if self.alarm.poll(cx).is_pending() {
                 return Poll::Pending;
             }
+            // Who reads nothing doesn't take its dismissal either.
+            if self.life.stage == Stage::Cut {
+                return Poll::Ready(());
+            }
             self.look(now());
         }
     }
@@ -217,12 +221,13 @@ impl Session {
     fn cut(&mut self) {
         self.life.stage = Stage::Cut;
         self.codec.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.look_again(now());
     }
 
     /// The codec sees some floods before we do: they come in one piece.
     fn count_end(&self, error: &h2::Error) {
         let (metrics, id) = (&self.worker.shared.metrics, self.worker.id);
-        match self.watch.cut().or_else(|| limit_of(error)) {
+        match self.watch.cut() {
             Some(_) if self.life.stage == Stage::Cut => {}
             Some(limit) => metrics.limit_exceeded(id, limit),
             None if error.is_library() || error.is_go_away() => {

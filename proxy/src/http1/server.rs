@@ -207,15 +207,16 @@ impl HeadReader<'_> {
             }
             Err(HeadError::Version) if self.is_preface(&buffer[..count]) => {
                 self.conn.channel.wire.unread(&buffer[..count]);
-                Some(Err(Ended::Http2))
+                self.begin(count);
+                (count >= PREFACE.len()).then_some(Err(Ended::Http2))
             }
             Err(error) => Some(Err(Ended::Malformed(error))),
         })
     }
 
-    /// To HTTP/1 the preface looks like a head of a version that nobody knows.
+    /// To HTTP/1 the preface looks like a head of a version that nobody knows, before it is complete.
     fn is_preface(&self, octets: &[u8]) -> bool {
-        self.conn.fresh && octets.starts_with(PREFACE)
+        self.conn.fresh && (octets.starts_with(PREFACE) || PREFACE.starts_with(octets))
     }
 
     /// The slow way. A head that trickles in is parsed once, when its empty line is there, not at every octet.

@@ -50,6 +50,7 @@ fn check(head: &RequestHead, limits: &HeadLimits) -> Result<(), HeadError> {
     if head.target.path_and_query().is_some_and(|path| path.as_str().len() > limits.target) {
         return Err(HeadError::TargetTooLong);
     }
+    one_length(&head.headers, head.known)?;
     if head.method == Method::CONNECT && !is_form_of(&head.method, &head.target) {
         return Err(HeadError::Syntax);
     }
@@ -65,12 +66,19 @@ fn check(head: &RequestHead, limits: &HeadLimits) -> Result<(), HeadError> {
         let same = |authority: &Authority| authority.as_str().as_bytes().eq_ignore_ascii_case(host);
         if hosts.next().is_some()
             || Authority::try_from(host).is_err()
+            || host.contains(&b'@')
             || !head.target.authority().is_none_or(same)
         {
             return Err(HeadError::Host);
         }
     }
     Ok(())
+}
+
+/// The codec looks at one; whoever reads them behind us might look at another (RFC 9110 §8.6).
+fn one_length(headers: &HeaderMap, known: Known) -> Result<(), HeadError> {
+    let several = known.has(Known::CONTENT_LENGTH) && headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some();
+    if several { Err(HeadError::Framing) } else { Ok(()) }
 }
 
 fn expects_continue(headers: &HeaderMap) -> bool {
@@ -99,6 +107,7 @@ pub fn response_head(
         return Err(HeadError::TooManyFields);
     }
     let known = Known::all(&headers);
+    one_length(&headers, known)?;
     let bodiless = *to == Method::HEAD
         || status.is_informational()
         || status == StatusCode::NO_CONTENT

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::header::UPGRADE;
+use http::header::{CONTENT_LENGTH, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outrigger_config::model::{Direction, Upgrade};
 
@@ -108,6 +108,8 @@ fn agree(exchange: &mut Exchange<'_>, head: &mut ResponseHead, down: &mut Down<'
             exchange.status = Some(StatusCode::OK);
             let mut fields = http2::response(head);
             fields.remove("sec-websocket-accept");
+            // Some servers send one with their 101, where it means nothing; here it would bound the tunnel.
+            fields.remove(CONTENT_LENGTH);
             stream.answer(StatusCode::OK, fields, false)
         }
     }

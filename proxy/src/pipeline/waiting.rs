@@ -140,7 +140,10 @@ impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
             }
         };
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        if !head.status.is_informational() || switches && tunnel::is_asked_for(self.exchange, &head) {
+        // HTTP/2 has no 101 (RFC 9113 §8.6).
+        let agrees =
+            switches && matches!(self.up, Up::Http1(_)) && tunnel::is_asked_for(self.exchange, &head);
+        if !head.status.is_informational() || agrees {
             return Poll::Ready(Ok(Some(head)));
         }
         self.interims += 1;
