@@ -261,3 +261,23 @@ fn rt_6_a_connection_that_is_dropped_at_once_is_tried_again_even_if_the_request_
     let answer = Link::connect(sidecar.outbound).post(&POST, b"once").expect("an answer");
     assert_eq!((answer.status(), &*answer.text()), (200, "once"));
 }
+
+#[test]
+fn windows_may_be_given_back_for_each_small_message() {
+    let origin = Server::scripted(&[], |link| {
+        while let Ok(event) = link.event() {
+            match event {
+                Event::Head(stream, ..) => link.send(&Frame::headers(stream, OK, false)),
+                Event::Data(stream, data, end) => link.send(&Frame::data(stream, data, end)),
+                _ => link,
+            };
+        }
+    });
+    let sidecar = before(&origin);
+    let mut link = Link::connect(sidecar.outbound);
+    let stream = link.open(&POST, false);
+    for nth in 1..=1000 {
+        link.send(&Frame::data(stream, *b"a word", false));
+        link.until(stream, |exchange| exchange.body.len() == 6 * nth).expect("it comes back");
+    }
+}

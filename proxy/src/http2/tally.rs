@@ -15,6 +15,9 @@ const FREE: u32 = 1000;
 const PER_REQUEST: u32 = 4;
 /// Beside those, one window update for as many octets of content: less is not worth a frame.
 const OCTETS_PER_UPDATE: u32 = 256;
+/// Or so many for each frame of content, however small: for its stream and for the connection. They cost us no more than
+/// the frame did.
+const PER_FRAME: u64 = 2;
 /// What a long quiet time can save up for later.
 const MOST: u32 = 1_000_000;
 /// CONTINUATION frames that a head may be split into.
@@ -68,7 +71,7 @@ pub struct Tally {
 #[derive(Debug, Default, Clone, Copy)]
 struct Credit {
     requests: u32,
-    octets: u64,
+    updates: u64,
 }
 
 impl Tally {
@@ -121,8 +124,8 @@ impl Tally {
     }
 
     fn is_over_updates(&mut self) -> bool {
-        let octets = self.credit.octets / u64::from(OCTETS_PER_UPDATE);
-        let limit = self.allowance().saturating_add(u32::try_from(octets).unwrap_or(MOST)).min(MOST);
+        let due = u32::try_from(self.credit.updates).unwrap_or(MOST);
+        let limit = self.allowance().saturating_add(due).min(MOST);
         let over = self.updates.is_over(limit, WINDOW);
         // A count that begins anew needs no credit of the past.
         if self.updates.count == 1 {
@@ -133,7 +136,7 @@ impl Tally {
 
     /// Content has gone out, which makes some frames due.
     pub fn on_sent(&mut self, octets: u32) {
-        self.credit.octets += u64::from(octets);
+        self.credit.updates += PER_FRAME.max(u64::from(octets / OCTETS_PER_UPDATE));
         self.sent = self.sent.saturating_add(1).min(FREE);
     }
 
