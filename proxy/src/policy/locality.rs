@@ -3,7 +3,7 @@
 //! **Question.** A call within the zone is faster and cheaper, and a fault next door does not reach it. But when part of
 //! the zone is gone, what is left must not drown in the whole load, nor should all of it jump to the next zone (LB-9).
 //!
-//! **States and transitions.** None; a function of how many endpoints of each [level](level) are fit. Levels are numbered
+//! **States and transitions.** None; a function of how many endpoints of each [`level`] are fit. Levels are numbered
 //! by distance: 0 the own zone, 1 the own region, 2 elsewhere. A level can bear `1.4 · fit/all` of its due, at most all
 //! of it; the nearest takes what it can, the next what is left over, and so on. The factor of 1.4 says that endpoints
 //! are provisioned for 1.4 times their usual load: with more than 1/1.4 = 71.4 % of a zone fit, the others carry it

@@ -4,7 +4,7 @@
 //! cache is warm (LB-10). If endpoints come and go, few keys may move; if one key is the whole world's favourite, its
 //! endpoint must not drown.
 //!
-//! **States and transitions.** None; a ring of points, [`POINTS`] for each endpoint, in places that depend on its address
+//! **States and transitions.** None; a ring of points, 160 for each endpoint, in places that depend on its address
 //! alone. A key belongs to the endpoint of the first point at or after its own place. Of those that follow, the
 //! first is taken that may be picked and has room: fewer requests in flight than `⌈1.25 · (m + 1) / n⌉`, where m are in
 //! flight at all n that may be picked.
@@ -12,9 +12,9 @@
 //! **Invariants.** As long as all have room, a key's endpoint depends on key and addresses only, so every sidecar picks
 //! the same. An endpoint that joins takes keys from the others and moves none between them; one that leaves or is
 //! excluded gives its own away and moves no others. With equal luck that is 1/n of the keys, and with 160 points it is
-//! within a few tenths of that. None is picked without room, and there is always one that has it; so no endpoint has
-//! more than 1.25 times the mean, rounded up. What overflows goes to the next on the ring, the same for all, and comes
-//! back as soon as there is room.
+//! within a few tenths of that. None is picked that would then have more than 1.25 times the mean, rounded up;
+//! there is always one that would not. What overflows goes to the next on the ring, the same for all, and comes back as
+//! soon as there is room.
 //!
 //! **Time.** Logarithmic in the points, and one look at each endpoint's load; longer only while endpoints are full.
 //! A new ring is sorted once when the set changes.
@@ -38,7 +38,7 @@ const FACTOR: (u64, u64) = (5, 4);
 /// Endpoints on a ring, each named by its position among the addresses.
 #[derive(Debug, Clone)]
 pub struct Ring {
-    /// Sorted by place, and by address where two points share one.
+    /// Place and endpoint, sorted.
     points: Vec<(u64, usize)>,
     count: usize,
 }
@@ -51,7 +51,7 @@ impl Ring {
             (0..POINTS).map(move |point| (mix(seed.wrapping_add(point)), n))
         };
         let mut points: Vec<_> = addrs.iter().enumerate().flat_map(of).collect();
-        points.sort_unstable_by_key(|(place, n)| (*place, addrs[*n]));
+        points.sort_unstable();
         Self { points, count: addrs.len() }
     }
 

@@ -91,6 +91,15 @@ mod tests {
     }
 
     #[test]
+    fn lb_8_one_sits_out_whatever_the_other_does() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let both = (0..10_000)
+            .map(|_| rng.u64(..))
+            .filter(|draw| [1, 2].iter().all(|id| holds_back(0.5, *id, *draw)));
+        assert!((2_300..2_700).contains(&both.count()), "a quarter");
+    }
+
+    #[test]
     fn lb_8_all_that_are_new_serve_alike() {
         let mut rng = fastrand::Rng::with_seed(1);
         let mut picked = [0u32; 3];

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::policy::outcome::tests::{SILENT, status};
 
-const MS: fn(u64) -> Duration = Duration::from_millis;
+pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
 const SECOND: fn(u64) -> Duration = Duration::from_secs;
 
 /// The example of the manual, with the count of consecutive failures.
@@ -23,17 +23,27 @@ fn rate_only() -> CircuitBreaker {
     CircuitBreaker { consecutive: None, ..config() }
 }
 
-fn permit(breaker: &mut Breaker, now: Instant) -> Option<Permit> {
+pub(super) fn permit(breaker: &mut Breaker, now: Instant) -> Option<Permit> {
     match breaker.admit(now).0 {
         Admission::Admitted(permit) => Some(permit),
         Admission::Refused { .. } => None,
     }
 }
 
-/// One admitted attempt with its outcome at the same instant.
+/// An admitted attempt ends, at once and with the shortest penalty should it open.
+fn end(breaker: &mut Breaker, permit: Permit, code: u16, now: Instant) -> Option<Transition> {
+    breaker.on_outcome(permit, &status(code), Duration::ZERO, now, 0.0)
+}
+
+/// A whole attempt.
 fn attempt(breaker: &mut Breaker, code: u16, now: Instant) -> Option<Transition> {
     let permit = permit(breaker, now).expect("admitted");
-    breaker.on_outcome(permit, &status(code), Duration::ZERO, now, 0.0)
+    end(breaker, permit, code, now)
+}
+
+/// So many attempts that open nothing.
+fn attempts(breaker: &mut Breaker, n: u32, code: u16, now: Instant) {
+    (0..n).for_each(|_| assert_eq!(attempt(breaker, code, now), None));
 }
 
 /// Open from `now` on, for one second.
@@ -53,7 +63,7 @@ fn on_trial(config: CircuitBreaker, now: Instant) -> (Breaker, Permit, Instant) 
     (breaker, trial, now)
 }
 
-fn any_config() -> impl Strategy<Value = CircuitBreaker> {
+pub(super) fn any_config() -> impl Strategy<Value = CircuitBreaker> {
     let by =
         (prop::option::of(0.01..=1.0f64), prop::option::of(1u32..9), 1u32..30, prop::option::of(1u64..500));
     (by, 1u32..5, 1u64..20_000, 1u64..3_000, 1u64..60_000).prop_map(
@@ -69,7 +79,7 @@ fn any_config() -> impl Strategy<Value = CircuitBreaker> {
     )
 }
 
-fn any_outcome() -> impl Strategy<Value = Outcome> {
+pub(super) fn any_outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         4 => Just(status(200)),
         6 => Just(status(503)),
@@ -78,160 +88,8 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
     ]
 }
 
-/// What can happen to a breaker.
-#[derive(Debug, Clone)]
-enum Event {
-    Wait(u64),
-    Admit,
-    /// Of those that are out, the n-th ends.
-    End(usize, Outcome, u64, f64),
-    Cancel(usize),
-    /// The n-th is never heard of again.
-    Lose(usize),
-    Reload(CircuitBreaker),
-}
-
-fn events() -> impl Strategy<Value = Vec<Event>> {
-    let nth = any::<usize>;
-    let event = prop_oneof![
-        3 => prop_oneof![5 => 0u64..200, 1 => 0u64..100_000].prop_map(Event::Wait),
-        8 => Just(Event::Admit),
-        8 => (nth(), any_outcome(), 0u64..1_000, 0.0..=1.0f64).prop_map(|(n, o, t, d)| Event::End(n, o, t, d)),
-        1 => nth().prop_map(Event::Cancel),
-        1 => nth().prop_map(Event::Lose),
-        1 => any_config().prop_map(Event::Reload),
-    ];
-    prop::collection::vec(event, 1..200)
-}
-
-/// A breaker among callers who hold permits.
-struct World {
-    breaker: Breaker,
-    out: Vec<Permit>,
-    now: Instant,
-}
-
-impl World {
-    fn new(config: CircuitBreaker) -> Self {
-        let now = Instant::now();
-        Self { breaker: Breaker::new(config, now), out: Vec::new(), now }
-    }
-
-    fn step(&mut self, event: &Event) -> Option<Transition> {
-        let len = self.out.len();
-        match *event {
-            Event::Wait(ms) => self.now += MS(ms),
-            Event::Admit => {
-                let would = self.breaker.would_admit(self.now);
-                let (admission, transition) = self.breaker.admit(self.now);
-                assert_eq!(matches!(admission, Admission::Admitted(_)), would);
-                if let Admission::Admitted(permit) = admission {
-                    self.out.push(permit);
-                }
-                return transition;
-            }
-            Event::End(n, outcome, took, draw) if len > 0 => {
-                let permit = self.out.swap_remove(n % len);
-                return self.breaker.on_outcome(permit, &outcome, MS(took), self.now, draw);
-            }
-            Event::Cancel(n) if len > 0 => self.breaker.cancel(self.out.swap_remove(n % len)),
-            Event::Lose(n) if len > 0 => drop(self.out.swap_remove(n % len)),
-            Event::Reload(ref config) => return self.breaker.reconfigure(config, self.now),
-            Event::End(..) | Event::Cancel(_) | Event::Lose(_) => {}
-        }
-        None
-    }
-}
-
 proptest! {
-    #[test]
-    fn cb_4_never_more_trials_than_configured(config in any_config(), events in events()) {
-        let mut world = World::new(config);
-        // Those that a larger figure has let out may still be out under a smaller one.
-        let mut most = 0;
-        for event in events {
-            let was = world.breaker.phase();
-            world.step(&event);
-            let now_allowed = world.breaker.config.trial_requests.get();
-            most = if was == Phase::HalfOpen { now_allowed.max(most) } else { now_allowed };
-            if let State::HalfOpen { out, passed, .. } = world.breaker.state {
-                let held = world.out.iter().filter(|permit| permit.epoch == world.breaker.epoch).count();
-                prop_assert!(held <= out as usize, "{held} held, {out} known");
-                prop_assert!(out + passed <= most && passed < now_allowed, "{out} out, {passed} passed");
-            }
-        }
-    }
-
-    #[test]
-    fn cb_3_open_refuses_until_its_penalty_is_served_and_says_when(config in any_config(), events in events()) {
-        let mut world = World::new(config);
-        for event in events {
-            let before = (world.breaker.phase(), world.breaker.next_wakeup());
-            let (asks, now) = (matches!(event, Event::Admit), world.now);
-            let transition = world.step(&event);
-            let (Phase::Open, Some(until)) = before else {
-                prop_assert_eq!(before.1, None);
-                continue;
-            };
-            prop_assert_eq!(transition.is_some(), asks && now >= until, "{:?}", transition);
-            if asks && now < until {
-                let Admission::Refused { retry_after } = world.breaker.admit(now).0 else { panic!("open") };
-                prop_assert_eq!(now + retry_after, world.breaker.next_wakeup().unwrap());
-            }
-        }
-    }
-
-    #[test]
-    fn cb_7_every_change_of_state_is_told_once(config in any_config(), events in events()) {
-        let mut world = World::new(config);
-        for event in events {
-            let before = world.breaker.phase();
-            match world.step(&event) {
-                None => prop_assert_eq!(before, world.breaker.phase()),
-                Some(transition) => {
-                    prop_assert_eq!(transition.from(), before);
-                    prop_assert_eq!(transition.to(), world.breaker.phase());
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn only_a_failure_opens(config in any_config(), events in events()) {
-        let mut world = World::new(config);
-        for event in events {
-            let failure = match &event {
-                Event::End(_, outcome, took, _) => {
-                    let class = outcome.class();
-                    let slow = world.breaker.config.slow_call_duration.is_some_and(|limit| MS(*took) >= limit);
-                    class == Class::System || slow && matches!(class, Class::Success | Class::Neutral)
-                }
-                _ => false,
-            };
-            if let Some(Transition::Opened { .. }) = world.step(&event) {
-                prop_assert!(failure, "{event:?}");
-            }
-        }
-    }
-
-    /// Whatever happened, even if no outcome of all that are out is ever reported: good answers close it again.
-    #[test]
-    fn cb_4_half_open_cannot_wedge(config in any_config(), events in events()) {
-        let mut world = World::new(config);
-        for event in events {
-            world.step(&event);
-        }
-        let breaker = &mut world.breaker;
-        let mut now = world.now + penalty::longest(&breaker.config.backoff);
-        for _ in 0..breaker.config.trial_requests.get() {
-            let Some(permit) = permit(breaker, now) else { panic!("refused: {breaker:?}") };
-            breaker.on_outcome(permit, &status(200), Duration::ZERO, now, 0.0);
-            now += MS(1);
-        }
-        prop_assert_eq!(breaker.phase(), Phase::Closed);
-    }
-
-    /// Nor if every trial is lost: they go out at the pace of the longest penalty.
+    /// Even if every trial is lost.
     #[test]
     fn lost_trials_are_replaced_at_the_pace_of_the_longest_penalty(trials in 1u32..5, hours in 1u64..5) {
         let trial_requests = NonZeroU32::new(trials).unwrap();
@@ -294,7 +152,7 @@ proptest! {
             prop_assert_eq!(breaker.on_outcome(permit, &status(code), SECOND(1), later, 0.0), None);
         }
         prop_assert!(permit(&mut breaker, later).is_none(), "the one trial is still out");
-        let closed = breaker.on_outcome(trial, &status(200), Duration::ZERO, later, 0.0);
+        let closed = end(&mut breaker, trial, 200, later);
         prop_assert_eq!(closed, Some(Transition::Closed));
     }
 
@@ -317,7 +175,7 @@ fn cb_1_consecutive_failures_at_the_threshold_and_one_below() {
     let now = Instant::now();
     let mut breaker = Breaker::new(CircuitBreaker { failure_rate: None, ..config() }, now);
     for _ in 0..9 {
-        (0..6).for_each(|_| assert_eq!(attempt(&mut breaker, 503, now), None));
+        attempts(&mut breaker, 6, 503, now);
         assert_eq!(attempt(&mut breaker, 200, now), None, "a success ends the row");
     }
     let seventh = (0..7).find_map(|_| attempt(&mut breaker, 503, now));
@@ -329,8 +187,8 @@ fn cb_1_failure_rate_at_the_threshold_and_one_below() {
     let now = Instant::now();
     for (good, opens) in [(10, true), (11, false)] {
         let mut breaker = Breaker::new(rate_only(), now);
-        (0..good).for_each(|_| assert_eq!(attempt(&mut breaker, 200, now), None));
-        (0..9).for_each(|_| assert_eq!(attempt(&mut breaker, 503, now), None));
+        attempts(&mut breaker, good, 200, now);
+        attempts(&mut breaker, 9, 503, now);
         let last = attempt(&mut breaker, 503, now);
         let cause = Cause::FailureRate(Tally { failures: 10, total: 20 });
         assert_eq!(last, opens.then_some(Transition::Opened { cause, penalty: SECOND(1) }));
@@ -341,9 +199,9 @@ fn cb_1_failure_rate_at_the_threshold_and_one_below() {
 fn cb_1_failures_older_than_the_window_are_forgotten() {
     let start = Instant::now();
     let mut breaker = Breaker::new(rate_only(), start);
-    (0..19).for_each(|_| assert_eq!(attempt(&mut breaker, 503, start), None));
+    attempts(&mut breaker, 19, 503, start);
     let later = start + SECOND(11);
-    (0..19).for_each(|_| assert_eq!(attempt(&mut breaker, 503, later), None));
+    attempts(&mut breaker, 19, 503, later);
     assert!(attempt(&mut breaker, 503, later).is_some());
 }
 
@@ -351,7 +209,7 @@ fn cb_1_failures_older_than_the_window_are_forgotten() {
 fn cb_2_four_failures_of_four_say_nothing() {
     let now = Instant::now();
     let mut breaker = Breaker::new(rate_only(), now);
-    (0..4).for_each(|_| assert_eq!(attempt(&mut breaker, 503, now), None));
+    attempts(&mut breaker, 4, 503, now);
     assert_eq!(breaker.phase(), Phase::Closed);
 }
 
@@ -360,7 +218,7 @@ fn cb_4_one_trial_passes_and_decides() {
     for (code, phase) in [(200, Phase::Closed), (404, Phase::Closed), (503, Phase::Open)] {
         let (mut breaker, trial, now) = on_trial(config(), Instant::now());
         (0..100).for_each(|_| assert!(permit(&mut breaker, now).is_none(), "one is out"));
-        breaker.on_outcome(trial, &status(code), Duration::ZERO, now, 0.0);
+        end(&mut breaker, trial, code, now);
         assert_eq!(breaker.phase(), phase, "{code}");
     }
 }
@@ -503,7 +361,7 @@ fn cb_9_a_dry_run_decides_as_the_enforced_would() {
 fn cb_9_thresholds_change_without_losing_the_window() {
     let now = Instant::now();
     let mut breaker = Breaker::new(rate_only(), now);
-    (0..10).for_each(|_| assert_eq!(attempt(&mut breaker, 503, now), None));
+    attempts(&mut breaker, 10, 503, now);
     let stricter = CircuitBreaker { min_requests: 11, window: SECOND(30), ..rate_only() };
     assert_eq!(breaker.reconfigure(&stricter, now), None, "a reload opens nothing");
     let cause = Cause::FailureRate(Tally { failures: 11, total: 11 });
@@ -521,7 +379,7 @@ fn cb_9_a_reload_cuts_a_penalty_that_is_too_long_and_closes_what_has_passed() {
 
     let three = CircuitBreaker { trial_requests: NonZeroU32::new(3).unwrap(), ..config() };
     let (mut breaker, trial, now) = on_trial(three, start);
-    breaker.on_outcome(trial, &status(200), Duration::ZERO, now, 0.0);
+    end(&mut breaker, trial, 200, now);
     assert_eq!(breaker.reconfigure(&config(), now), Some(Transition::Closed), "one is enough now");
 }
 
@@ -554,7 +412,7 @@ fn time_that_runs_backwards_stands_still() {
     let Admission::Refused { retry_after } = breaker.admit(start).0 else { panic!("open") };
     assert_eq!(retry_after, SECOND(101));
     let (mut breaker, trial, _) = on_trial(config(), now);
-    assert_eq!(breaker.on_outcome(trial, &status(200), Duration::ZERO, start, 0.0), Some(Transition::Closed));
-    (0..6).for_each(|_| assert_eq!(attempt(&mut breaker, 503, start), None));
+    assert_eq!(end(&mut breaker, trial, 200, start), Some(Transition::Closed));
+    attempts(&mut breaker, 6, 503, start);
     assert!(attempt(&mut breaker, 503, start).is_some());
 }

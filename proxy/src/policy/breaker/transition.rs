@@ -90,3 +90,6 @@ impl Transition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
