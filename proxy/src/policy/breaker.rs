@@ -28,7 +28,7 @@
 //! **Invariants.** Only a failure opens it. In `HalfOpen` no more than `trialRequests` trials are out or have passed.
 //! What was admitted before a transition changes nothing after it: stragglers neither close nor re-open the circuit.
 //! `HalfOpen` cannot wedge: a trial of which nothing was heard for the longest penalty is given up and its place is free,
-//! so even if every outcome were lost, trials go out no less often than the back-off allows and no more often.
+//! so even if every outcome were lost, trials would go out at the pace of the longest penalty.
 //! No `now` before an earlier one does harm. Memory is constant.
 //!
 //! **Time.** Constant for each call; only a failure looks at the whole window (eleven slots).
@@ -40,8 +40,8 @@
 //! mode can change at any time (CB-9).
 //!
 //! **Source.** M. Nygard, "Release It!" (2007) for the three states; Linkerd's breaker for trials by real requests under
-//! a jittered exponential back-off; Resilience4j for rate, minimum throughput and slow calls, and its issues #544 and
-//! #903 (half-open for ever, after a trial whose outcome was ignored) for permits that can be handed back.
+//! a jittered exponential back-off; Resilience4j for rate, minimum throughput and slow calls, and its issue #544
+//! (half-open for ever, after a trial whose outcome was ignored) for permits that can be handed back.
 
 mod transition;
 mod window;

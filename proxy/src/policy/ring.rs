@@ -22,9 +22,8 @@
 //! **On reload.** Built anew from the addresses; it is the same for the same addresses in any order.
 //!
 //! **Source.** D. Karger et al., "Consistent Hashing and Random Trees" (1997); V. Mirrokni, M. Thorup, M. Zadimoghaddam,
-//! "Consistent Hashing with Bounded Loads" (2016), whose bound on moves for a factor of 1 + ε is O(1/ε²) a change; the
-//! factor of 1.25 is theirs from practice. 160 points as in Ketama. The hash is
-//! [ours](hash): it must be the same in every process and version.
+//! "Consistent Hashing with Bounded Loads" (2016): with a factor of 1 + ε one change moves O(1/ε²) requests in the mean
+//! beyond its own. 160 points as in Ketama. The hash is [ours](hash): it must be the same in every process and version.
 
 use std::net::SocketAddr;
 
