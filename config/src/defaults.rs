@@ -132,7 +132,6 @@ pub const HTTP2_LIMITS: Http2Limits = Http2Limits {
     max_streams: HTTP2_STREAMS,
     stream_window: HTTP2_STREAM_WINDOW,
     connection_window: HTTP2_CONNECTION_WINDOW,
-    header_list: HTTP2_HEADER_LIST,
     resets: HTTP2_RESETS,
     control_frames: HTTP2_CONTROL_FRAMES,
     empty_data: HTTP2_EMPTY_DATA,

@@ -48,6 +48,8 @@ pub mod clock;
 pub mod demo;
 pub mod downstream;
 pub mod http1;
+pub mod http2;
+pub mod message;
 pub mod pipeline;
 pub mod policy;
 pub mod reload;

@@ -124,6 +124,8 @@ pub struct SidecarLimits {
     pub max_connection_age: Duration,
     /// Of an HTTP/2 connection.
     pub http2: Http2Limits,
+    /// Octets of an HTTP/2 request's header list as RFC 9113 §10.5.1 counts them; 431 above.
+    pub header_list: u32,
 }
 
 impl Inbound {

@@ -109,8 +109,6 @@ pub struct Http2Limits {
     pub stream_window: u32,
     /// Octets of content that a peer may send ahead on all streams together.
     pub connection_window: u32,
-    /// Octets of a header list as RFC 9113 §10.5.1 counts them. Of requests; responses are bounded by `response_head`.
-    pub header_list: u32,
     /// Streams that may be reset within 10 s before they were answered, by the peer or for what the peer sent.
     pub resets: u32,
     /// PING and SETTINGS frames a second.

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
-use outrigger_config::model::Direction;
+use outrigger_config::model::{Direction, Upgrade};
 
 use super::After;
 use super::error::Failure;
 use super::ids::Ids;
-use crate::http1::RequestHead;
+use crate::http2::fields::is_grpc;
+use crate::message::RequestHead;
 use crate::policy::deadline::{Deadline, Told};
 use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
@@ -30,6 +31,10 @@ pub struct Exchange<'s> {
     pub peer: SocketAddr,
     /// What was asked.
     pub head: RequestHead,
+    /// It is a gRPC call: its answers and failures say so in gRPC's words.
+    pub grpc: bool,
+    /// What its connection is turned into, if the upstream agrees.
+    pub tunnel: Option<&'s Upgrade>,
     /// When its head was complete.
     pub started: Instant,
     /// Where it goes.
@@ -77,11 +82,13 @@ impl<'s> Exchange<'s> {
             listener,
             peer,
             keep_alive: head.keep_alive,
+            grpc: is_grpc(&head),
+            tunnel: None,
             head,
             started,
             chosen: None,
             told: Told::default(),
-            deadline: Deadline { head: started, whole: None },
+            deadline: Deadline::at(started),
             attempts: 0,
             attempt_began: started,
             endpoint: None,
@@ -100,6 +107,17 @@ impl<'s> Exchange<'s> {
         Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
     }
 
+    /// A stream may be silent and long-lived by intent: the call of a gRPC method, whatever it is.
+    pub fn set_deadline(&mut self, backend: &Backend) {
+        let timeouts = &backend.policy.timeouts;
+        let (now, request) = (self.started, *timeouts.request);
+        self.deadline = if self.grpc {
+            Deadline::of_stream(now, request, *timeouts.idle, &self.told)
+        } else {
+            Deadline::new(now, request, &self.told)
+        };
+    }
+
     /// The connection must not be used again, since a drain wants its caller to go elsewhere. Asked as late as can be:
     /// what was in hand when the drain began is the last of its connection too.
     pub fn drains(&self) -> bool {
@@ -107,8 +125,13 @@ impl<'s> Exchange<'s> {
     }
 
     /// The request's content flows: the built-in limit bounds a wait for an answer, and this is none yet.
-    pub fn extend_while_flowing(&mut self, backend: &Backend, now: Instant) {
-        self.deadline = self.deadline.while_flowing(now, *backend.policy.timeouts.request);
+    pub fn extend_while_flowing(&mut self, now: Instant) {
+        self.deadline = self.deadline.while_flowing(now);
+    }
+
+    /// The upstream has, or will have, all that it waits for.
+    pub fn content_is_complete(&mut self, now: Instant) {
+        self.deadline = self.deadline.completed(now);
     }
 
     /// Retries are done with: hops above that see this request's answer must not repeat it (RT-10).

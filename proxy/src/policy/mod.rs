@@ -9,6 +9,7 @@ pub mod balancer;
 pub mod breaker;
 pub mod budget;
 pub mod deadline;
+pub mod grpc;
 pub mod hash;
 pub mod health;
 pub mod locality;
