@@ -7,10 +7,12 @@
 pub mod backoff;
 pub mod balancer;
 pub mod budget;
+pub mod concurrency;
 pub mod deadline;
 pub mod in_flight;
 pub mod key_table;
 pub mod outcome;
+pub mod priority;
 pub mod rate_limit;
 pub mod retry;
 pub mod router;
