@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod balancer;
 pub mod budget;
+pub mod cacheable;
 pub mod concurrency;
 pub mod deadline;
 pub mod fair_share;
