@@ -189,7 +189,8 @@ fn lifetime(rules: &CacheRules, exchange: Exchange<'_>, said: &Directives) -> Du
     if exchange.headers.contains_key(EXPIRES) {
         // §5.3: what is no date, such as 0, has expired. Of several the first would do; one that is not is as bad.
         let date = date(exchange.headers, DATE).unwrap_or(exchange.at);
-        return date_of_all(exchange.headers, EXPIRES).map_or(Duration::ZERO, |expires| expires.saturating_sub(date));
+        return date_of_all(exchange.headers, EXPIRES)
+            .map_or(Duration::ZERO, |expires| expires.saturating_sub(date));
     }
     let own = exchange.status.is_success() || matches!(exchange.status.as_u16(), 301 | 308);
     rules.ttl.filter(|_| own).unwrap_or_default()
@@ -197,7 +198,8 @@ fn lifetime(rules: &CacheRules, exchange: Exchange<'_>, said: &Directives) -> Du
 
 /// The corrected initial age (RFC 9111 §4.2.3).
 fn age(exchange: Exchange<'_>) -> Duration {
-    let apparent = date(exchange.headers, DATE).map_or(Duration::ZERO, |date| exchange.at.saturating_sub(date));
+    let apparent =
+        date(exchange.headers, DATE).map_or(Duration::ZERO, |date| exchange.at.saturating_sub(date));
     // §5.1: of several the first counts, and what is no number is ignored.
     let told = exchange.headers.get(AGE).and_then(|age| directives::seconds(age.as_bytes().trim_ascii()));
     apparent.max(told.unwrap_or_default().saturating_add(exchange.delay))

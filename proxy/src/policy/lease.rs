@@ -164,7 +164,8 @@ impl Lease {
     pub fn store_failed(&mut self, now: Instant) {
         self.asking = false;
         let sharers = f64::from(self.sharers);
-        let share = RateLimit { rate: self.config.rate / sharers, burst: (self.config.burst / self.sharers).max(1) };
+        let share =
+            RateLimit { rate: self.config.rate / sharers, burst: (self.config.burst / self.sharers).max(1) };
         let away = self.away.get_or_insert(Away { share: Gcra::new(share, now), cell: 0, try_at: now });
         away.try_at = now + RETRY;
     }

@@ -11,6 +11,7 @@ pub mod cacheable;
 pub mod concurrency;
 pub mod deadline;
 pub mod fair_share;
+pub mod fault;
 pub mod in_flight;
 pub mod key_table;
 pub mod lease;

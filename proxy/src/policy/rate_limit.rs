@@ -101,9 +101,13 @@ impl Gcra {
     pub fn fields(&self, decision: &Decision) -> Fields {
         let limit = self.config.burst.max(1);
         match *decision {
-            Decision::Passed { remaining, full_in, .. } => {
-                Fields { limit, remaining, reset: seconds(full_in), retry_after: None, rate: self.config.rate }
-            }
+            Decision::Passed { remaining, full_in, .. } => Fields {
+                limit,
+                remaining,
+                reset: seconds(full_in),
+                retry_after: None,
+                rate: self.config.rate,
+            },
             Decision::Denied { retry_after } => {
                 // The draft: both fields SHOULD reference the same point in time.
                 let wait = seconds(retry_after).max(1);
@@ -143,6 +147,7 @@ impl Fields {
     }
 
     /// Of two limits that one request met, the one to tell of: the one that denied, else the one with less left.
+    #[must_use]
     pub fn tighter(self, other: Self) -> Self {
         let rank = |fields: &Self| (fields.retry_after.is_none(), fields.remaining);
         match (self.retry_after, other.retry_after) {
@@ -159,7 +164,11 @@ fn seconds(wait: Duration) -> u64 {
 
 /// Up to a whole nanosecond: never faster than the rate.
 fn gap(rate: f64) -> u64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; NaN becomes 0, then 1")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates; NaN becomes 0, then 1"
+    )]
     let nanos = (1e9 / rate).ceil() as u64;
     nanos.max(1)
 }

@@ -9,6 +9,7 @@ use http::header::{CACHE_CONTROL, PRAGMA};
 const MOST: u64 = 1 << 31;
 
 /// The directives that decide something here. Unknown ones are ignored (RFC 9111 §5.2.3).
+#[expect(clippy::struct_excessive_bools, reason = "each is a directive of its own")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Directives {
     /// Not to be stored.

@@ -38,7 +38,17 @@ impl Server {
         let arrivals = load * places as f64 / service;
         let rng = fastrand::Rng::with_seed(seed);
         let (waiting, served) = (VecDeque::new(), BinaryHeap::new());
-        Self { places, service, arrivals, rng, start: Instant::now(), now: 0, next_arrival: 0, waiting, served }
+        Self {
+            places,
+            service,
+            arrivals,
+            rng,
+            start: Instant::now(),
+            now: 0,
+            next_arrival: 0,
+            waiting,
+            served,
+        }
     }
 
     fn exponential(&mut self, mean: f64) -> u64 {
@@ -188,8 +198,7 @@ fn bp_4_a_little_refused_takes_a_little_off() {
         limiter.baseline = 0.01;
         limiter.phase = Phase::Seeking { probe_at: start + PROBE_EVERY };
         for n in 0..100 {
-            let ended =
-                if n < refused { Ended::TooMuch } else { Ended::Answered(Duration::from_millis(10)) };
+            let ended = if n < refused { Ended::TooMuch } else { Ended::Answered(Duration::from_millis(10)) };
             limiter.on_ended(ended, 100, start + Duration::from_millis(n.into()));
         }
         limiter.on_ended(Ended::TooMuch, 100, start + WINDOW);
@@ -207,7 +216,11 @@ fn bp_4_an_upstream_that_refuses_all_leaves_the_lowest_limit_and_comes_back() {
             server.run(&mut limiter, 20);
         }
         for n in 0..10_000 {
-            limiter.on_ended(Ended::TooMuch, limiter.limit(), server.start + Duration::from_nanos(server.now + n));
+            limiter.on_ended(
+                Ended::TooMuch,
+                limiter.limit(),
+                server.start + Duration::from_nanos(server.now + n),
+            );
             server.now += 1_000_000;
         }
         assert!(limiter.limit() <= BOUNDS.min + 1);

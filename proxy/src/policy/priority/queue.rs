@@ -157,6 +157,7 @@ impl<T> Queue<T> {
     /// Whether a line stands, so that its newest goes first.
     fn stands(&self, class: Class, now: Instant) -> bool {
         let oldest = self.lines[class as usize].front();
-        oldest.is_some_and(|oldest| now.saturating_duration_since(oldest.since) >= self.limits.timeout / STANDS)
+        oldest
+            .is_some_and(|oldest| now.saturating_duration_since(oldest.since) >= self.limits.timeout / STANDS)
     }
 }
