@@ -90,7 +90,7 @@ pub struct Limiter {
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Seeking { probe_at: Instant },
-    Probing { since: Instant, then: f64, next: Duration },
+    Probing { since: Instant, next: Duration },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +114,7 @@ impl Limiter {
             limit,
             baseline: f64::INFINITY,
             smooth: f64::INFINITY,
-            phase: Phase::Probing { since: now, then: limit, next: PROBE_EVERY.mul_f64(0.5 + draw / 2.0) },
+            phase: Phase::Probing { since: now, next: PROBE_EVERY.mul_f64(0.5 + draw / 2.0) },
             window: Window::new(now),
         }
     }
@@ -158,20 +158,19 @@ impl Limiter {
 
     fn think(&mut self, now: Instant) {
         self.phase = match (self.phase, self.window.mean()) {
-            (Phase::Probing { then, next, .. }, None) => {
-                self.limit = self.bounded(then / 2.0);
-                Phase::Probing { since: now, then: self.limit, next }
+            (Phase::Probing { next, .. }, None) => {
+                self.limit = self.bounded(self.limit / 2.0);
+                Phase::Probing { since: now, next }
             }
-            (Phase::Probing { then, next, .. }, Some(mean)) => {
+            (Phase::Probing { next, .. }, Some(mean)) => {
                 let queued = mean * FARTHER < self.baseline;
                 (self.baseline, self.smooth) = (mean, mean);
-                self.limit = self.bounded(then);
                 Phase::Seeking { probe_at: now + if queued { PROBE_AGAIN } else { next } }
             }
             (Phase::Seeking { probe_at }, mean) => {
                 let astray = self.seek(mean);
                 if astray || now >= probe_at {
-                    Phase::Probing { since: now, then: self.limit, next: PROBE_EVERY }
+                    Phase::Probing { since: now, next: PROBE_EVERY }
                 } else {
                     Phase::Seeking { probe_at }
                 }

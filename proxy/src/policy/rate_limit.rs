@@ -15,7 +15,7 @@
 //!
 //! **On reload.** [`Gcra::carry`] turns a cell's debt, in tokens, into the new limit's.
 //!
-//! **Source.** ITU-T I.371 §A.2 (virtual scheduling). Not the crate `governor`, which is the same arithmetic: it owns
+//! **Source.** ITU-T I.371, Annex A (virtual scheduling). Not the crate `governor`, which is the same arithmetic: it owns
 //! its word, its clock and an unbounded table of keys. Here the cell is a plain number, so the caller shares it between
 //! workers with one compare-exchange, looks without taking (`mode: dryRun`), and bounds the table ([`super::key_table`]).
 
@@ -123,8 +123,8 @@ impl Gcra {
 
 /// What an answer tells its caller about the limit that it met.
 ///
-/// The names are those of draft-ietf-httpapi-ratelimit-headers up to -06. Later versions fold them into `RateLimit` and
-/// `RateLimit-Policy`, which no client that we know of reads yet.
+/// The names are those of draft-ietf-httpapi-ratelimit-headers up to -06, which clients read; later versions fold them
+/// into `RateLimit` and another form of `RateLimit-Policy`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fields {
     /// `RateLimit-Limit`: the bucket's depth.
@@ -139,11 +139,12 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// The value of `RateLimit-Limit`: the limit, then the policy behind it, by which a client can pace itself.
-    pub fn limit_value(&self) -> String {
+    /// The value of `RateLimit-Policy` (-05, -06): so many in so many seconds, by which a client can pace itself. Apart
+    /// from `RateLimit-Limit`, so that this stays a plain number for those who read no more.
+    pub fn policy(&self) -> String {
         let window = if self.rate < 1.0 { self.rate.recip().ceil() } else { 1.0 };
         let quota = (self.rate * window).floor().max(1.0);
-        format!("{}, {quota};w={window};burst={}", self.limit, self.limit)
+        format!("{quota};w={window};burst={}", self.limit)
     }
 
     /// Of two limits that one request met, the one to tell of: the one that denied, else the one with less left.

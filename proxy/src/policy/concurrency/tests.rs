@@ -175,7 +175,7 @@ fn bp_4_a_slow_spell_leaves_no_trace() {
 fn bp_4_a_probe_counts_only_what_began_since() {
     let start = Instant::now();
     let mut limiter = Limiter::new(BOUNDS, start, 0.0);
-    limiter.phase = Phase::Probing { since: start, then: 40.0, next: PROBE_EVERY };
+    limiter.phase = Phase::Probing { since: start, next: PROBE_EVERY };
     limiter.limit = 40.0;
     assert_eq!(limiter.limit(), 13);
     let late = start + Duration::from_millis(150);

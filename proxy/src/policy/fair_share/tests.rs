@@ -75,6 +75,22 @@ proptest! {
         let left = (1.0 - load) * CAPACITY;
         prop_assert!(got[others] * rates[others] > left / 2.0, "what is left is his: {}", got[others]);
     }
+
+    #[test]
+    fn rl_5_memory_is_bounded_and_a_great_caller_is_not_forgotten(capacity in 2usize..40, strangers in 1u32..20) {
+        let start = Instant::now();
+        let mut fair = FairShare::new(Order::GreedyFirst, capacity, start);
+        for n in 0..2_000 {
+            let now = start + Duration::from_millis(n);
+            fair.admit(&key("great"), 0.0, now, 0.0);
+            for stranger in 0..strangers.min(u32::try_from(capacity).unwrap() - 1) {
+                fair.admit(&key(&format!("{n} {stranger}")), 0.0, now, 0.0);
+            }
+            prop_assert!(fair.callers.len() <= capacity && fair.places.len() == fair.callers.len());
+        }
+        let great = fair.places[&fair.hasher.hash_one(key("great"))];
+        prop_assert!((400.0..=501.0).contains(&fair.callers[great].demand), "{}", fair.callers[great].demand);
+    }
 }
 
 proptest! {
@@ -101,22 +117,6 @@ proptest! {
         let kept: f64 = demands.iter().filter(|demand| **demand >= least).sum();
         prop_assert!(above <= supply + 1e-9);
         prop_assert!(kept >= supply.min(demands.iter().sum()) - 1e-9);
-    }
-
-    #[test]
-    fn rl_5_memory_is_bounded_and_a_great_caller_is_not_forgotten(capacity in 2usize..40, strangers in 1u32..20) {
-        let start = Instant::now();
-        let mut fair = FairShare::new(Order::GreedyFirst, capacity, start);
-        for n in 0..2_000 {
-            let now = start + Duration::from_millis(n);
-            fair.admit(&key("great"), 0.0, now, 0.0);
-            for stranger in 0..strangers.min(u32::try_from(capacity).unwrap() - 1) {
-                fair.admit(&key(&format!("{n} {stranger}")), 0.0, now, 0.0);
-            }
-            prop_assert!(fair.callers.len() <= capacity && fair.places.len() == fair.callers.len());
-        }
-        let great = fair.places[&fair.hasher.hash_one(key("great"))];
-        prop_assert!((400.0..=501.0).contains(&fair.callers[great].demand), "{}", fair.callers[great].demand);
     }
 }
 
