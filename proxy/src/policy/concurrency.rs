@@ -35,7 +35,7 @@ pub const WINDOW: Duration = Duration::from_millis(100);
 pub const SAMPLES: u32 = 30;
 /// A probe has at least so many.
 pub const PROBE_SAMPLES: u32 = 60;
-/// From one probe to the next.
+/// From one probe to the next, 15 % more or less.
 pub const PROBE_EVERY: Duration = Duration::from_secs(30);
 /// The same after a probe that found a queue.
 pub const PROBE_AGAIN: Duration = Duration::from_secs(1);
@@ -83,6 +83,7 @@ pub struct Limiter {
     /// Seconds; infinite until the first probe has ended.
     baseline: f64,
     smooth: f64,
+    probe_every: Duration,
     phase: Phase,
     window: Window,
 }
@@ -90,7 +91,7 @@ pub struct Limiter {
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Seeking { probe_at: Instant },
-    Probing { since: Instant, next: Duration },
+    Probing { since: Instant },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +115,8 @@ impl Limiter {
             limit,
             baseline: f64::INFINITY,
             smooth: f64::INFINITY,
-            phase: Phase::Probing { since: now, next: PROBE_EVERY.mul_f64(0.5 + draw / 2.0) },
+            probe_every: PROBE_EVERY.mul_f64(0.85 + 0.3 * draw),
+            phase: Phase::Probing { since: now },
             window: Window::new(now),
         }
     }
@@ -158,19 +160,19 @@ impl Limiter {
 
     fn think(&mut self, now: Instant) {
         self.phase = match (self.phase, self.window.mean()) {
-            (Phase::Probing { next, .. }, None) => {
+            (Phase::Probing { .. }, None) => {
                 self.limit = self.bounded(self.limit / 2.0);
-                Phase::Probing { since: now, next }
+                Phase::Probing { since: now }
             }
-            (Phase::Probing { next, .. }, Some(mean)) => {
+            (Phase::Probing { .. }, Some(mean)) => {
                 let queued = mean * FARTHER < self.baseline;
                 (self.baseline, self.smooth) = (mean, mean);
-                Phase::Seeking { probe_at: now + if queued { PROBE_AGAIN } else { next } }
+                Phase::Seeking { probe_at: now + if queued { PROBE_AGAIN } else { self.probe_every } }
             }
             (Phase::Seeking { probe_at }, mean) => {
                 let astray = self.seek(mean);
                 if astray || now >= probe_at {
-                    Phase::Probing { since: now, next: PROBE_EVERY }
+                    Phase::Probing { since: now }
                 } else {
                     Phase::Seeking { probe_at }
                 }

@@ -47,7 +47,8 @@ fn directive() -> impl Strategy<Value = String> {
             "immutable",
             "private=\"set-cookie, x\"",
             "no-cache=\"a\"",
-            "x=\"no-store, private\"",
+            "x=\"a, no-store, b\"",
+            "x=\"\\\", no-store, \"",
             "",
         ])
         .prop_map(str::to_owned),
@@ -203,6 +204,10 @@ fn fb_2_the_age_is_what_the_way_took() {
     assert_eq!(age(&[("date", "Sun, 06 Nov 1994 08:49:07 GMT")]), 30);
     assert_eq!(age(&[("date", "Sun, 06 Nov 1994 08:49:07 GMT"), ("age", "40")]), 40);
     assert_eq!(age(&[("date", "Sun, 06 Nov 1994 08:59:07 GMT"), ("age", "x")]), 0, "a clock that is ahead");
+    let (asked, headers) = (HeaderMap::new(), head(&[("age", "40")]));
+    let (method, status) = (&Method::GET, StatusCode::OK);
+    let slow = Exchange { method, asked: &asked, status, headers: &headers, at: MINUTE, delay: seconds(2) };
+    assert_eq!(Storable::new(&rules(), slow).unwrap().age, seconds(42));
 }
 
 /// A 200 that expired ten seconds ago stands in for an error for ten minutes, and no longer.

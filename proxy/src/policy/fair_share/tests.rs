@@ -120,6 +120,13 @@ proptest! {
     }
 }
 
+/// Shedding holds the limit below its brim; what is served there must not be taken for all there is.
+#[test]
+fn rl_5_callers_just_below_an_equal_part_keep_theirs() {
+    let got = shares(Some(Order::GreedyFirst), &[0.22, 0.22, 0.22, 2.2].map(|part| part * CAPACITY), 1);
+    assert!(got[..3].iter().all(|part| *part >= 0.97), "{got:?}");
+}
+
 /// Twenty callers, the n-th with a demand of 1/n; together twice the capacity.
 #[test]
 fn rl_3_the_order_of_shedding_shows_in_the_gini_coefficient() {

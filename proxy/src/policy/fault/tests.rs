@@ -94,6 +94,13 @@ fn ch_1_another_seed_faults_others() {
         (0..100).map(|_| injector.decide(0, now)).collect::<Vec<_>>()
     };
     assert_ne!(run(1), run(2));
+    let mut injector = Injector::new(experiment(1, u32::MAX, vec![(0.5, ABORT), (0.5, ABORT)]), now);
+    let second: Vec<_> = (0..100).map(|_| injector.decide(1, now)).collect();
+    assert_ne!(run(1), second, "one rule is not the shadow of another");
+    let hidden = |seed| {
+        Injector::new(experiment(seed, 1, Vec::new()), now).hidden(5, &(0..10).collect::<Vec<_>>(), now)
+    };
+    assert_ne!(hidden(1), hidden(2));
     let (inject, spared) = (Decision::Inject(ABORT), Decision::Spared);
     assert_eq!(run(1)[..4], [inject, inject, spared, inject], "the same in every release");
 }

@@ -63,6 +63,8 @@ proptest! {
                         Enqueued::Refused(refused) => {
                             prop_assert!(full && refused == id);
                             prop_assert!(waiting.iter().all(|(_, other, _)| *other <= class));
+                            let own = waiting.iter().find(|(_, other, _)| *other == class);
+                            prop_assert!(own.is_none_or(|(_, _, since)| now - *since < timeout / STANDS));
                         }
                     }
                 }

@@ -130,7 +130,9 @@ proptest! {
     #[test]
     fn a_reload_carries_the_debt_in_tokens(old in limit(), new in limit(), taken in 0u32..500, later in 0u64..5_000) {
         let start = Instant::now();
-        let (was, is) = (Gcra::new(old, start), Gcra::new(new, start));
+        // Slow enough for debts to last a while.
+        let slow = |limit: RateLimit| RateLimit { rate: limit.rate / 1e4, ..limit };
+        let (was, is) = (Gcra::new(slow(old), start), Gcra::new(slow(new), start));
         let mut cell = 0;
         for _ in 0..taken.min(old.burst) {
             prop_assert!(offer(&was, &mut cell, start));
@@ -163,6 +165,14 @@ fn rl_1_twice_the_rate_passes_rate_and_burst() {
         (0..2_000u64).filter(|n| offer(&limit, &mut cell, start + Duration::from_millis(5 * n))).count();
     assert!((1_010..=1_030).contains(&passed), "{passed}");
     assert_eq!(passed, 20 + 999, "exactly: the last comes at 9.995 s");
+}
+
+#[test]
+fn rl_1_rounding_never_favours_the_caller() {
+    for rate in [3.0, 7.0, 30_000.0, 99_999.0] {
+        let gap = Duration::from_nanos(Gcra::new(RateLimit { rate, burst: 1 }, Instant::now()).gap);
+        assert!((1.0..1.0 + 1e-9 * rate).contains(&(gap.as_secs_f64() * rate)), "{gap:?} for {rate}");
+    }
 }
 
 /// What the pipeline does with the word: read, decide, compare and exchange.
