@@ -157,6 +157,17 @@ fn bp_4_five_times_slower_is_found_within_ten_seconds() {
 }
 
 #[test]
+fn bp_4_a_server_much_smaller_than_the_first_guess_is_found_soon() {
+    for seed in 0..5 {
+        let mut server = Server::new(2, 0.005, 3.0, seed);
+        let mut limiter = server.limiter();
+        server.run(&mut limiter, 8);
+        let seen = server.run(&mut limiter, 4);
+        assert!(seen.mean < 12.0, "{} for 2 places", seen.mean);
+    }
+}
+
+#[test]
 fn bp_4_a_slow_spell_leaves_no_trace() {
     let mut server = Server::new(20, 0.01, 2.0, 7);
     let mut limiter = server.limiter();

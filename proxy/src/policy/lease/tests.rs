@@ -212,7 +212,7 @@ fn a_first_outage_leaves_the_whole_limit_to_one_that_knows_no_other() {
 }
 
 #[test]
-fn a_lease_that_is_not_spent_lapses() {
+fn a_lease_lapses_and_a_share_is_a_share() {
     let start = Instant::now();
     let mut lease = Lease::new(LIMIT, start);
     assert_eq!(lease.take(start), Answer::NeedsLease { tokens: 1 });
@@ -223,4 +223,13 @@ fn a_lease_that_is_not_spent_lapses() {
     assert_eq!(lease.take(start + LIFE), Answer::Pending);
     lease.granted(Grant { tokens: 0, retry_after: 30 * MILLI, sharers: 2 }, start + LIFE);
     assert_eq!(lease.take(start + LIFE), Answer::Denied { retry_after: 30 * MILLI, local: false });
+    let grant = Grant { tokens: 3, retry_after: Duration::ZERO, sharers: 4 };
+    lease.granted(grant, start + 2 * LIFE);
+    lease.granted(grant, start + 3 * LIFE);
+    let taken = |lease: &mut Lease, now, local| {
+        (0..99).filter(|_| matches!(lease.take(now), Answer::Taken { local: by, .. } if by == local)).count()
+    };
+    assert_eq!(taken(&mut lease, start + 3 * LIFE, false), 3, "the first three have lapsed");
+    lease.store_failed(start + 3 * LIFE);
+    assert_eq!(taken(&mut lease, start + 3 * LIFE, true), 5, "a fourth of the burst");
 }
