@@ -187,7 +187,7 @@ fn lifetime(rules: &CacheRules, exchange: Exchange<'_>, said: &Directives) -> Du
         return lifetime;
     }
     if exchange.headers.contains_key(EXPIRES) {
-        // §5.3: what is no date, such as 0, has expired. Of several the first would do; one that is not is as bad.
+        // §5.3: what is no date, such as 0, has expired; so have several (§4.2.1).
         let date = date(exchange.headers, DATE).unwrap_or(exchange.at);
         return date_of_all(exchange.headers, EXPIRES)
             .map_or(Duration::ZERO, |expires| expires.saturating_sub(date));
@@ -201,7 +201,8 @@ fn age(exchange: Exchange<'_>) -> Duration {
     let apparent =
         date(exchange.headers, DATE).map_or(Duration::ZERO, |date| exchange.at.saturating_sub(date));
     // §5.1: of several the first counts, and what is no number is ignored.
-    let told = exchange.headers.get(AGE).and_then(|age| directives::seconds(age.as_bytes().trim_ascii()));
+    let first = exchange.headers.get(AGE).and_then(|age| age.as_bytes().split(|byte| *byte == b',').next());
+    let told = first.and_then(|age| directives::seconds(age.trim_ascii()));
     apparent.max(told.unwrap_or_default().saturating_add(exchange.delay))
 }
 

@@ -33,7 +33,7 @@ pub struct Directives {
 }
 
 impl Directives {
-    /// Reads all `Cache-Control` lines; without any, `Pragma: no-cache` counts (RFC 9111 §5.4).
+    /// Reads all `Cache-Control` lines; without any, `Pragma: no-cache` counts, as it did up to RFC 7234 §5.4.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
         let mut found = false;

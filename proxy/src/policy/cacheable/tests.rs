@@ -201,6 +201,7 @@ fn fb_2_a_request_may_want_better() {
 fn fb_2_the_age_is_what_the_way_took() {
     let age = |fields: &[(&str, &str)]| judge(&[], 200, fields).unwrap().age.as_secs();
     assert_eq!(age(&[]), 0);
+    assert_eq!(age(&[("age", "7 , 9"), ("age", "8")]), 7);
     assert_eq!(age(&[("date", "Sun, 06 Nov 1994 08:49:07 GMT")]), 30);
     assert_eq!(age(&[("date", "Sun, 06 Nov 1994 08:49:07 GMT"), ("age", "40")]), 40);
     assert_eq!(age(&[("date", "Sun, 06 Nov 1994 08:59:07 GMT"), ("age", "x")]), 0, "a clock that is ahead");
