@@ -50,6 +50,15 @@ pub const PROTOCOL: Protocol = Protocol::Auto;
 /// A resolver that is down for ten minutes has been noticed; endpoints older than that are a guess.
 pub const STALE_FOR: Duration = Duration::from_mins(10);
 
+/// `HAProxy`'s numbers: two seconds, three failures, two successes. A dead endpoint is found within ten seconds, and one
+/// lost packet kills nobody.
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
+/// As [`CONNECT`], for the connect and an answer that costs nothing.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+/// See [`HEALTH_INTERVAL`].
+pub const UNHEALTHY_AFTER: NonZeroU32 = NonZeroU32::new(3).expect("3 is not 0");
+/// See [`HEALTH_INTERVAL`].
+pub const HEALTHY_AFTER: NonZeroU32 = NonZeroU32::new(2).expect("2 is not 0");
 /// Linkerd's number: a streak that a healthy endpoint has by chance once in millions, and a dead one within a moment.
 pub const CONSECUTIVE_FAILURES: NonZeroU32 = NonZeroU32::new(7).expect("7 is not 0");
 /// Short, since an ejection may be a mistake; each relapse doubles it. Linkerd's penalty.

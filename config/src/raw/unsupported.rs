@@ -10,7 +10,6 @@ pub(crate) const KEYS: &[&str] = &[
     "fault",
     "filters",
     "handshakeTimeout",
-    "healthCheck",
     "identity",
     "maxRequests",
     "mirror",

@@ -3,6 +3,7 @@
 use super::declare::{mapping, words};
 use super::limits::UpstreamLimits;
 use super::policy::{Balancer, Retry, RetryBudget, Timeouts};
+use super::resilience::HealthCheck;
 use super::types::{List, Whole};
 use super::upgrade::Upgrades;
 use crate::model::{Name, Protocol};
@@ -19,6 +20,8 @@ mapping! {
         "retry" => retry: Retry;
         /// What a connection may be turned into; `connect` outbound only.
         "upgrades" => upgrades: Upgrades;
+        /// Of every upstream that says, here or there, what is asked.
+        "healthCheck" => health_check: HealthCheck;
         /// Of every upstream.
         "retryBudget" => retry_budget: RetryBudget;
         /// Of every upstream.
@@ -41,6 +44,8 @@ mapping! {
         "protocol" => protocol: Protocol;
         /// How an endpoint is chosen.
         "loadBalancer" => load_balancer: Balancer;
+        /// How its endpoints are checked; not at all unless written.
+        "healthCheck" => health_check: HealthCheck;
         /// How many retries its traffic earns.
         "retryBudget" => retry_budget: RetryBudget;
         /// Bounds on what it may cost.

@@ -1,17 +1,12 @@
 //! What may a connection or an upstream cost, and how many retries does it earn? The last word wins, value by value.
 
+use super::layers::Layers;
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::priority::Shares;
 use crate::model::{Http2Limits, RetryBudget, UpstreamLimits};
-use crate::raw::{self, Spanned, or};
+use crate::raw;
 use crate::scalars::Size;
-
-/// The same block in `Defaults` and in the document for which they hold.
-pub(super) struct Layers<'a, B> {
-    pub(super) defaults: Option<&'a B>,
-    pub(super) own: Option<&'a B>,
-}
 
 impl Layers<'_, raw::RetryBudget> {
     pub(super) fn retry_budget(&self) -> RetryBudget {
@@ -71,13 +66,5 @@ impl Layers<'_, raw::Http2> {
                 format!("`connectionWindow` ({connection}) is smaller than `streamWindow` ({stream})");
             faults.at_with(span, message, "no stream could use all of its window");
         }
-    }
-}
-
-impl<B> Layers<'_, B> {
-    /// Who has the last word.
-    fn last<W: Into<T>, T>(&self, written: impl Fn(&B) -> Option<Spanned<W>>, built_in: T) -> T {
-        let [own, defaults] = [self.own, self.defaults].map(|layer| written(layer?));
-        or(own.or(defaults), built_in)
     }
 }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
-use super::bounds::Layers;
+use super::health;
+use super::layers::{Block, Layers};
 use super::policy::{self, Layer};
 use super::unique;
 use crate::defaults;
@@ -73,7 +74,7 @@ fn one(
             .or_else(|| balancer(defaults?.load_balancer.as_ref()))
             .unwrap_or(defaults::LOAD_BALANCER),
         balancing: Balancing::default(),
-        health_check: Setting { value: None, origin: Origin::BuiltIn },
+        health_check: health::checks(written, defaults, faults),
         outlier_detection: Setting { value: Some(defaults::OUTLIER_DETECTION), origin: Origin::BuiltIn },
         circuit_breaker: Setting { value: None, origin: Origin::BuiltIn },
         cache: Setting { value: None, origin: Origin::BuiltIn },
