@@ -5,8 +5,8 @@ mod documents;
 use std::time::Duration;
 
 use documents::{DEFAULTS, SIDECAR, UPSTREAM, config, read};
-use outrigger_config::describe;
 use outrigger_config::model::{Mode, Probe, Upstream};
+use outrigger_config::{defaults, describe};
 
 /// The upstream, with these lines in its document and in `Defaults`.
 fn upstream(own: &str, defaults: &str) -> Upstream {
@@ -47,6 +47,42 @@ fn defaults_may_leave_to_each_upstream_what_is_asked() {
     assert_eq!(upstream("healthCheck: {mode: off}", everywhere).health_check.value, None);
     let grpc = upstream("healthCheck: {grpc: \"\"}", "healthCheck: {http: /ping, readiness: /ready}");
     assert_eq!(grpc.health_check.value.expect("a check").probe, Probe::Grpc { service: String::new() });
+}
+
+#[test]
+fn cf_8_an_empty_policy_gives_passive_health_that_never_ejects_everyone() {
+    let empty = upstream("", "").outlier_detection;
+    assert_eq!(
+        (empty.value, empty.origin.to_string().as_str()),
+        (Some(defaults::OUTLIER_DETECTION), "built-in default")
+    );
+    let outliers = defaults::OUTLIER_DETECTION.policy;
+    assert_eq!((outliers.consecutive_failures.get(), outliers.max_ejection_percent), (7, 0.5));
+    assert!(config(&[SIDECAR]).sidecar.inbound[0].application().outlier_detection.value.is_none());
+}
+
+#[test]
+fn lb_6_a_maximum_of_all_or_nobody_is_refused() {
+    for (percent, reason) in [("100%", "let everyone be ejected"), ("0%", "`mode: off` says so")] {
+        let block = format!("outlierDetection: {{maxEjectionPercent: {percent}}}");
+        assert!(fault(&block, "").contains(reason));
+        assert!(fault("", &block).contains(reason));
+    }
+    let most = upstream("outlierDetection: {maxEjectionPercent: 99.999%}", "").outlier_detection.value;
+    assert!(most.expect("on").max_ejection_percent < 1.0);
+}
+
+#[test]
+fn ejection_follows_the_usual_order_value_by_value() {
+    let defaults = "outlierDetection: {mode: dryRun, consecutiveFailures: 3, maxEjectionTime: 10s}";
+    let outliers = upstream("outlierDetection: {consecutiveFailures: 4}", defaults).outlier_detection;
+    assert_eq!(outliers.origin.to_string(), "Upstream, policy.yaml:11:19");
+    let outliers = outliers.value.expect("on");
+    assert_eq!((outliers.mode, outliers.consecutive_failures.get()), (Mode::DryRun, 4));
+    assert_eq!(outliers.max_ejection_time, Duration::from_secs(10));
+    assert_eq!(upstream("outlierDetection: {mode: off}", defaults).outlier_detection.value, None);
+    let longer = fault("outlierDetection: {baseEjectionTime: 11s}", defaults);
+    assert!(longer.contains("`baseEjectionTime` (11s) is longer than `maxEjectionTime` (10s)"), "{longer}");
 }
 
 #[test]

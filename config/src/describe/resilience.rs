@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::setting;
-use crate::model::{ActiveCheck, Applied, Mode, Probe, Setting};
+use crate::model::{ActiveCheck, Applied, Mode, OutlierDetection, Probe, Setting};
 use crate::raw::{self, Words};
-use crate::scalars::NonZeroDuration;
+use crate::scalars::{NonZeroDuration, Percent};
 
 pub(super) fn health_check(check: &Setting<Option<Applied<ActiveCheck>>>) -> Value {
     block(check, |check| {
@@ -24,6 +24,17 @@ pub(super) fn health_check(check: &Setting<Option<Applied<ActiveCheck>>>) -> Val
         });
         described[key] = asked;
         described
+    })
+}
+
+pub(super) fn outlier_detection(outliers: &Setting<Option<Applied<OutlierDetection>>>) -> Value {
+    block(outliers, |outliers| {
+        json!({
+            "consecutiveFailures": outliers.consecutive_failures,
+            "baseEjectionTime": NonZeroDuration::format(outliers.base_ejection_time),
+            "maxEjectionTime": NonZeroDuration::format(outliers.max_ejection_time),
+            "maxEjectionPercent": Percent::from_share(outliers.max_ejection_percent).to_string(),
+        })
     })
 }
 

@@ -23,6 +23,7 @@ pub fn describe_upstream(upstream: &Upstream) -> Value {
         "protocol": upstream.protocol.word(),
         "loadBalancer": { "policy": upstream.load_balancer.word() },
         "healthCheck": resilience::health_check(&upstream.health_check),
+        "outlierDetection": resilience::outlier_detection(&upstream.outlier_detection),
         "retryBudget": retry_budget(&upstream.retry_budget),
         "limits": upstream_limits(&upstream.limits),
         "policy": describe_policy(&upstream.policy),

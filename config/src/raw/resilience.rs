@@ -7,7 +7,7 @@ use super::read::{Read, text};
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Lasting, Text, Whole};
 use crate::faults::Faults;
-use crate::scalars::NonZeroDuration;
+use crate::scalars::{NonZeroDuration, Percent};
 
 mapping! {
     /// How endpoints are checked, beside the requests that they get. One of `http`, `tcp` and `grpc`.
@@ -30,6 +30,22 @@ mapping! {
         "unhealthyAfter" => unhealthy_after: Whole<1, 100>;
         /// Signs of life in a row after which it is up again.
         "healthyAfter" => healthy_after: Whole<1, 100>;
+    }
+}
+
+mapping! {
+    /// When an endpoint is left alone because it fails real requests. On unless `mode: off`.
+    OutlierDetection {
+        /// Whether it acts.
+        "mode" => mode: Mode;
+        /// Failures in a row.
+        "consecutiveFailures" => consecutive_failures: Whole<1, 10_000>;
+        /// The first ejection; each relapse doubles it.
+        "baseEjectionTime" => base_ejection_time: NonZeroDuration;
+        /// The longest, but for jitter.
+        "maxEjectionTime" => max_ejection_time: NonZeroDuration;
+        /// Share of the endpoints that may be out at one time, rounded down, and never all of them.
+        "maxEjectionPercent" => max_ejection_percent: Percent;
     }
 }
 

@@ -14,7 +14,6 @@ pub(crate) const KEYS: &[&str] = &[
     "maxRequests",
     "mirror",
     "mode",
-    "outlierDetection",
     "plaintextPaths",
     "priority",
     "queueTimeout",

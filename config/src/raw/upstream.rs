@@ -3,7 +3,7 @@
 use super::declare::{mapping, words};
 use super::limits::UpstreamLimits;
 use super::policy::{Balancer, Retry, RetryBudget, Timeouts};
-use super::resilience::HealthCheck;
+use super::resilience::{HealthCheck, OutlierDetection};
 use super::types::{List, Whole};
 use super::upgrade::Upgrades;
 use crate::model::{Name, Protocol};
@@ -22,6 +22,8 @@ mapping! {
         "upgrades" => upgrades: Upgrades;
         /// Of every upstream that says, here or there, what is asked.
         "healthCheck" => health_check: HealthCheck;
+        /// Of every upstream.
+        "outlierDetection" => outlier_detection: OutlierDetection;
         /// Of every upstream.
         "retryBudget" => retry_budget: RetryBudget;
         /// Of every upstream.
@@ -46,6 +48,8 @@ mapping! {
         "loadBalancer" => load_balancer: Balancer;
         /// How its endpoints are checked; not at all unless written.
         "healthCheck" => health_check: HealthCheck;
+        /// When an endpoint is left alone because it fails real requests.
+        "outlierDetection" => outlier_detection: OutlierDetection;
         /// How many retries its traffic earns.
         "retryBudget" => retry_budget: RetryBudget;
         /// Bounds on what it may cost.

@@ -5,6 +5,7 @@ mod health;
 mod layers;
 mod listeners;
 mod matches;
+mod outlier;
 mod policy;
 mod route;
 mod sidecar;

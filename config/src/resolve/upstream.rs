@@ -5,7 +5,8 @@ use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
 use super::health;
-use super::layers::{Block, Layers};
+use super::layers::Layers;
+use super::outlier;
 use super::policy::{self, Layer};
 use super::unique;
 use crate::defaults;
@@ -75,7 +76,7 @@ fn one(
             .unwrap_or(defaults::LOAD_BALANCER),
         balancing: Balancing::default(),
         health_check: health::checks(written, defaults, faults),
-        outlier_detection: Setting { value: Some(defaults::OUTLIER_DETECTION), origin: Origin::BuiltIn },
+        outlier_detection: outlier::resolve(written, defaults, faults),
         circuit_breaker: Setting { value: None, origin: Origin::BuiltIn },
         cache: Setting { value: None, origin: Origin::BuiltIn },
         retry_budget: budget.retry_budget(),
