@@ -2,10 +2,11 @@
 
 mod documents;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use documents::{DEFAULTS, SIDECAR, UPSTREAM, config, read};
-use outrigger_config::model::{Mode, Probe, Upstream};
+use outrigger_config::model::{BreakerScope, Mode, Probe, Upstream};
 use outrigger_config::{defaults, describe};
 
 /// The upstream, with these lines in its document and in `Defaults`.
@@ -83,6 +84,39 @@ fn ejection_follows_the_usual_order_value_by_value() {
     assert_eq!(upstream("outlierDetection: {mode: off}", defaults).outlier_detection.value, None);
     let longer = fault("outlierDetection: {baseEjectionTime: 11s}", defaults);
     assert!(longer.contains("`baseEjectionTime` (11s) is longer than `maxEjectionTime` (10s)"), "{longer}");
+}
+
+#[test]
+fn cb_1_a_breaker_has_a_threshold_or_is_none() {
+    assert_eq!(upstream("", "").circuit_breaker.value, None);
+    let breaker = |own: &str| upstream(own, "").circuit_breaker.value.expect("a breaker");
+    let by_rate = breaker("circuitBreaker: {failureRate: 50%}");
+    assert_eq!((by_rate.thresholds.failure_rate, by_rate.thresholds.consecutive), (Some(0.5), None));
+    assert_eq!((by_rate.thresholds.window, by_rate.thresholds.min_requests), (Duration::from_secs(10), 20));
+    assert_eq!(by_rate.scope, BreakerScope::Upstream);
+    let by_count = breaker("circuitBreaker: {mode: dryRun, scope: both, consecutive: 7}");
+    assert_eq!((by_count.thresholds.failure_rate, by_count.mode), (None, Mode::DryRun));
+    assert_eq!(by_count.thresholds.consecutive.map(NonZeroU32::get), Some(7));
+    assert!(by_count.scope.of_endpoints() && by_count.scope.of_upstream());
+    assert!(fault("circuitBreaker: {}", "").contains("missing `failureRate` or `consecutive`"));
+    assert!(fault("circuitBreaker: {failureRate: 0%}", "").contains("without a failure"));
+    assert!(
+        fault("circuitBreaker: {consecutive: 7, window: 1s}", "").contains("`window` without `failureRate`")
+    );
+}
+
+#[test]
+fn defaults_may_leave_to_each_upstream_when_a_breaker_opens() {
+    let closing = "circuitBreaker: {window: 30s, trialRequests: 3, backoff: {base: 2s, max: 4s}}";
+    assert_eq!(upstream("", closing).circuit_breaker.value, None, "no threshold");
+    let breaker = upstream("circuitBreaker: {failureRate: 20%}", closing).circuit_breaker.value;
+    let thresholds = breaker.expect("a breaker").thresholds;
+    assert_eq!((thresholds.window, thresholds.trial_requests.get()), (Duration::from_secs(30), 3));
+    assert_eq!(thresholds.backoff.max, Duration::from_secs(4));
+    let everywhere = "circuitBreaker: {consecutive: 9}";
+    assert!(upstream("", everywhere).circuit_breaker.value.is_some());
+    assert!(upstream("circuitBreaker: {}", everywhere).circuit_breaker.value.is_some());
+    assert_eq!(upstream("circuitBreaker: {mode: off}", everywhere).circuit_breaker.value, None);
 }
 
 #[test]

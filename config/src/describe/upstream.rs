@@ -24,6 +24,7 @@ pub fn describe_upstream(upstream: &Upstream) -> Value {
         "loadBalancer": { "policy": upstream.load_balancer.word() },
         "healthCheck": resilience::health_check(&upstream.health_check),
         "outlierDetection": resilience::outlier_detection(&upstream.outlier_detection),
+        "circuitBreaker": resilience::circuit_breaker(&upstream.circuit_breaker),
         "retryBudget": retry_budget(&upstream.retry_budget),
         "limits": upstream_limits(&upstream.limits),
         "policy": describe_policy(&upstream.policy),

@@ -20,7 +20,7 @@ use serde_json::json;
 
 pub(crate) use declare::Words;
 pub(crate) use limits::{Http2, Limits, UpstreamLimits};
-pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts};
+pub(crate) use policy::{Backoff, Balancer, Retry, RetryBudget, Timeouts};
 use read::Read;
 pub(crate) use read::{Spanned, or};
 pub(crate) use resilience::{HealthCheck, Mode};

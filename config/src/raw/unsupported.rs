@@ -4,7 +4,6 @@
 pub(crate) const KEYS: &[&str] = &[
     "<<",
     "cache",
-    "circuitBreaker",
     "cohort",
     "fallback",
     "fault",
