@@ -95,6 +95,8 @@ pub const PANIC_THRESHOLD: f64 = 0.0;
 pub const MAX_REQUESTS: u32 = 1024;
 /// Envoy's number. What waits longer than this queue takes to drain has timed out anyway.
 pub const MAX_PENDING: usize = 1024;
+/// Envoy's number: with fewer places an answer's latency says nothing about a queue.
+pub const ADAPTIVE_MIN: u32 = 3;
 /// Longer than a burst lasts, shorter than callers wait.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Applications answer with large cookies; 64 KiB is what peers accept, more is an attack or a bug.

@@ -19,7 +19,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
 pub(crate) use declare::Words;
-pub(crate) use limits::{Http2, Limits, UpstreamLimits};
+pub(crate) use limits::{Adaptive, Http2, Limits, Shares, UpstreamLimits};
 pub(crate) use policy::{Backoff, Balancer, Retry, RetryBudget, Timeouts};
 use read::Read;
 pub(crate) use read::{Spanned, or};

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod breaker;
+mod concurrency;
 mod health;
 mod layers;
 mod listeners;
