@@ -87,6 +87,8 @@ pub const BREAKER_MIN_REQUESTS: u32 = 20;
 pub const BREAKER_TRIALS: NonZeroU32 = NonZeroU32::MIN;
 /// The same as of an ejection.
 pub const BREAKER_BACKOFF: Backoff = Backoff { base: BASE_EJECTION_TIME, max: MAX_EJECTION_TIME };
+/// None: [`LOAD_BALANCER`] sends a slow newcomer less by itself, and nobody wants to wait for a warm-up unasked.
+pub const SLOW_START: Duration = Duration::ZERO;
 /// Everyone or nobody is an operator's choice: off as in Istio, where Envoy's 50 % surprised those who had not made it.
 pub const PANIC_THRESHOLD: f64 = 0.0;
 

@@ -31,6 +31,7 @@ pub fn describe(config: &Config) -> Value {
 fn sidecar(sidecar: &Sidecar) -> Value {
     json!({
         "name": sidecar.name.as_str(),
+        "locality": sidecar.locality.as_ref().map(ToString::to_string),
         "workers": match sidecar.workers {
             Workers::Auto => json!("auto"),
             Workers::Fixed(number) => json!(number),

@@ -6,6 +6,7 @@
 //! apiVersion: outrigger/v1
 //! kind: Sidecar                    # exactly one
 //! name: holdings
+//! locality: eu/a
 //! workers: auto
 //! inbound: [{port: 8080, listen: 0.0.0.0:8080, forwardTo: 127.0.0.1:8081, protocol: http}]     # http1, http2
 //! outbound: {listen: 127.0.0.1:15001, capture: explicit, unknown: reject}
@@ -24,7 +25,8 @@
 //! hosts: [market-data.internal]
 //! discovery: {dns: market-data.internal, port: 8000, staleFor: 10m}     # or {static: [10.0.0.5:8000]}
 //! protocol: auto                   # what the caller speaks; http1, http2
-//! loadBalancer: {policy: peak-ewma}                                     # round-robin, least-request
+//! loadBalancer: {policy: peak-ewma, slowStart: 30s, panicThreshold: 0%,  # round-robin, least-request, or
+//!                localities: [{locality: eu/a, addresses: [10.0.0.0/24]}]} # ring-hash with hashOn: header:x-user-id
 //! healthCheck: {http: /ping, readiness: /ready, interval: 2s, timeout: 1s, unhealthyAfter: 3, healthyAfter: 2}
 //!                                  # or {tcp: true}, {grpc: prices.v1.Prices}
 //! outlierDetection: {consecutiveFailures: 7, baseEjectionTime: 1s, maxEjectionTime: 1m, maxEjectionPercent: 50%}

@@ -15,14 +15,13 @@ pub(crate) const KEYS: &[&str] = &[
     "plaintextPaths",
     "priority",
     "slo",
-    "slowStart",
     "telemetry",
     "tls",
     "waitForApp",
 ];
 
 /// Values.
-pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "ring-hash", "tcp"];
+pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "tcp"];
 
 /// Kinds of documents.
 pub(crate) const KINDS: &[&str] = &[
