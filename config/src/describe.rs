@@ -1,5 +1,6 @@
 //! What holds now? The effective configuration as JSON: every default filled in, every policy value with its origin.
 
+mod rate_limit;
 mod resilience;
 mod upstream;
 
@@ -25,6 +26,7 @@ pub fn describe(config: &Config) -> Value {
         "sidecar": sidecar(&config.sidecar),
         "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
+        "rateLimits": config.rate_limits.iter().map(rate_limit::policy).collect::<Vec<_>>(),
     })
 }
 

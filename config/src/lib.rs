@@ -1,6 +1,6 @@
 //! What does a policy file say? The schema of Outrigger: YAML in, a checked model out. Pure data, no IO.
 //!
-//! A *generation* is every file of a directory together. It holds documents of four kinds:
+//! A *generation* is every file of a directory together. It holds documents of five kinds:
 //!
 //! ```yaml
 //! apiVersion: outrigger/v1
@@ -54,6 +54,22 @@
 //!     retry: {on: [connect-failure, reset, gateway-error, 500-504, unavailable], attempts: 2,
 //!             backoff: {base: 25ms, max: 250ms}, methods: [GET, HEAD], replayBody: 64KiB}
 //!     upgrades: [websocket, connect]
+//! ---
+//! apiVersion: outrigger/v1
+//! kind: RateLimitPolicy
+//! name: holdings-in
+//! mode: enforce                    # dryRun, off; as in each block that has a `mode`
+//! direction: inbound               # outbound
+//! hosts: ["*"]
+//! matches: [{path: {type: PathPrefix, value: /holdings}}]              # as in a rule
+//! total: {rate: 1000/s, burst: 200, queueTimeout: 100ms, maxPending: 50}
+//! perIdentity: {rate: 200/s, burst: 50, maxConcurrent: 50, maxKeys: 10000}
+//! perKey: [{by: [source, "header:x-api-key"], rate: 10/s}]
+//! concurrency: {max: 500, adaptive: {min: 3}, shares: {default: 80%}, maxPending: 100, queueTimeout: 1s,
+//!               fairShare: {by: [source], order: greedy-first}}
+//! priorities: [{match: {path: {type: PathPrefix, value: /holdings}}, class: critical}]
+//! share: service                   # of `total`: all replicas together, counted in the store; replica
+//! store: redis://redis.internal:6379/0
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: Defaults                   # at most one; built-in < Defaults < Upstream < rule, value by value

@@ -11,7 +11,6 @@ pub(crate) const KEYS: &[&str] = &[
     "handshakeTimeout",
     "identity",
     "mirror",
-    "mode",
     "plaintextPaths",
     "priority",
     "slo",
@@ -24,16 +23,8 @@ pub(crate) const KEYS: &[&str] = &[
 pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "tcp"];
 
 /// Kinds of documents.
-pub(crate) const KINDS: &[&str] = &[
-    "AuthorizationPolicy",
-    "Experiment",
-    "GRPCRoute",
-    "PolicyTest",
-    "RateLimitPolicy",
-    "Rollout",
-    "TCPRoute",
-    "TLSRoute",
-];
+pub(crate) const KINDS: &[&str] =
+    &["AuthorizationPolicy", "Experiment", "GRPCRoute", "PolicyTest", "Rollout", "TCPRoute", "TLSRoute"];
 
 /// What to say of one.
 pub(crate) fn message(word: &str) -> String {

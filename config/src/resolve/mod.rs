@@ -10,6 +10,7 @@ mod listeners;
 mod matches;
 mod outlier;
 mod policy;
+mod rate_limit;
 mod route;
 mod sidecar;
 mod upstream;
@@ -35,12 +36,8 @@ pub(crate) fn resolve(documents: &Documents, faults: &mut Faults<'_>) -> Option<
     let upstreams = upstream::resolve(&documents.upstreams, defaults, sidecar, faults);
     let routes =
         route::resolve(&documents.routes, &route::Scope { defaults, upstreams: &upstreams, sidecar }, faults);
-    Some(Config {
-        sidecar: sidecars.into_iter().next()?,
-        upstreams: upstreams.resolved,
-        routes,
-        rate_limits: Vec::new(),
-    })
+    let rate_limits = rate_limit::resolve(&documents.rate_limits, sidecar, faults);
+    Some(Config { sidecar: sidecars.into_iter().next()?, upstreams: upstreams.resolved, routes, rate_limits })
 }
 
 /// Two documents never merge into one thing.
