@@ -99,6 +99,16 @@ pub const MAX_REQUESTS: u32 = 1024;
 pub const MAX_PENDING: usize = 1024;
 /// Envoy's number: with fewer places an answer's latency says nothing about a queue.
 pub const ADAPTIVE_MIN: u32 = 3;
+/// What a shared cache may keep at all.
+pub const CACHE_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+/// As [`STALE_FOR`]: an outage longer than that has been noticed, and answers older than that are a guess.
+pub const CACHE_STALE_IF_ERROR: Duration = STALE_FOR;
+/// Enough for the answers that matter in an outage.
+pub const CACHE_ENTRIES: usize = 1000;
+/// What a sidecar can hold beside its connections.
+pub const CACHE_BYTES: usize = 32 << 20;
+/// An answer of an API; what is larger is a download.
+pub const CACHE_BODY: usize = 1 << 20;
 /// About half a megabyte for each limit; more callers at one time share a place.
 pub const RATE_LIMIT_KEYS: u32 = 10_000;
 /// Shares are compared twice a second by sorting; who is not among so many is no cause of an overload.

@@ -1,5 +1,6 @@
 //! What holds now? The effective configuration as JSON: every default filled in, every policy value with its origin.
 
+mod fallback;
 mod rate_limit;
 mod resilience;
 mod upstream;
@@ -105,6 +106,8 @@ fn rule(rule: &Rule, config: &Config) -> Value {
     let mut described = json!({
         "name": rule.name.as_str(),
         "matches": rule.matches.iter().map(describe_match).collect::<Vec<_>>(),
+        "priority": rule.priority.map(Words::word),
+        "fallback": rule.fallback.as_ref().map(|chain| fallback::chain(chain, config)),
         "location": rule.location.to_string(),
     });
     if rule.backends.is_empty() {

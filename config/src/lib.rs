@@ -32,6 +32,7 @@
 //! outlierDetection: {consecutiveFailures: 7, baseEjectionTime: 1s, maxEjectionTime: 1m, maxEjectionPercent: 50%}
 //! circuitBreaker: {scope: upstream, window: 10s, failureRate: 50%, minRequests: 20, consecutive: 10,
 //!                  slowCallDuration: 2s, trialRequests: 1, backoff: {base: 1s, max: 1m}}     # endpoint, both
+//! cache: {methods: [GET], ttl: 5m, staleIfError: 30m, maxEntries: 1000, maxBytes: 32MiB, maxBody: 1MiB}
 //! retryBudget: {percent: 20%, interval: 10s, minRate: 10/s}
 //! limits: {maxConnections: 256, maxRequests: 1024, adaptive: {min: 3, max: 1024},
 //!          shares: {default: 80%, sheddable: 50%}, maxPending: 1024, queueTimeout: 1s, responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s,
@@ -54,6 +55,11 @@
 //!     retry: {on: [connect-failure, reset, gateway-error, 500-504, unavailable], attempts: 2,
 //!             backoff: {base: 25ms, max: 250ms}, methods: [GET, HEAD], replayBody: 64KiB}
 //!     upgrades: [websocket, connect]
+//!     priority: critical           # default, sheddable
+//!     fallback:
+//!       - {on: [breaker-open, timeout, 5xx, no-endpoint], cache: stale}
+//!       - {on: [connect-failure, reset, limit], backendRef: {name: market-data-b}}
+//!       - {on: [any], static: {status: 200, headers: {x-degraded: market-data}, body: "{}"}}   # or degrade; bodyFile
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: RateLimitPolicy

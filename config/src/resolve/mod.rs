@@ -3,7 +3,9 @@
 mod balancer;
 mod bounds;
 mod breaker;
+mod cache;
 mod concurrency;
+mod fallback;
 mod health;
 mod layers;
 mod listeners;
