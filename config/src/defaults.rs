@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::model::fault::FaultCaps;
 use crate::model::priority::{Order, Shares};
 use crate::model::{
-    Applied, Backoff, BreakerScope, Direction, Http2Limits, LoadBalancer, Mode, OutlierDetection, Protocol,
+    Applied, Backoff, BreakerScope, Direction, Http2Limits, LoadBalancer, OutlierDetection, Protocol,
     RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
 };
 
@@ -177,9 +176,6 @@ pub const LOG_BYTES_PER_SECOND: u64 = 1 << 20;
 pub const FAULTS_MAX_ACTIVE: u32 = 100;
 /// An experiment that nobody ends has been forgotten by then.
 pub const FAULTS_MAX_DURATION: Duration = Duration::from_hours(1);
-/// A rule's `fault` is written on purpose, so it acts unless the switch is off.
-pub const FAULTS: FaultCaps =
-    FaultCaps { mode: Some(Mode::Enforce), max_active: FAULTS_MAX_ACTIVE, max_duration: FAULTS_MAX_DURATION };
 
 /// The service reaches it by `HTTP_PROXY`; loopback, so that nobody else can.
 pub const OUTBOUND_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001);

@@ -18,6 +18,7 @@
 //!          maxConnectionAge: 10m,
 //!          http2: {maxStreams: 100, streamWindow: 64KiB, connectionWindow: 1MiB, headerList: 32KiB,
 //!                  resets: 200, controlFrames: 100/s, emptyData: 100}}
+//! faults: {mode: enforce, maxActive: 100, maxDuration: 1h}             # of all rules; off ends them all
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: Upstream                   # whom the service calls; reachable by its name without any route
@@ -60,6 +61,10 @@
 //!       - {on: [breaker-open, timeout, 5xx, no-endpoint], cache: stale}
 //!       - {on: [connect-failure, reset, limit], backendRef: {name: market-data-b}}
 //!       - {on: [any], static: {status: 200, headers: {x-degraded: market-data}, body: "{}"}}   # or degrade; bodyFile
+//!     fault: {seed: 7, duration: 10m, maxActive: 20,                   # injected on purpose
+//!             inject: [{percent: 10%, delay: 200ms}, {percent: 5%, abort: 503}, {percent: 1%, reset: true},
+//!                      {percent: 1%, partialBody: 4KiB}, {percent: 1%, throttle: 10KiB}, {percent: 1%, sever: true},
+//!                      {hideEndpoints: 1}]}
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: RateLimitPolicy

@@ -3,6 +3,7 @@
 mod balancer;
 mod declare;
 mod fallback;
+mod fault;
 mod key;
 mod limits;
 mod policy;
@@ -25,6 +26,7 @@ use serde_json::json;
 pub(crate) use balancer::{Balancer, BalancerPolicy};
 pub(crate) use declare::Words;
 pub(crate) use fallback::{CacheUse, Canned, Fallback, FallbackRef, Headers};
+pub(crate) use fault::{FaultCaps, Injection};
 pub(crate) use key::KeyPart;
 pub(crate) use limits::{Adaptive, Http2, Limits, Shares, UpstreamLimits};
 pub(crate) use policy::{Backoff, Retry, RetryBudget, Timeouts};

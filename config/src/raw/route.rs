@@ -4,6 +4,7 @@ use http::{HeaderName, Method};
 
 use super::declare::{mapping, words};
 use super::fallback::Fallback;
+use super::fault::Fault;
 use super::policy::{Retry, Timeouts};
 use super::types::{List, Text, Whole};
 use super::upgrade::Upgrades;
@@ -44,6 +45,8 @@ mapping! {
         /// What stands in for a failure, in the order in which it is tried, all within the one deadline. Unless
         /// written: what the upstream's `cache` still has.
         "fallback" => fallback: List<Fallback, 0>;
+        /// Faults injected on purpose; none unless written.
+        "fault" => fault: Fault;
     }
 }
 

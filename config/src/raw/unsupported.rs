@@ -4,7 +4,6 @@
 pub(crate) const KEYS: &[&str] = &[
     "<<",
     "cohort",
-    "fault",
     "filters",
     "handshakeTimeout",
     "identity",

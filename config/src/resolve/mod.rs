@@ -6,6 +6,7 @@ mod breaker;
 mod cache;
 mod concurrency;
 mod fallback;
+mod fault;
 mod health;
 mod layers;
 mod listeners;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::fallback;
+use super::fault;
 use super::matches;
 use super::policy::{self, Layer};
 use super::unique;
@@ -105,7 +106,7 @@ fn rule(
         priority: written.priority.map(|priority| priority.value),
         fallback: fallback::resolve(written, direction, &backends, scope, faults),
         backends,
-        fault: None,
+        fault: fault::resolve(written, direction, scope.sidecar, faults),
         location: faults.locate(*span),
     })
 }
