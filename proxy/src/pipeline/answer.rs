@@ -20,6 +20,7 @@ use crate::policy::grpc;
 /// Tells the downstream of a failure, as far as it can still be told.
 pub async fn fail(exchange: &mut Exchange<'_>, down: &mut Down<'_>, failure: Failure) -> After {
     exchange.failure = Some(failure);
+    exchange.grpc_status = exchange.grpc.then(|| failure.grpc_status());
     if failure == Failure::Canceled {
         return After::Abort;
     }
@@ -106,6 +107,9 @@ impl Answer {
                 write_status(out, self.status);
                 for (name, value) in &self.fields {
                     push_field(out, name.as_str(), value.as_bytes());
+                }
+                if !self.fields.contains_key(CONTENT_LENGTH) {
+                    push_field(out, CONTENT_LENGTH.as_str(), b"0");
                 }
                 write_persistence(out, keep_alive, version);
                 out.extend_from_slice(b"\r\n");

@@ -96,6 +96,7 @@ async fn shared(
             Ok(()) => {}
             Err(OpenError::Connect(error)) => return Err(failed(error)),
             Err(OpenError::Protocol) => return Err(Failure::Garbage(HeadError::Version)),
+            Err(OpenError::Useless) => return Err(Failure::GoneAway { progressed: false }),
         }
         // Who came first may have taken all of it.
         if let Some(place) = worker.multiplexed.take(load, trailers, crate::clock::now()) {

@@ -12,6 +12,7 @@ use super::ids::Ids;
 use crate::http2::fields::is_grpc;
 use crate::message::RequestHead;
 use crate::policy::deadline::{Deadline, Told};
+use crate::policy::grpc;
 use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
@@ -53,6 +54,8 @@ pub struct Exchange<'s> {
     pub keep_alive: bool,
     /// What the downstream was told.
     pub status: Option<StatusCode>,
+    /// What a gRPC call ended in.
+    pub grpc_status: Option<grpc::Status>,
     /// Why we answered ourselves, or broke off.
     pub failure: Option<Failure>,
     /// The upstream's answer stands although a retry was wanted.
@@ -93,6 +96,7 @@ impl<'s> Exchange<'s> {
             attempt_began: started,
             endpoint: None,
             status: None,
+            grpc_status: None,
             failure: None,
             gave_up: false,
             ids,
@@ -165,7 +169,8 @@ impl<'s> Exchange<'s> {
             Some((_, backend)) => &*backend.metrics,
             None => self.snapshot.unrouted(self.listener.direction),
         };
-        let code = self.status.map_or(0, |status| status.as_u16());
+        let status = self.status.map_or(0, |status| status.as_u16());
+        let code = self.grpc_status.map_or(status, grpc::Status::as_http);
         let flag = self.flag();
         metrics.record(self.worker.id, code, flag, took);
         if let Some(failure) = self.failure {
@@ -173,7 +178,7 @@ impl<'s> Exchange<'s> {
         }
         let log = &self.snapshot.access_log;
         if log.wants(code, flag, took, self.worker.rng(fastrand::Rng::f64)) {
-            log.write(self.worker.id, &self.record(code, flag, took), now);
+            log.write(self.worker.id, &self.record(status, flag, took), now);
         }
         self.worker.scratch.recycle(self.head.headers);
         match after {
@@ -226,6 +231,7 @@ impl<'s> Exchange<'s> {
             upstream: backend.map(|backend| backend.upstream.config.name.as_str()),
             endpoint: self.endpoint,
             status,
+            grpc_status: self.grpc_status.map(grpc::Status::name),
             flag,
             reason: self.failure.map(Failure::cause),
             attempts: self.attempts,

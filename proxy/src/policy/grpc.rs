@@ -70,6 +70,24 @@ impl Status {
         Some(code.and_then(|code| Self::ALL.get(code).copied()).unwrap_or(Self::Unknown))
     }
 
+    /// The HTTP status that says the same (google.rpc.Code; its 501 of UNIMPLEMENTED is ours of a missing route): by it
+    /// gRPC calls are counted beside all others.
+    pub fn as_http(self) -> u16 {
+        match self {
+            Self::Ok => 200,
+            Self::InvalidArgument | Self::FailedPrecondition | Self::OutOfRange => 400,
+            Self::Unauthenticated => 401,
+            Self::PermissionDenied => 403,
+            Self::NotFound | Self::Unimplemented => 404,
+            Self::AlreadyExists | Self::Aborted => 409,
+            Self::ResourceExhausted => 429,
+            Self::Cancelled => 499,
+            Self::Unknown | Self::Internal | Self::DataLoss => 500,
+            Self::Unavailable => 503,
+            Self::DeadlineExceeded => 504,
+        }
+    }
+
     /// What a gRPC client makes of an HTTP status that comes without a `grpc-status`: gRPC's "HTTP to gRPC Status Code
     /// Mapping". 200 is UNKNOWN as well: a call that went well says so.
     pub fn of_http(status: StatusCode) -> Self {

@@ -6,6 +6,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -17,6 +19,7 @@ use outrigger_config::model::UpstreamLimits;
 use super::connect::{ConnectError, connect};
 use super::endpoint::Endpoint;
 use crate::clock::now;
+use crate::http2::client::is_broken;
 use crate::http2::{ClientStream, Connection};
 use crate::message::TrailerLimits;
 use crate::policy::outcome::ConnectFailure;
@@ -49,6 +52,8 @@ pub enum OpenError {
     Connect(ConnectError),
     /// The endpoint doesn't speak HTTP/2.
     Protocol,
+    /// It takes no request: it leaves, or allows no streams. Another would be no better.
+    Useless,
 }
 
 impl Multiplexed {
@@ -120,7 +125,10 @@ impl Multiplexed {
         let age = limits.max_connection_age.mul_f64(1.0 - chance / 10.0);
         let opened = tokio::time::timeout(timeout, async {
             let stream = connect(endpoint.addr).await.map_err(OpenError::Connect)?;
-            Connection::open(stream, &limits, age).await.map_err(|_| OpenError::Protocol)
+            // An endpoint that is being started or ended takes a connection, and drops it.
+            let refused = OpenError::Connect(ConnectError::Failed(ConnectFailure::Refused));
+            let failed = |error| if is_broken(&error) { refused } else { OpenError::Protocol };
+            Connection::open(stream, &limits, age).await.map_err(failed)
         })
         .await
         .unwrap_or(Err(OpenError::Connect(ConnectError::Failed(ConnectFailure::TimedOut))));
@@ -131,6 +139,9 @@ impl Multiplexed {
             let Some(shared) = all.get_mut(&id) else { return opening.end(Err(OpenError::Protocol)) };
             shared.opening.retain(|other| !Rc::ptr_eq(other, &opening));
             match opened {
+                Ok((connection, _)) if connection.is_leaving(now()) || !connection.has_room() => {
+                    return opening.end(Err(OpenError::Useless));
+                }
                 Ok((connection, driver)) => {
                     shared.connections.push(Rc::clone(&connection));
                     opening.end(Ok(()));
@@ -139,11 +150,16 @@ impl Multiplexed {
                 Err(error) => return opening.end(Err(error)),
             }
         };
-        let (connection, driver) = driver;
-        let closing = Rc::downgrade(&connection);
+        let (connection, mut driver) = driver;
+        let (closing, watch) = (Rc::downgrade(&connection), connection.watch());
         drop(connection);
-        // How it ended, its streams know.
-        let _ = driver.await;
+        // How it ended, its streams know. Of who floods us nothing more is read, so there is nothing to wait for.
+        poll_fn(|cx| match Pin::new(&mut driver).poll(cx) {
+            Poll::Pending => watch.poll_cut(cx).map(drop),
+            Poll::Ready(_) => Poll::Ready(()),
+        })
+        .await;
+        drop(driver);
         if let Some(connection) = closing.upgrade() {
             connection.close();
         }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use outrigger_config::model::{Direction, Upgrade};
 
 use super::super::exchange::Exchange;
@@ -139,14 +139,22 @@ pub fn write_response(out: &mut Vec<u8>, answer: &ResponseHead, framing: Framing
         Framing::UntilClose => {}
         // A length that describes what a GET would bring (HEAD, 304) goes on; with 204 it is an error (RFC 9110 §8.6).
         Framing::None => {
-            if answer.status != StatusCode::NO_CONTENT {
+            if answer.known.has(Known::CONTENT_LENGTH) && answer.status != StatusCode::NO_CONTENT {
                 for length in answer.headers.get_all(CONTENT_LENGTH) {
                     push_field(out, "content-length", length.as_bytes());
                 }
+            } else if may_have_content(answer.status, &exchange.head.method) {
+                // HTTP/2 may end a stream with its head; without a length, HTTP/1 would go on to the connection's end.
+                push_number(out, "content-length", 0);
             }
         }
     }
     write_persistence(out, exchange.keep_alive, exchange.head.version);
+}
+
+/// Content follows an answer like that, unless it says that there is none (RFC 9110 §6.4.1).
+fn may_have_content(status: StatusCode, to: &Method) -> bool {
+    *to != Method::HEAD && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
 /// The answer after which the connection is a tunnel (RFC 9110 §7.8, §9.3.6).
