@@ -21,6 +21,17 @@ fn every_sample_parses_and_describes_itself() {
 }
 
 #[test]
+fn the_schema_on_one_screen_is_a_policy() {
+    let source = fs::read_to_string(directory("src/lib.rs")).expect("a readable file");
+    let fenced = source.lines().skip_while(|line| *line != "//! ```yaml").skip(1);
+    let text = fenced.map_while(|line| line.strip_prefix("//! ")).take_while(|line| *line != "```");
+    let text = text.collect::<Vec<_>>().join("\n");
+    let config =
+        parse(&[Source { name: "lib.rs".to_owned(), text }]).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((config.upstreams.len(), config.routes.len(), config.rate_limits.len()), (2, 1, 1));
+}
+
+#[test]
 fn every_sample_fits_the_published_schema() {
     let validator = jsonschema::validator_for(&schema()).expect("the schema is a schema");
     for path in yaml_files("examples") {
