@@ -6,11 +6,21 @@
 
 pub mod backoff;
 pub mod balancer;
+pub mod breaker;
 pub mod budget;
 pub mod deadline;
 pub mod grpc;
+pub mod hash;
+pub mod health;
+pub mod locality;
 pub mod outcome;
+pub mod outlier;
+pub mod panic;
+pub mod penalty;
 pub mod retry;
+pub mod ring;
 pub mod router;
 pub mod settled;
+pub mod share;
+pub mod slow_start;
 pub mod weights;
