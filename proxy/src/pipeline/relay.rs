@@ -33,7 +33,7 @@ pub async fn relay(
     down: &mut Down<'_>,
 ) -> Result<(), Failure> {
     let outcome = answered(&answer);
-    let Answer { mut head, mut up, ended, load } = answer;
+    let Answer { mut head, mut up, ended, mut load } = answer;
     // To who asked for a tunnel over HTTP/2, this would look like one (RFC 8441 §4).
     if exchange.head.upgrade && exchange.head.version == Version::Http2 && head.status.is_success() {
         return Err(Failure::UpgradeRefused);
@@ -56,7 +56,7 @@ pub async fn relay(
     let ended = relay.ended;
     exchange.bytes_in = upload.taken;
     exchange.grpc_status = ended.map(|ended| ended.status);
-    report(exchange, backend, &load, (outcome, ended), result);
+    report(exchange, backend, &mut load, (outcome, ended), result);
     result?;
     if let Up::Http1(mut conn) = up
         && head.keep_alive
@@ -97,11 +97,11 @@ fn answer_with(
     }
 }
 
-/// The attempt is over: counted once, and an endpoint that broke off its answer is told.
+/// The attempt is over: counted once, and held for or against its endpoint.
 fn report(
     exchange: &Exchange<'_>,
     backend: &Backend,
-    load: &InFlight,
+    load: &mut InFlight,
     (answered, ended): (Outcome, Option<Ended>),
     result: Result<(), Failure>,
 ) {
@@ -110,10 +110,11 @@ fn report(
         Err(Failure::AttemptTimeout) => Outcome::AttemptTimeout,
         _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(answered),
     };
+    let now = now();
     if outcome != answered {
-        let now = now();
         load.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
     }
+    backend.upstream.conclude(load, &outcome, now);
     backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
 }
 
