@@ -6,6 +6,7 @@
 //! apiVersion: outrigger/v1
 //! kind: Sidecar                    # exactly one
 //! name: holdings
+//! locality: eu/a
 //! workers: auto
 //! inbound: [{port: 8080, listen: 0.0.0.0:8080, forwardTo: 127.0.0.1:8081, protocol: http}]     # http1, http2
 //! outbound: {listen: 127.0.0.1:15001, capture: explicit, unknown: reject}
@@ -24,9 +25,16 @@
 //! hosts: [market-data.internal]
 //! discovery: {dns: market-data.internal, port: 8000, staleFor: 10m}     # or {static: [10.0.0.5:8000]}
 //! protocol: auto                   # what the caller speaks; http1, http2
-//! loadBalancer: {policy: peak-ewma}                                     # round-robin, least-request
+//! loadBalancer: {policy: peak-ewma, slowStart: 30s, panicThreshold: 0%,  # round-robin, least-request, or
+//!                localities: [{locality: eu/a, addresses: [10.0.0.0/24]}]} # ring-hash with hashOn: header:x-user-id
+//! healthCheck: {http: /ping, readiness: /ready, interval: 2s, timeout: 1s, unhealthyAfter: 3, healthyAfter: 2}
+//!                                  # or {tcp: true}, {grpc: prices.v1.Prices}
+//! outlierDetection: {consecutiveFailures: 7, baseEjectionTime: 1s, maxEjectionTime: 1m, maxEjectionPercent: 50%}
+//! circuitBreaker: {scope: upstream, window: 10s, failureRate: 50%, minRequests: 20, consecutive: 10,
+//!                  slowCallDuration: 2s, trialRequests: 1, backoff: {base: 1s, max: 1m}}     # endpoint, both
 //! retryBudget: {percent: 20%, interval: 10s, minRate: 10/s}
-//! limits: {maxPending: 1024, responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s,
+//! limits: {maxConnections: 256, maxRequests: 1024, adaptive: {min: 3, max: 1024},
+//!          shares: {default: 80%, sheddable: 50%}, maxPending: 1024, queueTimeout: 1s, responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s,
 //!          maxConnectionAge: 10m, http2: {maxStreams: 100}}             # as in the Sidecar, without headerList
 //! timeouts: {request: 10s}         # as in a rule
 //! retry: {attempts: 2}             # as in a rule

@@ -1,9 +1,11 @@
 //! What did the user write? The schema of the policy files, key by key, with the place of every value.
 
+mod balancer;
 mod declare;
 mod limits;
 mod policy;
 mod read;
+mod resilience;
 mod route;
 mod sidecar;
 mod similar;
@@ -17,11 +19,13 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
+pub(crate) use balancer::{Balancer, BalancerPolicy};
 pub(crate) use declare::Words;
-pub(crate) use limits::{Http2, Limits, UpstreamLimits};
-pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts};
+pub(crate) use limits::{Adaptive, Http2, Limits, Shares, UpstreamLimits};
+pub(crate) use policy::{Backoff, Retry, RetryBudget, Timeouts};
 use read::Read;
 pub(crate) use read::{Spanned, or};
+pub(crate) use resilience::{HealthCheck, Mode};
 pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };

@@ -4,30 +4,24 @@
 pub(crate) const KEYS: &[&str] = &[
     "<<",
     "cache",
-    "circuitBreaker",
     "cohort",
     "fallback",
     "fault",
     "filters",
     "handshakeTimeout",
-    "healthCheck",
     "identity",
-    "maxRequests",
     "mirror",
     "mode",
-    "outlierDetection",
     "plaintextPaths",
     "priority",
-    "queueTimeout",
     "slo",
-    "slowStart",
     "telemetry",
     "tls",
     "waitForApp",
 ];
 
 /// Values.
-pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "ring-hash", "tcp"];
+pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "tcp"];
 
 /// Kinds of documents.
 pub(crate) const KINDS: &[&str] = &[

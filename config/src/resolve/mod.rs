@@ -1,8 +1,14 @@
 //! What does it mean? The only way from raw to model; it collects every error and stops at none.
 
+mod balancer;
 mod bounds;
+mod breaker;
+mod concurrency;
+mod health;
+mod layers;
 mod listeners;
 mod matches;
+mod outlier;
 mod policy;
 mod route;
 mod sidecar;
@@ -25,8 +31,8 @@ pub(crate) fn resolve(documents: &Documents, faults: &mut Faults<'_>) -> Option<
     let defaults = documents.defaults.first().map(|defaults| &defaults.value);
     let sidecars: Vec<_> =
         documents.sidecars.iter().filter_map(|written| sidecar::resolve(written, defaults, faults)).collect();
-    let upstreams = upstream::resolve(&documents.upstreams, defaults, faults);
     let sidecar = documents.sidecars.first().map(|sidecar| &sidecar.value);
+    let upstreams = upstream::resolve(&documents.upstreams, defaults, sidecar, faults);
     let routes =
         route::resolve(&documents.routes, &route::Scope { defaults, upstreams: &upstreams, sidecar }, faults);
     Some(Config {
