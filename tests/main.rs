@@ -13,6 +13,7 @@ mod classification;
 mod commands;
 mod deadlines;
 mod drain;
+mod guards;
 mod ids;
 mod keep_alive;
 mod layers;

@@ -70,7 +70,13 @@ pub fn pick(exchange: &mut Exchange<'_>, backend: &Backend, tried: &[u64]) -> Re
     let began = if exchange.attempts == 0 { exchange.started } else { now() };
     let upstream = &backend.upstream;
     let key = upstream.config.balancing.hash_on.as_ref().and_then(|on| exchange.key(on));
-    let load = exchange.worker.rng(|rng| upstream.pick(tried, key, rng, began)).map_err(refused)?;
+    let picked = exchange.worker.rng(|rng| upstream.pick(tried, key, rng, began));
+    let load = picked.map_err(|refusal| {
+        if refusal == Refusal::NoEndpoint {
+            upstream.metrics.attempt(exchange.worker.id, Outcome::Unresolved.label());
+        }
+        refused(refusal)
+    })?;
     exchange.attempts += 1;
     (exchange.attempt_began, exchange.sent_whole) = (began, None);
     exchange.endpoint = Some(load.addr);

@@ -220,7 +220,8 @@ outbound: {}
         let first = build(config(POLICY), None, &metrics, &log, now());
         first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
         let second = build(config(&POLICY.replace(from, to)), Some(&first), &metrics, &log, now());
-        let ids = |upstream: &Arc<Upstream>| upstream.roster().endpoints.iter().map(|found| found.id).collect();
+        let ids =
+            |upstream: &Arc<Upstream>| upstream.roster().endpoints.iter().map(|found| found.id).collect();
         [first, second].map(|snapshot| snapshot.upstreams.iter().map(ids).collect())
     }
 

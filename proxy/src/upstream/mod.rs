@@ -6,6 +6,7 @@ pub mod connect;
 pub mod discovery;
 pub mod endpoint;
 pub mod guard;
+pub mod health;
 pub mod multiplexed;
 pub mod pool;
 pub mod roster;

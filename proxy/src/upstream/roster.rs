@@ -89,7 +89,8 @@ impl Roster {
     ) -> Self {
         let standings: Vec<_> = endpoints.iter().map(|endpoint| standing(endpoint, config)).collect();
         for (endpoint, standing) in endpoints.iter().zip(&standings) {
-            if *standing == Standing::Fit && old.standing(endpoint.id).is_some_and(|was| was != Standing::Fit) {
+            if *standing == Standing::Fit && old.standing(endpoint.id).is_some_and(|was| was != Standing::Fit)
+            {
                 endpoint.condition.set_fit(now);
             }
         }
@@ -100,7 +101,9 @@ impl Roster {
         let levels = levels(&endpoints, config, near);
         let ring = balancing.hash_on.is_some().then(|| old.ring_for(&endpoints));
         Self {
-            is_plain: levels.is_empty() && ring.is_none() && standings.iter().all(|found| *found == Standing::Fit),
+            is_plain: levels.is_empty()
+                && ring.is_none()
+                && standings.iter().all(|found| *found == Standing::Fit),
             warm_at: (!left.is_zero()).then(|| now + left),
             policy: Some(config.load_balancer),
             panic_threshold: Some(Share::new(balancing.panic_threshold)),
@@ -229,7 +232,8 @@ impl Roster {
 
     /// The ring of these endpoints: the one that is there, if they are the same.
     fn ring_for(&self, endpoints: &[Arc<Endpoint>]) -> Arc<Ring> {
-        let same = self.endpoints.iter().map(|endpoint| endpoint.addr).eq(endpoints.iter().map(|new| new.addr));
+        let same =
+            self.endpoints.iter().map(|endpoint| endpoint.addr).eq(endpoints.iter().map(|new| new.addr));
         match &self.ring {
             Some(ring) if same => Arc::clone(ring),
             _ => Arc::new(Ring::new(&endpoints.iter().map(|endpoint| endpoint.addr).collect::<Vec<_>>())),

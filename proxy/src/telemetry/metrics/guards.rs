@@ -135,30 +135,43 @@ impl Value for Ejection {
 impl Metrics {
     pub(super) fn guard_families(&self, scrape: &mut Scrape) {
         scrape.gauges("breaker_state", "Circuit breakers: 0 closed, 1 half-open, 2 open.", |row| {
-            self.visit_states(|labels, state| state.breaker.iter().for_each(|phase| row(labels, (*phase).into())));
+            self.visit_states(|labels, state| {
+                state.breaker.iter().for_each(|phase| row(labels, (*phase).into()))
+            });
         });
-        scrape.gauges("endpoint_healthy", "Whether checks and failures leave an endpoint in: 1 or 0.", |row| {
-            self.visit_states(|labels, state| state.healthy.iter().for_each(|is| row(labels, (*is).into())));
-        });
+        scrape.gauges(
+            "endpoint_healthy",
+            "Whether checks and failures leave an endpoint in: 1 or 0.",
+            |row| {
+                self.visit_states(|labels, state| {
+                    state.healthy.iter().for_each(|is| row(labels, (*is).into()))
+                });
+            },
+        );
         scrape.gauges("panic", "Whether requests go to all endpoints, for too few are fit: 1 or 0.", |row| {
             self.visit_live_upstreams(|name, of| row(&[name], of.guards.panics.load(Relaxed).into()));
         });
         scrape.counters("breaker_transitions_total", "Changes of a circuit breaker's state.", |row| {
             self.upstreams.visit(|upstream, of, _| {
                 for (Turn { scope, from, to, cause, mode }, count) in of.guards.turns.iter() {
-                    let how = [("scope", scope), ("from", from), ("to", to), ("cause", cause), ("mode", mode)];
+                    let how =
+                        [("scope", scope), ("from", from), ("to", to), ("cause", cause), ("mode", mode)];
                     let labels: Vec<_> = [("upstream", &**upstream)].into_iter().chain(how).collect();
                     row(&labels, count);
                 }
             });
         });
-        scrape.counters("endpoint_ejections_total", "Endpoints left alone for failing real requests.", |row| {
-            self.upstreams.visit(|upstream, of, _| {
-                for ((cause, mode), count) in of.guards.ejections.iter() {
-                    row(&[("upstream", upstream), ("cause", cause), ("mode", mode)], count);
-                }
-            });
-        });
+        scrape.counters(
+            "endpoint_ejections_total",
+            "Endpoints left alone for failing real requests.",
+            |row| {
+                self.upstreams.visit(|upstream, of, _| {
+                    for ((cause, mode), count) in of.guards.ejections.iter() {
+                        row(&[("upstream", upstream), ("cause", cause), ("mode", mode)], count);
+                    }
+                });
+            },
+        );
         let mut by_word = |name, help, label, series: fn(&GuardMetrics) -> &Series<&'static str>| {
             scrape.counters(name, help, |row| {
                 self.upstreams.visit(|upstream, of, _| {
