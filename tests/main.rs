@@ -14,6 +14,7 @@ mod commands;
 mod deadlines;
 mod drain;
 mod grpc;
+mod guards;
 mod http2;
 mod ids;
 mod keep_alive;

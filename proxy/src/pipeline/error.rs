@@ -28,6 +28,13 @@ pub enum Failure {
     NoRoute,
     /// The upstream has no endpoint.
     NoEndpoint,
+    /// All endpoints of the upstream are down, not ready or ejected.
+    NoHealthyEndpoint,
+    /// A circuit breaker is open.
+    BreakerOpen {
+        /// After how many seconds it may be worth while to ask again.
+        retry_after: u32,
+    },
     /// No connection to the upstream.
     Connect(ConnectFailure),
     /// Too many requests wait for a connection already.
@@ -68,9 +75,12 @@ impl Failure {
             Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted | Self::Refused => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoEndpoint
+            | Self::NoHealthyEndpoint
+            | Self::BreakerOpen { .. }
+            | Self::PendingLimit
+            | Self::Exhausted
+            | Self::Refused => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_)
             | Self::Reset
             | Self::GoneAway { .. }
@@ -90,6 +100,8 @@ impl Failure {
             Self::NoRoute => grpc::Status::Unimplemented,
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => grpc::Status::PermissionDenied,
             Self::NoEndpoint
+            | Self::NoHealthyEndpoint
+            | Self::BreakerOpen { .. }
             | Self::Connect(_)
             | Self::PendingLimit
             | Self::Exhausted
@@ -116,9 +128,9 @@ impl Failure {
             | Self::UpgradeNotAllowed
             | Self::BadDeadline => Flag::DownstreamProtocolError,
             Self::NoRoute => Flag::NoRoute,
-            Self::NoEndpoint => Flag::NoHealthyUpstream,
+            Self::NoEndpoint | Self::NoHealthyEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
-            Self::PendingLimit | Self::Exhausted => Flag::UpstreamOverflow,
+            Self::BreakerOpen { .. } | Self::PendingLimit | Self::Exhausted => Flag::UpstreamOverflow,
             Self::Reset
             | Self::Refused
             | Self::GoneAway { .. }
@@ -149,6 +161,8 @@ impl Failure {
             Self::BadDeadline => "malformed-deadline",
             Self::NoRoute => "no-route",
             Self::NoEndpoint => "no-endpoint",
+            Self::NoHealthyEndpoint => "no-healthy-endpoint",
+            Self::BreakerOpen { .. } => "breaker-open",
             Self::Connect(ConnectFailure::Refused) => "connect-refused",
             Self::Connect(ConnectFailure::Unreachable) => "connect-unreachable",
             Self::Connect(ConnectFailure::TimedOut) => "connect-timeout",
@@ -178,7 +192,12 @@ impl Failure {
     /// The caller may well try again, after so many seconds.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted | Self::Refused => Some(1),
+            Self::NoEndpoint
+            | Self::NoHealthyEndpoint
+            | Self::PendingLimit
+            | Self::Exhausted
+            | Self::Refused => Some(1),
+            Self::BreakerOpen { retry_after } => Some(retry_after),
             Self::BadRequest(_)
             | Self::SlowHead
             | Self::BadBody(_)
@@ -222,6 +241,8 @@ impl Failure {
             | Self::BadDeadline
             | Self::NoRoute
             | Self::NoEndpoint
+            | Self::NoHealthyEndpoint
+            | Self::BreakerOpen { .. }
             | Self::Connect(_)
             | Self::Reset
             | Self::Refused

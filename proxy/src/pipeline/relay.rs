@@ -34,7 +34,7 @@ pub async fn relay(
     down: &mut Down<'_>,
 ) -> Result<(), Failure> {
     let outcome = answered(&answer);
-    let Answer { mut head, mut up, ended, load } = answer;
+    let Answer { mut head, mut up, ended, mut load } = answer;
     // To who asked for a tunnel over HTTP/2, this would look like one (RFC 8441 §4).
     if exchange.head.upgrade && exchange.head.version == Version::Http2 && head.status.is_success() {
         return Err(Failure::UpgradeRefused);
@@ -57,7 +57,7 @@ pub async fn relay(
     let ended = relay.ended.or_else(|| unsaid(exchange, result));
     exchange.bytes_in = upload.taken;
     exchange.grpc_status = ended.map(|ended| ended.status);
-    report(exchange, backend, &load, (outcome, ended), result);
+    report(exchange, backend, &mut load, (outcome, ended), result);
     result?;
     if let Up::Http1(mut conn) = up
         && head.keep_alive
@@ -104,11 +104,11 @@ fn unsaid(exchange: &Exchange<'_>, result: Result<(), Failure>) -> Option<Ended>
     Some(Ended { status: grpc::Status::of_http(status), pushback: None })
 }
 
-/// The attempt is over: counted once, and an endpoint that broke off its answer is told.
+/// The attempt is over: counted once, and held for or against its endpoint.
 fn report(
     exchange: &Exchange<'_>,
     backend: &Backend,
-    load: &InFlight,
+    load: &mut InFlight,
     (answered, ended): (Outcome, Option<Ended>),
     result: Result<(), Failure>,
 ) {
@@ -119,10 +119,11 @@ fn report(
         Err(Failure::Canceled) if exchange.grpc && ended.is_none() => Outcome::Canceled,
         _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(answered),
     };
+    let now = now();
     if outcome != answered {
-        let now = now();
         load.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
     }
+    backend.upstream.conclude(load, &outcome, now);
     backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
 }
 

@@ -46,35 +46,15 @@
 mod transition;
 mod window;
 
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use outrigger_config::model::Backoff;
+use outrigger_config::model::CircuitBreaker;
 
 pub use self::transition::{Cause, Phase, Tally, Transition};
 use self::window::Window;
 use super::outcome::{Class, Outcome};
 use super::penalty::{self, Penalty};
 use super::share::Share;
-
-/// When to open, and how to come back: `circuitBreaker` of an upstream.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CircuitBreaker {
-    /// Length of the sliding window.
-    pub window: Duration,
-    /// Opens at this share of failures in the window, above 0 and up to 1; `None`: not by rate.
-    pub failure_rate: Option<f64>,
-    /// Counted outcomes below which the rate says nothing.
-    pub min_requests: u32,
-    /// Opens after so many failures in a row; `None`: not by count.
-    pub consecutive: Option<NonZeroU32>,
-    /// A call that takes as long is a failure; `None`: none is for its slowness.
-    pub slow_call_duration: Option<Duration>,
-    /// Trials that must succeed before it closes, and the most that are out at one time.
-    pub trial_requests: NonZeroU32,
-    /// How long it stays open, as [`Penalty`] reads it.
-    pub backoff: Backoff,
-}
 
 /// A circuit breaker.
 #[derive(Debug, Clone)]
@@ -125,6 +105,13 @@ pub struct Permit {
     epoch: u64,
 }
 
+impl Permit {
+    /// The permit of all who came while the circuit was [closed](Breaker::closed_epoch) in this epoch.
+    pub fn while_closed(epoch: u64) -> Self {
+        Self { epoch }
+    }
+}
+
 impl Breaker {
     /// A closed circuit with nothing counted.
     pub fn new(config: CircuitBreaker, now: Instant) -> Self {
@@ -162,6 +149,12 @@ impl Breaker {
             State::Open { until } => now >= *until,
             State::HalfOpen { .. } => self.places(now) > 0,
         }
+    }
+
+    /// While it is closed everyone is admitted, and with the same permit: who knows this number until the next transition
+    /// need not ask. `None`: it is not closed.
+    pub fn closed_epoch(&self) -> Option<u64> {
+        matches!(self.state, State::Closed { .. }).then_some(self.epoch)
     }
 
     /// An admitted attempt ended, `took` after the request was sent whole: with its response head, or without one.

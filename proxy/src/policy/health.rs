@@ -29,22 +29,12 @@
 //! **Source.** `HAProxy`'s `fall 3`, `rise 2` and `inter 2s`, and its servers that are up until shown otherwise; from
 //! Envoy that at the start one check is enough. Kubernetes' distinction of liveness and readiness.
 
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
+
+use outrigger_config::model::HealthCheck;
 
 /// How far an interval may be from its mean, either way.
 const JITTER: f64 = 0.15;
-
-/// When a check counts: the thresholds of `healthCheck`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// From the end of one check to the beginning of the next, in the mean.
-    pub interval: Duration,
-    /// Failures in a row that make it Down.
-    pub unhealthy_after: NonZeroU32,
-    /// Signs of life in a row that make it Up again.
-    pub healthy_after: NonZeroU32,
-}
 
 /// What a check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +162,8 @@ fn jittered(interval: Duration, draw: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use proptest::prelude::*;
 
     use super::Check::{Failed, NotReady, Ready};

@@ -33,10 +33,9 @@
 //! (envoyproxy/envoy#34796), or none at all, without a word; local refusals that counted (#25487).
 
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use outrigger_config::model::Backoff;
+use outrigger_config::model::{Backoff, OutlierDetection};
 
 use super::outcome::{Class, Outcome};
 use super::penalty::Penalty;
@@ -46,19 +45,6 @@ use super::share::Share;
 /// (LB-13).
 const OFTEN: usize = 5;
 const HOUR: Duration = Duration::from_hours(1);
-
-/// When to eject, and for how long: `outlierDetection` of an upstream.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct OutlierDetection {
-    /// Failures in a row.
-    pub consecutive_failures: NonZeroU32,
-    /// The first ejection.
-    pub base_ejection_time: Duration,
-    /// The longest, but for jitter.
-    pub max_ejection_time: Duration,
-    /// Share of the endpoints that may be out at one time, 0..=1.
-    pub max_ejection_percent: f64,
-}
 
 /// How many attempts at one endpoint have failed in a row.
 #[derive(Debug, Clone, Copy)]

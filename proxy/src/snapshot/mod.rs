@@ -146,6 +146,11 @@ impl Snapshot {
         otherwise.flat_map(|rule| &rule.backends).map(|backend| &backend.upstream)
     }
 
+    /// Whoever is called: all upstreams and all applications.
+    pub fn everyone(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.upstreams.iter().chain(self.applications())
+    }
+
     /// The policy's bounds on downstreams.
     pub fn limits(&self) -> &SidecarLimits {
         &self.config.sidecar.limits

@@ -1,3 +1,6 @@
+use std::num::NonZeroU32;
+
+use outrigger_config::model::Backoff;
 use proptest::prelude::*;
 
 use super::*;
@@ -33,6 +36,19 @@ pub(super) fn permit(breaker: &mut Breaker, now: Instant) -> Option<Permit> {
 /// An admitted attempt ends, at once and with the shortest penalty should it open.
 fn end(breaker: &mut Breaker, permit: Permit, code: u16, now: Instant) -> Option<Transition> {
     breaker.on_outcome(permit, &status(code), Duration::ZERO, now, 0.0)
+}
+
+/// Whoever remembers the epoch instead of asking is told the same, and is as much a straggler after a transition.
+#[test]
+fn cb_4_who_knows_that_it_is_closed_need_not_ask() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(config(), now);
+    let epoch = breaker.closed_epoch().expect("it is closed");
+    assert_eq!(permit(&mut breaker, now).expect("admitted").epoch, epoch);
+    while attempt(&mut breaker, 503, now).is_none() {}
+    assert_eq!(breaker.closed_epoch(), None);
+    assert_eq!(end(&mut breaker, Permit::while_closed(epoch), 503, now), None);
+    assert_eq!(breaker.phase(), Phase::Open);
 }
 
 /// A whole attempt.

@@ -14,6 +14,7 @@ impl Metrics {
         let mut scrape = Scrape::default();
         self.exchange_families(&mut scrape);
         self.upstream_families(&mut scrape);
+        self.guard_families(&mut scrape);
         self.downstream_families(&mut scrape);
         self.process_families(&mut scrape);
         scrape
@@ -84,7 +85,7 @@ impl Metrics {
         });
     }
 
-    fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {
+    pub(super) fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {
         self.upstreams.visit(|name, metrics, live| {
             if live {
                 visitor(("upstream", name), metrics);

@@ -12,6 +12,7 @@ mod exchange;
 mod families;
 mod flag;
 mod generation;
+mod guards;
 mod registry;
 mod scrape;
 mod series;
@@ -33,6 +34,7 @@ pub use self::downstream::{DownstreamMetrics, Protocol};
 pub use self::exchange::ExchangeMetrics;
 pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
+pub use self::guards::{EndpointState, GuardMetrics, Turn};
 pub use self::upstream::UpstreamMetrics;
 
 /// Everything that is counted, of all generations.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use super::super::cells::{Counter, Gauge, Held, WorkerId};
+use super::guards::GuardMetrics;
 use super::series::{Series, SeriesCap};
 
 /// The counters of one upstream, shared by all generations that name it. The label values are words of closed sets,
@@ -17,11 +18,13 @@ pub struct UpstreamMetrics {
     pub(super) stale: Counter,
     pub(super) pending: Gauge,
     pub(super) endpoints: AtomicI64,
+    /// Of breakers, ejection and checks.
+    pub guards: GuardMetrics,
 }
 
 impl UpstreamMetrics {
-    /// Series that exist from the start: three plain ones, and four places for words that find none.
-    pub(super) const SERIES: usize = 7;
+    /// Series that exist from the start: three plain ones, four places for words that find none, and those of the guards.
+    pub(super) const SERIES: usize = 7 + GuardMetrics::SERIES;
 
     pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
         Self {
@@ -32,6 +35,7 @@ impl UpstreamMetrics {
             stale: Counter::new(workers),
             pending: Gauge::new(workers),
             endpoints: AtomicI64::new(0),
+            guards: GuardMetrics::new(workers, cap),
         }
     }
 
