@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Method;
-use outrigger::http1::head::{HeadLimits, parse_request, parse_response};
-use outrigger::http1::{Scratch, ServerConn, TrailerLimits};
-use outrigger::pipeline;
+use outrigger::http1::ServerConn;
+use outrigger::http1::head::{parse_request, parse_response};
+use outrigger::message::{HeadLimits, Scratch, TrailerLimits};
+use outrigger::pipeline::{self, Down};
 use outrigger::policy::budget::Budget;
 use outrigger::snapshot::{self, ListenerId};
 use outrigger::telemetry::{Flag, LineSink, Metrics, WorkerId};
@@ -133,7 +134,7 @@ impl Rig {
             let head = down
                 .read_head(&worker.scratch, (&LIMITS, trailers), idle_until, Duration::from_secs(10))
                 .await;
-            pipeline::handle(worker, &snapshot, outbound(), down, head.unwrap()).await;
+            pipeline::handle(worker, &snapshot, outbound(), &mut Down::Http1(down), head.unwrap()).await;
         });
         let count = self.client.read(&mut self.reply).unwrap();
         assert!(

@@ -6,7 +6,7 @@ use std::path::Path;
 /// What the sidecar promises; the numbers of each letter pair.
 const REQUIRED: &[(&str, &[u32])] = &[
     ("rt", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13]),
-    ("ec", &[1, 2, 3, 5]),
+    ("ec", &[1, 2, 3, 4, 5]),
     ("to", &[1, 2, 3, 4, 5, 6]),
     ("dl", &[1, 2, 3, 4]),
     ("lb", &[1, 2, 11, 12]),
@@ -14,8 +14,9 @@ const REQUIRED: &[(&str, &[u32])] = &[
     ("pd", &[1, 2]),
     ("cf", &[1, 2, 3, 6, 7, 8]),
     ("ob", &[1, 3, 11]),
+    ("se", &[5]),
     // What users of other proxies suffer from.
-    ("u", &[2, 4, 5, 8]),
+    ("u", &[2, 4, 5, 8, 16]),
 ];
 
 #[test]

@@ -1,11 +1,11 @@
-"""What answers behind every proxy? nginx for small, 64 KiB and huge bodies; a sink for uploads."""
+"""What answers behind every proxy? nginx for bodies of all sizes, nghttpd over HTTP/2, a sink for uploads."""
 
 import os
 import re
 import socket
 import sys
 
-from stage import LOAD_CPU, Process, wait_ready, write
+from stage import LOAD_CPU, Process, get_h2, wait_ready, write
 
 TINY = 100
 BODY = 64 << 10
@@ -32,7 +32,7 @@ http {{
 
 
 def start(binary, directory, port):
-    """The origin of all scenarios but uploads, ready."""
+    """The HTTP/1.1 origin of all downloads, ready."""
     write(f"{directory}/64k", "x" * BODY)
     with open(f"{directory}/huge", "wb") as sparse:
         sparse.truncate(HUGE)
@@ -47,6 +47,21 @@ def start(binary, directory, port):
     try:
         wait_ready(process, port, "/", TINY)
         wait_ready(process, port, "/64k", BODY)
+    except BaseException:
+        process.stop()
+        raise
+    return process
+
+
+def start_h2(binary, directory, port):
+    """The HTTP/2 origin, ready. It takes 100 streams a connection, as most servers do."""
+    root = os.path.join(directory, "h2")
+    os.mkdir(root)
+    write(f"{root}/index.html", "o" * TINY)
+    process = Process([binary, "--no-tls", "--address=127.0.0.1", "--workers=1", "--max-concurrent-streams=100",
+                       f"--htdocs={root}", str(port)], LOAD_CPU, directory)
+    try:
+        wait_ready(process, port, "/", TINY, ask=get_h2)
     except BaseException:
         process.stop()
         raise

@@ -8,20 +8,28 @@ import subprocess
 from dataclasses import dataclass
 
 import origin
-from stage import HOST, PROXY_CPU, Process, free_ports, wait_ready, write
+from stage import HOST, PROXY_CPU, Process, free_ports, get, get_h2, wait_ready, write
 
 
 @dataclass
 class Hop:
     """One proxy process: where it listens, whom it calls, on which side of a service it stands.
 
-    `request_timeout` is set where the usual one would cut a huge body.
+    `request_timeout` is set where the usual one would cut a huge body. `down` and `up`: what its callers and whom it
+    calls speak, `http1` or `http2` with prior knowledge.
     """
 
     listen: int
     to: int
     side: str = "outbound"
     request_timeout: str = ""
+    down: str = "http1"
+    up: str = "http1"
+
+    @property
+    def ask(self):
+        """How its callers ask: `ask(port, path)` gives status and body."""
+        return get_h2 if self.down == "http2" else get
 
 
 @dataclass
@@ -37,7 +45,7 @@ class Proxy:
         """A fresh process on the proxies' CPU, answering."""
         process = Process(self.command(self.binary, hop, directory), PROXY_CPU, directory)
         try:
-            wait_ready(process, hop.listen, path, size)
+            wait_ready(process, hop.listen, path, size, ask=hop.ask)
         except BaseException:
             process.stop()
             raise
@@ -91,6 +99,7 @@ kind: Upstream
 name: origin
 hosts: [{HOST}]
 discovery: {{static: [127.0.0.1:{hop.to}]}}
+protocol: {hop.up}
 ---
 apiVersion: outrigger/v1
 kind: HTTPRoute
@@ -107,6 +116,7 @@ rules:
 
 
 def haproxy(binary, hop, directory):
+    speaks = {"http1": "", "http2": " proto h2"}
     return [binary, "-db", "-f", write(f"{directory}/haproxy-{hop.listen}.cfg", f"""global
   nbthread 1
   maxconn 8000
@@ -121,10 +131,10 @@ defaults
   timeout client 60s
   timeout server 15s
 frontend in
-  bind 127.0.0.1:{hop.listen} backlog 4096
+  bind 127.0.0.1:{hop.listen} backlog 4096{speaks[hop.down]}
   default_backend origin
 backend origin
-  server origin 127.0.0.1:{hop.to}
+  server origin 127.0.0.1:{hop.to}{speaks[hop.up]}
 """)]
 
 
@@ -137,7 +147,7 @@ def nginx(binary, hop, directory):
     keepalive 128; keepalive_requests 1000000000; keepalive_timeout 600s;
   }}
   server {{
-    listen 127.0.0.1:{hop.listen} backlog=4096;
+    listen 127.0.0.1:{hop.listen} backlog=4096{' http2' if hop.down == 'http2' else ''};
     location / {{
       proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
@@ -160,11 +170,16 @@ def envoy(binary, hop, directory):
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
         "http_filters": [{"name": "router", "typed_config": {"@type": f"{api}.http.router.v3.Router"}}],
     }
+    cluster = {"name": "origin", "type": "STATIC", "connect_timeout": "1s", "load_assignment": {
+        "cluster_name": "origin", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(hop.to)}}]}]}}
+    if hop.up == "http2":
+        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        cluster["typed_extension_protocol_options"] = {options: {
+            "@type": f"type.googleapis.com/{options}", "explicit_http_config": {"http2_protocol_options": {}}}}
     config = {"static_resources": {
         "listeners": [{"name": "in", "address": address(hop.listen), "filter_chains": [{"filters": [
             {"name": "http", "typed_config": manager}]}]}],
-        "clusters": [{"name": "origin", "type": "STATIC", "connect_timeout": "1s", "load_assignment": {
-            "cluster_name": "origin", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(hop.to)}}]}]}}],
+        "clusters": [cluster],
     }}
     path = write(f"{directory}/envoy-{hop.listen}.json", json.dumps(config))
     return [binary, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c", path]

@@ -7,19 +7,22 @@ TITLES = {
     "get": "get: tiny GET, 64 keep-alive connections, saturation",
     "rate": "rate: tiny GET, 64 keep-alive connections, 3,000 requests/s, open loop",
     "64k": "64k: 64 KiB responses, 64 keep-alive connections, saturation",
+    "h2": "h2: tiny GET, 8 HTTP/2 connections x 16 streams, saturation; HTTP/2 to the origin",
+    "h2-h1": "h2-h1: the same, HTTP/1.1 to the origin",
     "memory": "memory: resident after start; per idle client connection, of 5,000",
     "big": "big: 1 GiB through outbound -> inbound -> origin; peak growth of both processes together",
 }
 # Scenario, figure, against whom (None: absolute), at most.
 TARGETS = [
     ("get", "cpu_us", "haproxy", 1.00), ("get", "cpu_us", "envoy", 0.36), ("rate", "cpu_us", "haproxy", 1.05),
-    ("64k", "cpu_us", "haproxy", 0.95), ("memory", "start_mib", None, 10), ("memory", "connection_kib", None, 12),
-    ("big", "download_mib", None, 8), ("big", "upload_mib", None, 8),
+    ("64k", "cpu_us", "haproxy", 0.95), ("h2", "cpu_us", "envoy", 0.70),
+    ("memory", "start_mib", None, 10), ("memory", "connection_kib", None, 12), ("big", "download_mib", None, 8),
+    ("big", "upload_mib", None, 8),
 ]
 COLUMNS = {
     "cpu_us": ("µs/request", "{:.1f}"), "user_us": ("of it user", "{:.1f}"), "rps": ("requests/s", "{:,.0f}"),
-    "p50_us": ("p50 µs", "{:,.0f}"), "p99_us": ("p99 µs", "{:,.0f}"), "late_us": ("sent late p99", "{:,.0f}"),
-    "busy": ("CPU busy", "{:.0%}"), "waited": ("waited", "{:.0%}"),
+    "mean_us": ("mean µs", "{:,.0f}"), "p50_us": ("p50 µs", "{:,.0f}"), "p99_us": ("p99 µs", "{:,.0f}"),
+    "late_us": ("sent late p99", "{:,.0f}"), "busy": ("CPU busy", "{:.0%}"), "waited": ("waited", "{:.0%}"),
     "start_mib": ("start MiB", "{:.1f}"), "connection_kib": ("KiB/connection", "{:.1f}"),
     "download_mib": ("download MiB", "{:.1f}"), "download_seconds": ("s", "{:.1f}"),
     "upload_mib": ("upload MiB", "{:.1f}"), "upload_seconds": ("s", "{:.1f}"),

@@ -1,32 +1,27 @@
 """What is asked of each proxy? One function a scenario: a fresh process, a load, and the figures of one sample."""
 
-import json
-import os
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 
 import origin
+from loads import CONNECTIONS, RATE, STREAMS, h2load, open_loop, wrk
 from proxies import Hop
-from stage import HOST, LOAD_CPU, Invalid, free_ports, get
+from stage import HOST, Invalid, free_ports
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-RATE = 3000
 IDLE, SETTLED = 5000, 100
 MIB = 1 << 20
 
 
 @dataclass
 class Stage:
-    """What every sample needs: scratch space, the origin's port, the sink's port, the length of a sample in seconds."""
+    """What every sample needs: scratch space, ports of the origins and the sink, the length of a sample in seconds."""
 
     directory: str
     origin: int
+    origin_h2: int
     sink: int
     seconds: int
-    wrk: str
 
 
 def get_tiny(stage, proxy):
@@ -42,6 +37,16 @@ def at_rate(stage, proxy):
 def get_64k(stage, proxy):
     """Saturation: 64 keep-alive connections, 64 KiB."""
     return under_load(stage, proxy, "/64k", origin.BODY, stage.seconds, wrk)
+
+
+def h2_to_h2(stage, proxy):
+    """Saturation: 8 HTTP/2 connections with 16 streams each, 100 bytes; the origin speaks HTTP/2."""
+    return under_load(stage, proxy, "/", origin.TINY, stage.seconds, h2load, "http2", "http2")
+
+
+def h2_to_h1(stage, proxy):
+    """The same where the origin speaks HTTP/1.1."""
+    return under_load(stage, proxy, "/", origin.TINY, stage.seconds, h2load, "http2")
 
 
 def memory(stage, proxy):
@@ -85,53 +90,39 @@ def big(stage, proxy):
     return figures
 
 
-SCENARIOS = {"get": get_tiny, "rate": at_rate, "64k": get_64k, "memory": memory, "big": big}
+SCENARIOS = {"get": get_tiny, "rate": at_rate, "64k": get_64k, "h2": h2_to_h2, "h2-h1": h2_to_h1, "memory": memory,
+             "big": big}
 ONCE = {"memory", "big"}
+HTTP2 = {"h2", "h2-h1"}
+# Who cannot: nginx speaks HTTP/2 to origins only from 1.29.4 on.
+UNABLE = {"h2": {"nginx"}}
 # A proxy that waited longer than this share of a sample for its CPU was disturbed by somebody else's work.
 DISTURBED = 0.05
 
 
-def under_load(stage, proxy, path, size, seconds, load):
+def under_load(stage, proxy, path, size, seconds, load, down="http1", up="http1"):
     """Warm-up, then CPU before and after a load; an error of any kind spoils the sample."""
     [port] = free_ports(1)
-    with proxy.start(Hop(port, stage.origin), stage.directory, path, size) as process:
-        load(stage, port, path, 1)
+    hop = Hop(port, stage.origin_h2 if up == "http2" else stage.origin, down=down, up=up)
+    with proxy.start(hop, stage.directory, path, size) as process:
+        load(port, path, 1)
         began, waited, (user, system) = time.monotonic(), process.waited(), process.cpu()
-        seen = load(stage, port, path, seconds)
+        seen = load(port, path, seconds)
         (user_after, system_after), waited = process.cpu(), process.waited() - waited
         took = time.monotonic() - began
-        if get(port, path)[0] != 200:
+        if hop.ask(port, path)[0] != 200:
             raise Invalid("no 200 after the load")
     if seen["errors"] or seen.get("dropped") or not seen["requests"]:
         raise Invalid(f"errors under load: {seen}")
     if load is open_loop and seen["requests"] < 0.99 * RATE * seconds:
         raise Invalid(f"the rate was not reached: {seen}")
+    if "octets" in seen and not 0 <= seen["octets"] - seen["requests"] * size <= CONNECTIONS * STREAMS * size:
+        raise Invalid(f"not {size} bytes an answer: {seen}")
     spent = user_after - user + system_after - system
     figures = {"cpu_us": spent / seen["requests"] * 1e6, "user_us": (user_after - user) / seen["requests"] * 1e6,
-               "rps": seen["requests"] / seen["seconds"], "p50_us": seen["p50"], "p99_us": seen["p99"],
-               "busy": spent / took, "waited": waited / took}
-    return figures | ({"late_us": seen["late_p99"]} if "late_p99" in seen else {})
-
-
-def wrk(stage, port, path, seconds):
-    """One thread, 64 connections, as fast as it goes."""
-    return on_load_cpu([stage.wrk, "-t1", "-c64", f"-d{seconds}s", "-s", os.path.join(HERE, "headers.lua"),
-                        f"http://127.0.0.1:{port}{path}"], seconds)
-
-
-def open_loop(_stage, port, _path, seconds):
-    """64 connections at RATE."""
-    return on_load_cpu([sys.executable, "-B", os.path.join(HERE, "openloop.py"), str(port), str(RATE), str(seconds)],
-                       seconds)
-
-
-def on_load_cpu(argv, seconds):
-    """Runs a generator and returns the JSON on its last line."""
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 15, check=False,
-                          preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CPU}))
-    if done.returncode:
-        raise Invalid(f"{os.path.basename(argv[0])}: {done.stderr.strip()[-300:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+               "rps": seen["requests"] / seen["seconds"], "busy": spent / took, "waited": waited / took}
+    latencies = {"p50": "p50_us", "p99": "p99_us", "late_p99": "late_us", "mean": "mean_us"}
+    return {**figures, **{name: seen[key] for key, name in latencies.items() if key in seen}}
 
 
 def ask(port, connection=None):

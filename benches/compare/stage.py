@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import http.client
 import os
+import re
 import signal
 import socket
 import struct
@@ -162,14 +163,25 @@ def get(port, path="/", host=HOST):
         connection.close()
 
 
-def wait_ready(process, port, path, size, host=HOST, seconds=15):
+def get_h2(port, path="/", host=HOST):
+    """Status and body of one small exchange over HTTP/2 with prior knowledge."""
+    said = subprocess.run(["nghttp", "-s", "-t5", "-H", f":authority: {host}", f"http://127.0.0.1:{port}{path}"],
+                          capture_output=True, timeout=30, check=False)
+    body, _, statistics = said.stdout.partition(b"***** Statistics *****\n")
+    code = re.search(rb" (\d{3}) +\S+ \S+\s*$", statistics)
+    if not code:
+        raise ConnectionError(f"no answer over HTTP/2: {said.stderr.decode(errors='replace').strip()[-200:]}")
+    return int(code[1]), body
+
+
+def wait_ready(process, port, path, size, host=HOST, seconds=15, ask=get):
     """Waits for a 200 with `size` bytes; a wrong answer after that time, or a dead process, is an error."""
     end, last = time.monotonic() + seconds, "nothing"
     while time.monotonic() < end:
         if process.child.poll() is not None:
             raise Invalid(f"exited with {process.child.returncode}: {process.said()}")
         try:
-            status, body = get(port, path, host)
+            status, body = ask(port, path, host)
             if status == 200 and len(body) == size:
                 return
             last = f"{status} with {len(body)} bytes"

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::model::{Backoff, LoadBalancer, RetryBudget, RetryCondition, UpstreamLimits};
+use crate::model::{
+    Backoff, Direction, Http2Limits, LoadBalancer, Protocol, RetryBudget, RetryCondition, Upgrade,
+    UpstreamLimits,
+};
 
 /// Until the response head. Envoy's 15 s: longer than any healthy call, shorter than a user's patience with a reload.
 pub const REQUEST: Duration = Duration::from_secs(15);
@@ -20,8 +23,8 @@ pub const CONNECT_INBOUND: Duration = Duration::from_millis(300);
 pub const RETRY_ATTEMPTS: u32 = 1;
 /// The side that calls retries; a second layer would multiply (RT-10).
 pub const RETRY_ATTEMPTS_INBOUND: u32 = 0;
-/// Nothing was sent, so nothing can happen twice.
-pub const RETRY_ON: [RetryCondition; 1] = [RetryCondition::ConnectFailure];
+/// Nothing was sent, or nothing was begun, so nothing can happen twice.
+pub const RETRY_ON: [RetryCondition; 2] = [RetryCondition::ConnectFailure, RetryCondition::RefusedStream];
 /// The idempotent methods of RFC 9110 §9.2.2.
 pub const RETRY_METHODS: [Method; 6] =
     [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE];
@@ -39,6 +42,8 @@ pub const BUDGET_MIN_RATE: f64 = 10.0;
 
 /// A slow endpoint gets less without being ejected: one ten times slower gets under a tenth (LB-2).
 pub const LOAD_BALANCER: LoadBalancer = LoadBalancer::PeakEwma;
+/// gRPC works without a word of policy, and turning HTTP/1 into HTTP/2 saves nothing.
+pub const PROTOCOL: Protocol = Protocol::Auto;
 /// A resolver that is down for ten minutes has been noticed; endpoints older than that are a guess.
 pub const STALE_FOR: Duration = Duration::from_mins(10);
 
@@ -74,6 +79,23 @@ pub const TRAILERS: usize = 8 << 10;
 /// As [`TRAILERS`].
 pub const TRAILER_FIELDS: usize = 64;
 
+/// Clients that we don't control find new replicas within ten minutes (REQUIREMENTS U16), each at its own moment.
+pub const MAX_CONNECTION_AGE: Duration = Duration::from_mins(10);
+/// RFC 9113 §6.5.2 asks for 100 at least; more per connection only deepens the queue behind one TCP stream.
+pub const HTTP2_STREAMS: u32 = 100;
+/// The protocol's own default: 64 KiB a stream fill a 50 Mbit/s path of 10 ms, and a hundred of them fit the host.
+pub const HTTP2_STREAM_WINDOW: u32 = 64 << 10;
+/// What one connection may make us hold, however many streams it has.
+pub const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+/// Half of [`REQUEST_HEAD`]: a compressed field of a few octets can claim kilobytes, so the sum is what counts.
+pub const HTTP2_HEADER_LIST: u32 = 32 << 10;
+/// A caller that hedges cancels a few a second; rapid reset (CVE-2023-44487) cancels thousands.
+pub const HTTP2_RESETS: u32 = 200;
+/// A keep-alive sends one PING in seconds; each costs us an answer (CVE-2019-9512, CVE-2019-9515).
+pub const HTTP2_CONTROL_FRAMES: f64 = 100.0;
+/// Empty frames cost work and bring nothing (CVE-2019-9518).
+pub const HTTP2_EMPTY_DATA: u32 = 100;
+
 /// Kubernetes' default grace period.
 pub const DRAIN: Duration = Duration::from_secs(30);
 /// Failures and slow exchanges are all written; one in a hundred of the rest shows what normal looks like.
@@ -102,4 +124,25 @@ pub const UPSTREAM_LIMITS: UpstreamLimits = UpstreamLimits {
     response_fields: RESPONSE_FIELDS,
     max_idle: MAX_IDLE,
     idle_timeout: POOL_IDLE,
+    max_connection_age: MAX_CONNECTION_AGE,
+    http2: HTTP2_LIMITS,
 };
+/// The bounds of an HTTP/2 connection of which nobody wrote anything.
+pub const HTTP2_LIMITS: Http2Limits = Http2Limits {
+    max_streams: HTTP2_STREAMS,
+    stream_window: HTTP2_STREAM_WINDOW,
+    connection_window: HTTP2_CONNECTION_WINDOW,
+    resets: HTTP2_RESETS,
+    control_frames: HTTP2_CONTROL_FRAMES,
+    empty_data: HTTP2_EMPTY_DATA,
+};
+
+/// Nothing is gained by refusing WebSocket, which browsers and servers negotiate themselves. CONNECT is for the service's
+/// own calls through `HTTP_PROXY`; from outside it would be a way around every route.
+pub fn upgrades(direction: Direction) -> Vec<Upgrade> {
+    let websocket = Upgrade::Protocol("websocket".to_owned());
+    match direction {
+        Direction::Inbound => vec![websocket],
+        Direction::Outbound => vec![websocket, Upgrade::Connect],
+    }
+}

@@ -4,11 +4,11 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::model::{
-    AccessLog, Backend, Config, Discovery, HttpRoute, Inbound, PathMatch, Retry, RetryBudget, RouteMatch,
-    Rule, Setting, Sidecar, SidecarLimits, TextMatch, Timeouts, TrafficPolicy, Upstream, UpstreamLimits,
-    Workers,
+    AccessLog, Backend, Config, Discovery, Http2Limits, HttpRoute, Inbound, PathMatch, Retry, RetryBudget,
+    RouteMatch, Rule, Setting, Sidecar, SidecarLimits, TextMatch, Timeouts, TrafficPolicy, Upstream,
+    UpstreamLimits, Workers,
 };
-use crate::raw::Words;
+use crate::raw::{InboundProtocol, Words};
 use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
 
 /// The effective configuration, in the words of the schema; equal configurations give equal values.
@@ -49,6 +49,7 @@ fn inbound(inbound: &Inbound) -> Value {
         "port": inbound.port,
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
+        "protocol": InboundProtocol(inbound.protocol).word(),
         "policy": describe_policy(&inbound.policy),
     })
 }
@@ -63,6 +64,8 @@ fn access_log(log: &AccessLog) -> Value {
 }
 
 fn sidecar_limits(limits: &SidecarLimits) -> Value {
+    let mut http2 = http2_limits(&limits.http2);
+    http2["headerList"] = json!(Size::from_bytes(limits.header_list.into()).to_string());
     json!({
         "requestHead": size(limits.request_head),
         "requestFields": limits.request_fields,
@@ -74,6 +77,8 @@ fn sidecar_limits(limits: &SidecarLimits) -> Value {
         "backlog": limits.backlog,
         "trailers": size(limits.trailers),
         "trailerFields": limits.trailer_fields,
+        "maxConnectionAge": NonZeroDuration::format(limits.max_connection_age),
+        "http2": http2,
     })
 }
 
@@ -90,6 +95,7 @@ pub fn describe_upstream(upstream: &Upstream) -> Value {
                 json!({ "dns": name, "port": port, "staleFor": NonZeroDuration::format(*stale_for) })
             }
         },
+        "protocol": upstream.protocol.word(),
         "loadBalancer": { "policy": upstream.load_balancer.word() },
         "retryBudget": retry_budget(&upstream.retry_budget),
         "limits": upstream_limits(&upstream.limits),
@@ -113,6 +119,20 @@ fn upstream_limits(limits: &UpstreamLimits) -> Value {
         "responseFields": limits.response_fields,
         "maxIdle": limits.max_idle,
         "idleTimeout": NonZeroDuration::format(limits.idle_timeout),
+        "maxConnectionAge": NonZeroDuration::format(limits.max_connection_age),
+        "http2": http2_limits(&limits.http2),
+    })
+}
+
+fn http2_limits(limits: &Http2Limits) -> Value {
+    let window = |bytes: u32| Size::from_bytes(bytes.into()).to_string();
+    json!({
+        "maxStreams": limits.max_streams,
+        "streamWindow": window(limits.stream_window),
+        "connectionWindow": window(limits.connection_window),
+        "resets": limits.resets,
+        "controlFrames": Rate::from_per_second(limits.control_frames).to_string(),
+        "emptyData": limits.empty_data,
     })
 }
 
@@ -180,7 +200,11 @@ fn written(regex: &Regex) -> &str {
 
 /// A policy, each value with its origin; as in [`describe`].
 pub fn describe_policy(policy: &TrafficPolicy) -> Value {
-    json!({ "timeouts": timeouts(&policy.timeouts), "retry": retry(&policy.retry) })
+    json!({
+        "timeouts": timeouts(&policy.timeouts),
+        "retry": retry(&policy.retry),
+        "upgrades": setting(&policy.upgrades, policy.upgrades.iter().map(ToString::to_string).collect()),
+    })
 }
 
 fn timeouts(timeouts: &Timeouts) -> Value {

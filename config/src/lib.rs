@@ -7,25 +7,30 @@
 //! kind: Sidecar                    # exactly one
 //! name: holdings
 //! workers: auto
-//! inbound: [{port: 8080, listen: 0.0.0.0:8080, forwardTo: 127.0.0.1:8081, protocol: http}]
+//! inbound: [{port: 8080, listen: 0.0.0.0:8080, forwardTo: 127.0.0.1:8081, protocol: http}]     # http1, http2
 //! outbound: {listen: 127.0.0.1:15001, capture: explicit, unknown: reject}
 //! admin: {listen: 127.0.0.1:15000, metrics: 0.0.0.0:15020}
 //! shutdown: {drain: 30s}
 //! accessLog: {format: json, successSample: 1%, slowerThan: 500ms, maxBytesPerSecond: 1MiB}
 //! limits: {requestHead: 64KiB, requestFields: 100, requestTarget: 16KiB, headTimeout: 10s, idleTimeout: 60s,
-//!          bodyIdleTimeout: 5m, maxConnections: 10000, backlog: 1024, trailers: 8KiB, trailerFields: 64}
+//!          bodyIdleTimeout: 5m, maxConnections: 10000, backlog: 1024, trailers: 8KiB, trailerFields: 64,
+//!          maxConnectionAge: 10m,
+//!          http2: {maxStreams: 100, streamWindow: 64KiB, connectionWindow: 1MiB, headerList: 32KiB,
+//!                  resets: 200, controlFrames: 100/s, emptyData: 100}}
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: Upstream                   # whom the service calls; reachable by its name without any route
 //! name: market-data
 //! hosts: [market-data.internal]
 //! discovery: {dns: market-data.internal, port: 8000, staleFor: 10m}     # or {static: [10.0.0.5:8000]}
-//! protocol: http1
+//! protocol: auto                   # what the caller speaks; http1, http2
 //! loadBalancer: {policy: peak-ewma}                                     # round-robin, least-request
 //! retryBudget: {percent: 20%, interval: 10s, minRate: 10/s}
-//! limits: {maxPending: 1024, responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s}
+//! limits: {maxPending: 1024, responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s,
+//!          maxConnectionAge: 10m, http2: {maxStreams: 100}}             # as in the Sidecar, without headerList
 //! timeouts: {request: 10s}         # as in a rule
 //! retry: {attempts: 2}             # as in a rule
+//! upgrades: [websocket]            # as in a rule
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: HTTPRoute
@@ -38,8 +43,9 @@
 //!                headers: [{name: x-tier, value: gold}], query: [{name: page, type: RegularExpression, value: "[0-9]+"}]}]
 //!     backendRefs: [{name: market-data, weight: 95}]
 //!     timeouts: {request: 2s, backendRequest: 1s, responseHeaders: 400ms, idle: 5m, connect: 250ms}
-//!     retry: {on: [connect-failure, reset, gateway-error, 500-504], attempts: 2, backoff: {base: 25ms, max: 250ms},
-//!             methods: [GET, HEAD], replayBody: 64KiB}
+//!     retry: {on: [connect-failure, reset, gateway-error, 500-504, unavailable], attempts: 2,
+//!             backoff: {base: 25ms, max: 250ms}, methods: [GET, HEAD], replayBody: 64KiB}
+//!     upgrades: [websocket, connect]
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: Defaults                   # at most one; built-in < Defaults < Upstream < rule, value by value

@@ -1,33 +1,12 @@
 //! Who has the last word? Built-in < `Defaults` < `Upstream` < rule, value by value, and each value says who.
 
+mod documents;
+
 use std::time::Duration;
 
-use outrigger_config::model::{Config, LoadBalancer, Origin, RequestTimeout, RetryCondition, TrafficPolicy};
-use outrigger_config::{Source, defaults, describe, parse};
-
-const SIDECAR: &str = "\
-apiVersion: outrigger/v1
-kind: Sidecar
-name: holdings
-inbound: [{port: 8080, forwardTo: 127.0.0.1:8081}]
-outbound: {}
-";
-
-const UPSTREAM: &str = "---
-apiVersion: outrigger/v1
-kind: Upstream
-name: market-data
-discovery: {static: [10.0.0.5:8000]}
-";
-
-const ROUTE: &str = "---
-apiVersion: outrigger/v1
-kind: HTTPRoute
-name: prices
-hosts: [market-data]
-rules:
-  - backendRefs: [{name: market-data}]
-";
+use documents::{DEFAULTS, ROUTE, SIDECAR, UPSTREAM, config};
+use outrigger_config::model::{LoadBalancer, Origin, RequestTimeout, RetryCondition, TrafficPolicy};
+use outrigger_config::{defaults, describe};
 
 const INBOUND_ROUTE: &str = "---
 apiVersion: outrigger/v1
@@ -37,17 +16,6 @@ direction: inbound
 rules:
   - name: all
 ";
-
-const DEFAULTS: &str = "---
-apiVersion: outrigger/v1
-kind: Defaults
-name: house
-";
-
-fn config(documents: &[&str]) -> Config {
-    let text = documents.concat();
-    parse(&[Source { name: "policy.yaml".to_owned(), text }]).unwrap_or_else(|errors| panic!("{errors}"))
-}
 
 fn origins(policy: &TrafficPolicy) -> [String; 4] {
     let timeouts = &policy.timeouts;
@@ -77,7 +45,7 @@ fn to_5_an_empty_policy_has_finite_timeouts() {
 fn cf_8_an_empty_policy_retries_safely_within_a_budget() {
     let config = config(&[SIDECAR, UPSTREAM]);
     let upstream = &config.upstreams[0];
-    assert_eq!(*upstream.policy.retry.on, [RetryCondition::ConnectFailure]);
+    assert_eq!(*upstream.policy.retry.on, [RetryCondition::ConnectFailure, RetryCondition::RefusedStream]);
     assert_eq!(*upstream.policy.retry.attempts, 1);
     assert!(upstream.policy.retry.methods.iter().all(http::Method::is_idempotent));
     assert!((upstream.retry_budget.percent - 0.2).abs() < f64::EPSILON);

@@ -151,6 +151,7 @@ static PIECES: LazyLock<Vec<&str>> = LazyLock::new(|| {
         SAMPLE,
         include_str!("../examples/retries.yaml"),
         include_str!("../examples/sidecar.yaml"),
+        include_str!("../examples/upgrades.yaml"),
         include_str!("../examples/invalid/five-faults.yaml"),
     ];
     samples

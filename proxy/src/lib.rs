@@ -15,8 +15,8 @@
 //!              worker                        what one thread owns
 //!             snapshot                       the running configuration
 //!             upstream                       endpoints, pools, discovery
-//!          http1    reload                   octets of HTTP/1; where the policy comes from
-//!     policy   telemetry   clock             decisions; counters and log; time
+//!      http1   http2   reload                what is on the wire; where the policy comes from
+//!  message  policy  telemetry  clock         heads and content; decisions; counters and log; time
 //!   ═══════ outrigger-config ═══════         YAML in, a checked model out
 //! ```
 //!
@@ -26,7 +26,7 @@
 //! # A request, in a straight line
 //!
 //! 1. [`downstream`]: a worker accepts the connection; it lives and dies on that thread, and so do the upstream
-//!    connections it uses. A head is read and checked by [`http1`].
+//!    connections it uses. A head is read and checked by [`http1`] or [`http2`], and is a [`message`] from there on.
 //! 2. [`pipeline::handle`] takes one [`snapshot`] and holds it to the end of the request.
 //! 3. [`policy::router`] finds the rule, [`policy::weights`] the backend. None: 404.
 //! 4. [`policy::deadline`]: what the policy allows, clipped by what the caller said. Over: 504.
@@ -48,6 +48,8 @@ pub mod clock;
 pub mod demo;
 pub mod downstream;
 pub mod http1;
+pub mod http2;
+pub mod message;
 pub mod pipeline;
 pub mod policy;
 pub mod reload;

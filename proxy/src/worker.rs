@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::clock::Timers;
-use crate::http1::Scratch;
+use crate::message::Scratch;
 use crate::policy::settled::Settled;
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::telemetry::{Metrics, WorkerId};
+use crate::upstream::multiplexed::Multiplexed;
 use crate::upstream::pool::Pools;
 
 /// What all threads share.
@@ -68,8 +69,10 @@ pub struct Worker {
     pub scratch: Scratch,
     /// All alarms.
     pub timers: Rc<Timers>,
-    /// Idle upstream connections.
+    /// Idle upstream connections of HTTP/1.
     pub pools: Pools,
+    /// Shared upstream connections of HTTP/2.
+    pub multiplexed: Multiplexed,
     /// Inbound connections are told to close (`Connection: close`).
     pub draining: Cell<bool>,
     /// File descriptors that the process may have.
@@ -90,6 +93,7 @@ impl Worker {
             scratch: Scratch::default(),
             timers: Timers::new(),
             pools: Pools::default(),
+            multiplexed: Multiplexed::default(),
             draining: Cell::new(false),
             descriptors,
             rng: RefCell::new(fastrand::Rng::new()),

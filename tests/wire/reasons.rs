@@ -13,7 +13,7 @@ const REFUSED: &[(&str, u16, &str)] = &[
     ("GET / HTTP/1.1\r\nhost: origin\r\ncontent-length: +1\r\n\r\n", 400, "ambiguous-framing"),
     ("GET / HTTP/1.1\r\nhost: origin\r\ntransfer-encoding: gzip\r\n\r\n", 501, "unsupported-transfer-coding"),
     ("GET / HTTP/1.1\r\n\r\n", 400, "bad-host"),
-    ("CONNECT origin:443 HTTP/1.1\r\nhost: origin:443\r\n\r\n", 501, "unsupported-method"),
+    ("CONNECT nobody:443 HTTP/1.1\r\nhost: nobody:443\r\n\r\n", 404, "no-route"),
     ("GET / HTTP/1.1\r\nhost: origin\r\nx-deadline: soon\r\n\r\n", 400, "malformed-deadline"),
     ("GET / HTTP/1.1\r\nhost: nobody\r\n\r\n", 404, "no-route"),
     ("GET / HTTP/1.1\r\nhost: origin\r\nx-deadline: 0\r\n\r\n", 504, "deadline-expired-on-arrival"),

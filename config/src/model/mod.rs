@@ -5,7 +5,10 @@ mod route;
 mod sidecar;
 mod upstream;
 
-pub use policy::{Backoff, Origin, RequestTimeout, Retry, RetryCondition, Setting, Timeouts, TrafficPolicy};
+pub use policy::{
+    Backoff, GrpcStatus, Origin, RequestTimeout, Retry, RetryCondition, Setting, Timeouts, TrafficPolicy,
+    Upgrade,
+};
 pub use route::{
     Backend, Direction, HeaderMatch, HostPattern, HttpRoute, PathMatch, QueryMatch, RouteMatch, Rule,
     TextMatch,
@@ -13,7 +16,9 @@ pub use route::{
 pub use sidecar::{
     AccessLog, Admin, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority, Workers,
 };
-pub use upstream::{Discovery, LoadBalancer, RetryBudget, Upstream, UpstreamId, UpstreamLimits};
+pub use upstream::{
+    Discovery, Http2Limits, LoadBalancer, Protocol, RetryBudget, Upstream, UpstreamId, UpstreamLimits,
+};
 
 use std::fmt;
 use std::sync::Arc;

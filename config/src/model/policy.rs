@@ -15,6 +15,17 @@ pub struct TrafficPolicy {
     pub timeouts: Timeouts,
     /// When and how often to try again.
     pub retry: Retry,
+    /// What a connection may be turned into.
+    pub upgrades: Setting<Vec<Upgrade>>,
+}
+
+/// What a connection may be turned into.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Upgrade {
+    /// A tunnel to an endpoint, by CONNECT (RFC 9110 §9.3.6).
+    Connect,
+    /// A protocol by its token in `Upgrade`, lower case (RFC 9110 §7.8), such as `websocket`.
+    Protocol(String),
 }
 
 /// A value and who said so.
@@ -123,8 +134,27 @@ pub enum RetryCondition {
     ServerError,
     /// 409.
     Retriable4xx,
+    /// The endpoint says that it has not begun with the request (RFC 9113 §8.7).
+    RefusedStream,
     /// Status codes, both ends included: `503`, `500-504`.
     Status(u16, u16),
+    /// A gRPC status, in the head or in trailers without content before them.
+    Grpc(GrpcStatus),
+}
+
+/// A gRPC status that can be retried. Envoy's and Linkerd's five.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GrpcStatus {
+    /// `cancelled`
+    Cancelled = 1,
+    /// `deadline-exceeded`
+    DeadlineExceeded = 4,
+    /// `resource-exhausted`
+    ResourceExhausted = 8,
+    /// `internal`
+    Internal = 13,
+    /// `unavailable`
+    Unavailable = 14,
 }
 
 /// Full jitter in `[0, min(base·2^(n-1), max)]` before retry n.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::{Discovery, LoadBalancer, Location, Name, TrafficPolicy, Upstream};
+use super::{Discovery, Http2Limits, LoadBalancer, Location, Name, Protocol, TrafficPolicy, Upstream};
 use crate::defaults;
 
 /// The process beside one service.
@@ -46,6 +46,8 @@ pub struct Inbound {
     pub listen: SocketAddr,
     /// The application.
     pub forward_to: SocketAddr,
+    /// What the application speaks.
+    pub protocol: Protocol,
     /// Policy where no inbound route says otherwise. Attempts are 0 unless written: the caller's side retries.
     pub policy: TrafficPolicy,
 }
@@ -96,7 +98,7 @@ pub struct AccessLog {
 }
 
 /// Bounds on a downstream peer. Names and defaults: DESIGN §2, table "Limits".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SidecarLimits {
     /// Bytes of a request head; 431 above.
     pub request_head: usize,
@@ -118,6 +120,12 @@ pub struct SidecarLimits {
     pub trailers: usize,
     /// Fields of trailers.
     pub trailer_fields: usize,
+    /// How long an HTTP/2 connection takes new requests, less up to a tenth by chance.
+    pub max_connection_age: Duration,
+    /// Of an HTTP/2 connection.
+    pub http2: Http2Limits,
+    /// Octets of an HTTP/2 request's header list as RFC 9113 §10.5.1 counts them; 431 above.
+    pub header_list: u32,
 }
 
 impl Inbound {
@@ -127,6 +135,7 @@ impl Inbound {
             name: Name(format!("inbound-{}", self.port).into()),
             hosts: Vec::new(),
             discovery: Discovery::Static(vec![self.forward_to]),
+            protocol: self.protocol,
             load_balancer: LoadBalancer::RoundRobin,
             retry_budget: defaults::RETRY_BUDGET,
             limits: defaults::UPSTREAM_LIMITS,

@@ -18,6 +18,8 @@ pub struct Upstream {
     pub hosts: Vec<String>,
     /// Where its endpoints come from.
     pub discovery: Discovery,
+    /// What its endpoints speak.
+    pub protocol: Protocol,
     /// How an endpoint is chosen.
     pub load_balancer: LoadBalancer,
     /// How many retries its traffic earns. Always on.
@@ -46,6 +48,17 @@ pub enum Discovery {
     },
 }
 
+/// What the endpoints of an upstream speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge (RFC 9113 §3.3).
+    Http2,
+    /// Whatever the caller speaks: gRPC stays HTTP/2, HTTP/1 stays HTTP/1.
+    Auto,
+}
+
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadBalancer {
@@ -69,7 +82,7 @@ pub struct RetryBudget {
 }
 
 /// Bounds on an upstream. Names and defaults: DESIGN §2, table "Limits".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UpstreamLimits {
     /// Requests that wait for a connection at one time; 503 above.
     pub max_pending: usize,
@@ -81,4 +94,25 @@ pub struct UpstreamLimits {
     pub max_idle: usize,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
+    /// How long an HTTP/2 connection takes new requests, less up to a tenth by chance.
+    pub max_connection_age: Duration,
+    /// Of an HTTP/2 connection.
+    pub http2: Http2Limits,
+}
+
+/// Bounds on an HTTP/2 connection, whichever end of it we are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Http2Limits {
+    /// Requests at one time; towards an upstream also no more than it allows (RFC 9113 §5.1.2).
+    pub max_streams: u32,
+    /// Octets of content that a peer may send ahead on one stream.
+    pub stream_window: u32,
+    /// Octets of content that a peer may send ahead on all streams together.
+    pub connection_window: u32,
+    /// Streams that may be reset within 10 s before they were answered, by the peer or for what the peer sent.
+    pub resets: u32,
+    /// PING and SETTINGS frames a second.
+    pub control_frames: f64,
+    /// DATA frames without content in a row.
+    pub empty_data: u32,
 }

@@ -1,6 +1,7 @@
 //! What did the user write? The schema of the policy files, key by key, with the place of every value.
 
 mod declare;
+mod limits;
 mod policy;
 mod read;
 mod route;
@@ -9,6 +10,7 @@ mod similar;
 mod tree;
 mod types;
 mod unsupported;
+mod upgrade;
 mod upstream;
 
 use schemars::generate::SchemaSettings;
@@ -16,19 +18,21 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
 pub(crate) use declare::Words;
-pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
+pub(crate) use limits::{Http2, Limits, UpstreamLimits};
+pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts};
 use read::Read;
 pub(crate) use read::{Spanned, or};
 pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };
 pub(crate) use sidecar::{
-    AccessLog, Admin, Capture, Inbound, InboundProtocol, Limits, LogFormat, Outbound, Sidecar, Workers,
+    AccessLog, Admin, Capture, Inbound, InboundProtocol, LogFormat, Outbound, Sidecar, Workers,
 };
 pub(crate) use similar::to as similar_to;
 use tree::{Entry, Node, ScalarKind, Value};
 pub(crate) use types::{Text, items};
-pub(crate) use upstream::{Defaults, Discovery, Upstream, UpstreamProtocol};
+pub(crate) use upgrade::Upgrades;
+pub(crate) use upstream::{Defaults, Discovery, Upstream};
 
 use crate::Source;
 use crate::faults::{Faults, Span};

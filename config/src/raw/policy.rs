@@ -11,7 +11,7 @@ use super::similar;
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
-use crate::model::{LoadBalancer, RetryCondition};
+use crate::model::{GrpcStatus, LoadBalancer, RetryCondition};
 use crate::scalars::{NonZeroDuration, Percent, Rate};
 
 mapping! {
@@ -76,22 +76,6 @@ mapping! {
     }
 }
 
-mapping! {
-    /// Bounds on what an upstream may cost.
-    UpstreamLimits {
-        /// Requests that wait for a connection at one time; 503 above.
-        "maxPending" => max_pending: Whole<1, 1_000_000>;
-        /// Bytes of a response head; 502 above.
-        "responseHead" => response_head: Bytes<1024, { 1 << 20 }>;
-        /// Fields of a response head; 502 above.
-        "responseFields" => response_fields: Whole<1, 1000>;
-        /// Idle connections kept an endpoint and worker.
-        "maxIdle" => max_idle: Whole<0, 10_000>;
-        /// How long an unused connection is kept.
-        "idleTimeout" => idle_timeout: NonZeroDuration;
-    }
-}
-
 words!(LoadBalancer {
     "round-robin" => Self::RoundRobin,
     "least-request" => Self::LeastRequest,
@@ -99,7 +83,7 @@ words!(LoadBalancer {
 });
 
 /// Method names are case-sensitive (RFC 9110 §9.1) and closed here, so that a misspelt one is found.
-const METHODS: [(&str, &Method); 8] = [
+const METHODS: [(&str, &Method); 9] = [
     ("GET", &Method::GET),
     ("HEAD", &Method::HEAD),
     ("POST", &Method::POST),
@@ -108,6 +92,7 @@ const METHODS: [(&str, &Method); 8] = [
     ("DELETE", &Method::DELETE),
     ("OPTIONS", &Method::OPTIONS),
     ("TRACE", &Method::TRACE),
+    ("CONNECT", &Method::CONNECT),
 ];
 
 impl Read for Method {
@@ -120,13 +105,19 @@ impl Read for Method {
     }
 }
 
-const CONDITIONS: [(&str, RetryCondition); 6] = [
+const CONDITIONS: [(&str, RetryCondition); 12] = [
     ("connect-failure", RetryCondition::ConnectFailure),
+    ("refused-stream", RetryCondition::RefusedStream),
     ("reset", RetryCondition::Reset),
     ("timeout", RetryCondition::Timeout),
     ("gateway-error", RetryCondition::GatewayError),
     ("5xx", RetryCondition::ServerError),
     ("retriable-4xx", RetryCondition::Retriable4xx),
+    ("cancelled", RetryCondition::Grpc(GrpcStatus::Cancelled)),
+    ("deadline-exceeded", RetryCondition::Grpc(GrpcStatus::DeadlineExceeded)),
+    ("internal", RetryCondition::Grpc(GrpcStatus::Internal)),
+    ("resource-exhausted", RetryCondition::Grpc(GrpcStatus::ResourceExhausted)),
+    ("unavailable", RetryCondition::Grpc(GrpcStatus::Unavailable)),
 ];
 
 impl Read for RetryCondition {

@@ -5,6 +5,7 @@ use http::{HeaderName, Method};
 use super::declare::{mapping, words};
 use super::policy::{Retry, Timeouts};
 use super::types::{List, Text, Whole};
+use super::upgrade::Upgrades;
 use crate::model::{Direction, HostPattern, Name};
 
 mapping! {
@@ -34,6 +35,8 @@ mapping! {
         "timeouts" => timeouts: Timeouts;
         /// Of this rule's exchanges.
         "retry" => retry: Retry;
+        /// What a connection may be turned into: protocols such as `websocket`, and outbound `connect`.
+        "upgrades" => upgrades: Upgrades;
     }
 }
 

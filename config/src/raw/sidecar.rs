@@ -3,11 +3,12 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::declare::{mapping, words};
+use super::limits::Limits;
 use super::read::Read;
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
-use crate::model::{Name, UnknownAuthority};
+use crate::model::{Name, Protocol, UnknownAuthority};
 use crate::scalars::{Destination, ListenAddress, NonZeroDuration, Percent};
 
 mapping! {
@@ -41,7 +42,7 @@ mapping! {
         "listen" => listen: ListenAddress;
         /// The application.
         "forwardTo" => forward_to: Destination, required;
-        /// What is spoken there.
+        /// What the application speaks; `http`: what the caller speaks.
         "protocol" => protocol: InboundProtocol;
     }
 }
@@ -90,32 +91,6 @@ mapping! {
     }
 }
 
-mapping! {
-    /// Bounds on a downstream peer.
-    Limits {
-        /// Bytes of a request head; 431 above.
-        "requestHead" => request_head: Bytes<1024, { 1 << 20 }>;
-        /// Fields of a request head; 431 above.
-        "requestFields" => request_fields: Whole<1, 100>;
-        /// Bytes of a request target; 414 above.
-        "requestTarget" => request_target: Bytes<64, { 1 << 20 }>;
-        /// From a head's first byte to its end; 408 after.
-        "headTimeout" => head_timeout: NonZeroDuration;
-        /// Between requests of a connection.
-        "idleTimeout" => idle_timeout: NonZeroDuration;
-        /// Between bytes of a body in either direction.
-        "bodyIdleTimeout" => body_idle_timeout: NonZeroDuration;
-        /// Connections a listener.
-        "maxConnections" => max_connections: Whole<1, 1_000_000>;
-        /// Connections that the kernel holds until they are accepted.
-        "backlog" => backlog: Whole<1, 65_535>;
-        /// Bytes of trailers.
-        "trailers" => trailers: Bytes<0, { 1 << 20 }>;
-        /// Fields of trailers.
-        "trailerFields" => trailer_fields: Whole<0, 1000>;
-    }
-}
-
 /// Data-path threads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Workers {
@@ -123,11 +98,9 @@ pub(crate) enum Workers {
     Fixed(Whole<1, 1024>),
 }
 
-/// What an inbound port speaks.
+/// What the application behind an inbound port speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InboundProtocol {
-    Http,
-}
+pub(crate) struct InboundProtocol(pub(crate) Protocol);
 
 /// How outbound calls get here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,10 +115,20 @@ pub(crate) enum LogFormat {
     Off,
 }
 
-words!(InboundProtocol { "http" => Self::Http, });
+words!(InboundProtocol {
+    "http" => Self(Protocol::Auto),
+    "http1" => Self(Protocol::Http1),
+    "http2" => Self(Protocol::Http2),
+});
 words!(Capture { "explicit" => Self::Explicit, });
 words!(LogFormat { "json" => Self::Json, "off" => Self::Off, });
 words!(UnknownAuthority { "reject" => Self::Reject, });
+
+impl From<InboundProtocol> for Protocol {
+    fn from(written: InboundProtocol) -> Self {
+        written.0
+    }
+}
 
 impl Read for Workers {
     fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {

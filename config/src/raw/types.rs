@@ -11,9 +11,9 @@ use crate::faults::Faults;
 use crate::model::{HostPattern, Name};
 use crate::scalars::{Destination, Host, ListenAddress, NonZeroDuration, Percent, Rate, Scalar, Size};
 
-/// A list of at least one.
+/// A list, of at least one unless `MIN` is 0.
 #[derive(Debug, Clone)]
-pub(crate) struct List<T>(Vec<Spanned<T>>);
+pub(crate) struct List<T, const MIN: usize = 1>(Vec<Spanned<T>>);
 
 /// A whole number in a range.
 #[derive(Debug, Clone, Copy)]
@@ -23,11 +23,15 @@ pub(crate) struct Whole<const MIN: u64, const MAX: u64>(u64);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bytes<const MIN: u64, const MAX: u64>(u64);
 
+/// A rate of at least so many a second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RateFrom<const MIN: u32>(Rate);
+
 /// Text that means itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Text(pub(crate) String);
 
-impl<T> Deref for List<T> {
+impl<T, const MIN: usize> Deref for List<T, MIN> {
     type Target = [Spanned<T>];
 
     fn deref(&self) -> &[Spanned<T>] {
@@ -35,7 +39,7 @@ impl<T> Deref for List<T> {
     }
 }
 
-impl<T> List<T> {
+impl<T, const MIN: usize> List<T, MIN> {
     /// The values without their places.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|item| &item.value)
@@ -43,12 +47,14 @@ impl<T> List<T> {
 }
 
 /// The items of a list that may not be there.
-pub(crate) fn items<T>(list: Option<&Spanned<List<T>>>) -> std::slice::Iter<'_, Spanned<T>> {
+pub(crate) fn items<T, const MIN: usize>(
+    list: Option<&Spanned<List<T, MIN>>>,
+) -> std::slice::Iter<'_, Spanned<T>> {
     list.map_or_else(Default::default, |list| list.value.iter())
 }
 
-impl<T> From<List<T>> for Vec<T> {
-    fn from(list: List<T>) -> Self {
+impl<T, const MIN: usize> From<List<T, MIN>> for Vec<T> {
+    fn from(list: List<T, MIN>) -> Self {
         list.0.into_iter().map(|item| item.value).collect()
     }
 }
@@ -65,16 +71,16 @@ macro_rules! numbers {
 }
 numbers! {
     Whole => u16, u32, usize;
-    Bytes => u64, usize;
+    Bytes => u32, u64, usize;
 }
 
-impl<T: Read> Read for List<T> {
+impl<T: Read, const MIN: usize> Read for List<T, MIN> {
     fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
         let Value::List(items) = &node.value else {
             faults.at(node.span, format!("expected a list, found {}", node.describe()));
             return None;
         };
-        if items.is_empty() {
+        if items.len() < MIN {
             faults.at(node.span, "the list is empty");
         }
         let read = |item| T::read(item, faults).map(|value| Spanned { value, span: item.span });
@@ -82,7 +88,7 @@ impl<T: Read> Read for List<T> {
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "array", "minItems": 1, "items": T::schema(generator) })
+        json_schema!({ "type": "array", "minItems": MIN, "items": T::schema(generator) })
     }
 }
 
@@ -122,6 +128,27 @@ impl<const MIN: u64, const MAX: u64> Read for Bytes<MIN, MAX> {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         Size::schema(generator)
+    }
+}
+
+impl<const MIN: u32> Read for RateFrom<MIN> {
+    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
+        let rate = Rate::read(node, faults)?;
+        if rate.per_second() >= f64::from(MIN) {
+            return Some(Self(rate));
+        }
+        faults.at(node.span, format!("`{rate}` is out of range: at least {MIN}/s"));
+        None
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        Rate::schema(generator)
+    }
+}
+
+impl<const MIN: u32> From<RateFrom<MIN>> for f64 {
+    fn from(rate: RateFrom<MIN>) -> Self {
+        rate.0.per_second()
     }
 }
 

@@ -27,8 +27,7 @@ pub(crate) const KEYS: &[&str] = &[
 ];
 
 /// Values.
-pub(crate) const WORDS: &[&str] =
-    &["CONNECT", "allow", "auto", "detect", "http2", "redirect", "ring-hash", "tcp"];
+pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "ring-hash", "tcp"];
 
 /// Kinds of documents.
 pub(crate) const KINDS: &[&str] = &[

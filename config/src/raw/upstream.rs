@@ -1,9 +1,11 @@
 //! What may an `Upstream` and the `Defaults` document say?
 
 use super::declare::{mapping, words};
-use super::policy::{Balancer, Retry, RetryBudget, Timeouts, UpstreamLimits};
+use super::limits::UpstreamLimits;
+use super::policy::{Balancer, Retry, RetryBudget, Timeouts};
 use super::types::{List, Whole};
-use crate::model::Name;
+use super::upgrade::Upgrades;
+use crate::model::{Name, Protocol};
 use crate::scalars::{Destination, Host, NonZeroDuration};
 
 mapping! {
@@ -15,6 +17,8 @@ mapping! {
         "timeouts" => timeouts: Timeouts;
         /// Of outbound exchanges; inbound ones are retried by their callers.
         "retry" => retry: Retry;
+        /// What a connection may be turned into; `connect` outbound only.
+        "upgrades" => upgrades: Upgrades;
         /// Of every upstream.
         "retryBudget" => retry_budget: RetryBudget;
         /// Of every upstream.
@@ -33,8 +37,8 @@ mapping! {
         "hosts" => hosts: List<Host>;
         /// Where its endpoints come from.
         "discovery" => discovery: Discovery, required;
-        /// What its endpoints speak.
-        "protocol" => protocol: UpstreamProtocol;
+        /// What its endpoints speak; `auto`: what the caller speaks.
+        "protocol" => protocol: Protocol;
         /// How an endpoint is chosen.
         "loadBalancer" => load_balancer: Balancer;
         /// How many retries its traffic earns.
@@ -45,6 +49,8 @@ mapping! {
         "timeouts" => timeouts: Timeouts;
         /// Of its traffic, where a rule says nothing.
         "retry" => retry: Retry;
+        /// What a connection to it may be turned into, where a rule says nothing.
+        "upgrades" => upgrades: Upgrades;
     }
 }
 
@@ -62,10 +68,4 @@ mapping! {
     }
 }
 
-/// What an upstream's endpoints speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum UpstreamProtocol {
-    Http1,
-}
-
-words!(UpstreamProtocol { "http1" => Self::Http1, });
+words!(Protocol { "http1" => Self::Http1, "http2" => Self::Http2, "auto" => Self::Auto, });

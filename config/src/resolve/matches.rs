@@ -1,5 +1,6 @@
 //! Which requests does a rule take? Paths, header fields and query parameters, ready to compare.
 
+use http::Method;
 use regex::{Regex, RegexBuilder};
 
 use super::unique;
@@ -21,6 +22,7 @@ pub(super) fn resolve(written: &raw::Match, faults: &mut Faults<'_>) -> Option<R
     let query =
         items(written.query.as_ref()).filter_map(|written| parameter(&written.value, faults)).collect();
     names_once(written, faults);
+    tunnel(written, faults);
     Some(RouteMatch {
         path: path?,
         method: written.method.as_ref().map(|method| method.value.clone()),
@@ -100,6 +102,21 @@ fn regex(text: &str, span: Span, faults: &mut Faults<'_>) -> Option<Regex> {
             faults.at(span, format!("not a regular expression: {reason}"));
             None
         }
+    }
+}
+
+/// The target of CONNECT is an authority alone (RFC 9112 §3.2.3).
+fn tunnel(written: &raw::Match, faults: &mut Faults<'_>) {
+    if written.method.as_ref().is_none_or(|method| method.value != Method::CONNECT) {
+        return;
+    }
+    let parts = [
+        ("path", written.path.as_ref().map(|path| path.span)),
+        ("query", written.query.as_ref().map(|query| query.span)),
+    ];
+    for (part, span) in parts.into_iter().filter_map(|(part, span)| Some((part, span?))) {
+        let help = "its target is an authority, which `hosts` match";
+        faults.at_with(span, format!("`CONNECT` has no {part}"), help);
     }
 }
 

@@ -1,12 +1,14 @@
-//! Who has the last word on a timeout or a retry? Built-in < `Defaults` < `Upstream` < rule, value by value.
+//! Who has the last word on a timeout, retry or upgrade? Built-in < `Defaults` < `Upstream` < rule, value by value.
 
 use std::time::Duration;
+
+use http::Method;
 
 use super::unique;
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{
-    Backoff, Direction, Location, Origin, RequestTimeout, Retry, Setting, Timeouts, TrafficPolicy,
+    Backoff, Direction, Location, Origin, RequestTimeout, Retry, Setting, Timeouts, TrafficPolicy, Upgrade,
 };
 use crate::raw::{self, Spanned, items};
 use crate::scalars::NonZeroDuration;
@@ -16,42 +18,55 @@ use crate::scalars::NonZeroDuration;
 pub(super) struct Layer<'a> {
     timeouts: Option<&'a raw::Timeouts>,
     retry: Option<&'a raw::Retry>,
+    upgrades: Option<&'a Spanned<raw::Upgrades>>,
     origin: fn(Location) -> Origin,
 }
 
 impl<'a> Layer<'a> {
-    /// `Defaults`, as far as they hold for a direction: inbound exchanges are retried by their callers.
+    /// `Defaults`, as far as they hold for a direction: inbound exchanges are retried by their callers, and open no
+    /// tunnels.
     pub(super) fn defaults(defaults: Option<&'a raw::Defaults>, direction: Direction) -> Self {
         let retry = defaults.filter(|_| direction == Direction::Outbound).and_then(|d| d.retry.as_ref());
-        Self::new(defaults.and_then(|d| d.timeouts.as_ref()), retry, Origin::Defaults)
+        let timeouts = defaults.and_then(|d| d.timeouts.as_ref());
+        Self::new(timeouts, retry, defaults.and_then(|d| d.upgrades.as_ref()), Origin::Defaults)
     }
 
     /// An upstream's policy.
     pub(super) fn upstream(upstream: &'a raw::Upstream) -> Self {
-        Self::new(upstream.timeouts.as_ref(), upstream.retry.as_ref(), Origin::Upstream)
+        let raw::Upstream { timeouts, retry, upgrades, .. } = upstream;
+        Self::new(timeouts.as_ref(), retry.as_ref(), upgrades.as_ref(), Origin::Upstream)
     }
 
     /// A rule's policy.
     pub(super) fn rule(rule: &'a raw::Rule) -> Self {
-        Self::new(rule.timeouts.as_ref(), rule.retry.as_ref(), Origin::Rule)
+        let raw::Rule { timeouts, retry, upgrades, .. } = rule;
+        Self::new(timeouts.as_ref(), retry.as_ref(), upgrades.as_ref(), Origin::Rule)
     }
 
     fn new(
         timeouts: Option<&'a Spanned<raw::Timeouts>>,
         retry: Option<&'a Spanned<raw::Retry>>,
+        upgrades: Option<&'a Spanned<raw::Upgrades>>,
         origin: fn(Location) -> Origin,
     ) -> Self {
-        Self { timeouts: timeouts.map(|t| &t.value), retry: retry.map(|r| &r.value), origin }
+        Self { timeouts: timeouts.map(|t| &t.value), retry: retry.map(|r| &r.value), upgrades, origin }
     }
 }
 
 /// The effective policy of layers, weakest first.
 pub(super) fn resolve(direction: Direction, layers: &[Layer<'_>], faults: &mut Faults<'_>) -> TrafficPolicy {
     let stack = Stack { layers, faults };
-    let policy = TrafficPolicy { timeouts: stack.timeouts(direction), retry: stack.retry(direction) };
+    let policy = TrafficPolicy {
+        timeouts: stack.timeouts(direction),
+        retry: stack.retry(direction),
+        upgrades: stack.upgrades(direction),
+    };
     check_clocks(&policy.timeouts.request, layers, faults);
     for retry in layers.iter().filter_map(|layer| layer.retry) {
         check_retry(retry, faults);
+    }
+    for layer in layers {
+        unique(items(layer.upgrades).map(|upgrade| (&upgrade.value, upgrade.span)), "upgrade", faults);
     }
     policy
 }
@@ -93,6 +108,13 @@ impl Stack<'_, '_> {
         }
     }
 
+    /// CONNECT from outside would be a way around every inbound route.
+    fn upgrades(&self, direction: Direction) -> Setting<Vec<Upgrade>> {
+        let mut upgrades = self.setting(|l| l.upgrades.cloned(), defaults::upgrades(direction));
+        upgrades.value.retain(|upgrade| direction == Direction::Outbound || *upgrade != Upgrade::Connect);
+        upgrades
+    }
+
     /// The strongest layer's value and who said so.
     fn setting<W: Into<T>, T>(
         &self,
@@ -118,6 +140,10 @@ fn backoff(retry: &raw::Retry) -> Option<Spanned<Backoff>> {
 fn check_retry(retry: &raw::Retry, faults: &mut Faults<'_>) {
     unique(items(retry.on.as_ref()).map(|on| (on.value, on.span)), "condition", faults);
     unique(items(retry.methods.as_ref()).map(|method| (&method.value, method.span)), "method", faults);
+    for tunnel in items(retry.methods.as_ref()).filter(|method| method.value == Method::CONNECT) {
+        let help = "nobody knows what the tunnel carried";
+        faults.at_with(tunnel.span, "`CONNECT` cannot be retried after something was sent", help);
+    }
     if let Some(Spanned { value: Backoff { base, max }, span }) = backoff(retry)
         && base > max
     {

@@ -7,7 +7,9 @@ use super::policy::{self, Layer};
 use super::unique;
 use super::upstream::Upstreams;
 use crate::faults::{Faults, Span};
-use crate::model::{Backend, Direction, HostPattern, HttpRoute, Location, Name, PathMatch, RouteMatch, Rule};
+use crate::model::{
+    Backend, Direction, HostPattern, HttpRoute, Location, Name, PathMatch, RouteMatch, Rule, Upgrade,
+};
 use crate::raw::{self, Spanned, items, or};
 
 /// What routes refer to.
@@ -129,6 +131,10 @@ fn inbound_rule(written: &raw::Rule, faults: &mut Faults<'_>) {
         && retry.value.attempts.is_none()
     {
         faults.at_with(retry.span, "`retry` of an inbound rule needs `attempts`", "it is 0 unless written");
+    }
+    for tunnel in items(written.upgrades.as_ref()).filter(|upgrade| upgrade.value == Upgrade::Connect) {
+        let help = "a tunnel through the sidecar would be a way around every inbound route";
+        faults.at_with(tunnel.span, "an inbound rule cannot allow `connect`", help);
     }
 }
 

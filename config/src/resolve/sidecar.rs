@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
+use super::bounds::Layers;
 use super::listeners;
 use super::policy::{self, Layer};
 use crate::defaults;
@@ -69,11 +70,11 @@ fn inbound(
 ) -> Option<Inbound> {
     let layers = [Layer::defaults(defaults, Direction::Inbound)];
     let policy = policy::resolve(Direction::Inbound, &layers, faults);
-    let raw::InboundProtocol::Http = or(written.protocol, raw::InboundProtocol::Http);
     Some(Inbound {
         port: written.port?.value.into(),
         listen: inbound_listen(written)?,
         forward_to: written.forward_to?.value.into(),
+        protocol: or(written.protocol, defaults::PROTOCOL),
         policy,
     })
 }
@@ -115,6 +116,7 @@ fn access_log(written: Option<&raw::AccessLog>) -> AccessLog {
 fn limits(written: Option<&raw::Limits>, faults: &mut Faults<'_>) -> SidecarLimits {
     let none = raw::Limits::default();
     let written = written.unwrap_or(&none);
+    let http2 = written.http2.as_ref().map(|http2| &http2.value);
     let limits = SidecarLimits {
         request_head: or(written.request_head, defaults::REQUEST_HEAD),
         request_fields: or(written.request_fields, defaults::REQUEST_FIELDS),
@@ -126,6 +128,9 @@ fn limits(written: Option<&raw::Limits>, faults: &mut Faults<'_>) -> SidecarLimi
         backlog: or(written.backlog, defaults::BACKLOG),
         trailers: or(written.trailers, defaults::TRAILERS),
         trailer_fields: or(written.trailer_fields, defaults::TRAILER_FIELDS),
+        max_connection_age: or(written.max_connection_age, defaults::MAX_CONNECTION_AGE),
+        http2: Layers { defaults: None, own: http2 }.http2(faults),
+        header_list: or(http2.and_then(|http2| http2.header_list), defaults::HTTP2_HEADER_LIST),
     };
     let span = written.request_target.map(|w| w.span).or(written.request_head.map(|w| w.span));
     if let Some(span) = span.filter(|_| limits.request_target > limits.request_head) {

@@ -53,27 +53,27 @@ fn one(
     let layers = [Layer::defaults(defaults, Direction::Outbound), Layer::upstream(written)];
     let policy = policy::resolve(Direction::Outbound, &layers, faults);
     let discovery = written.discovery.as_ref().and_then(|written| discovery(written, faults));
-    let raw::UpstreamProtocol::Http1 = or(written.protocol, raw::UpstreamProtocol::Http1);
     let name = written.name.as_ref()?.value.clone();
     let hosts = items(written.hosts.as_ref()).map(|host| host.value.as_str());
     let balancer = |layer: Option<&Spanned<raw::Balancer>>| Some(layer?.value.policy?.value);
     let budget = Layers {
-        defaults: defaults.and_then(|defaults| defaults.retry_budget.as_ref()),
-        upstream: written.retry_budget.as_ref(),
+        defaults: defaults.and_then(|defaults| block(defaults.retry_budget.as_ref())),
+        own: block(written.retry_budget.as_ref()),
     };
     let limits = Layers {
-        defaults: defaults.and_then(|defaults| defaults.limits.as_ref()),
-        upstream: written.limits.as_ref(),
+        defaults: defaults.and_then(|defaults| block(defaults.limits.as_ref())),
+        own: block(written.limits.as_ref()),
     };
     Some(Upstream {
         hosts: hosts.filter(|host| *host != name.as_str()).map(str::to_owned).collect(),
         name,
         discovery: discovery?,
+        protocol: or(written.protocol, defaults::PROTOCOL),
         load_balancer: balancer(written.load_balancer.as_ref())
             .or_else(|| balancer(defaults?.load_balancer.as_ref()))
             .unwrap_or(defaults::LOAD_BALANCER),
         retry_budget: budget.retry_budget(),
-        limits: limits.limits(),
+        limits: limits.limits(faults),
         policy,
         location: faults.locate(*span),
     })
@@ -116,6 +116,11 @@ fn discovery(
             None
         }
     }
+}
+
+/// What is written of a block.
+fn block<B>(written: Option<&Spanned<B>>) -> Option<&B> {
+    written.map(|written| &written.value)
 }
 
 /// An authority leads to one upstream, by its name or by one of its hosts.

@@ -10,8 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::http1::Scratch;
-use crate::http1::head::{HeadLimits, RequestHead, parse_request};
+use crate::http1::head::parse_request;
+use crate::message::Scratch;
+use crate::message::{HeadLimits, RequestHead};
 
 /// Connections to one port at a time; both ports together stay within the descriptors that workers leave alone.
 const CONNECTIONS: usize = 32;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::http1::head::{parse_request, parse_response};
-use crate::http1::{Framing, HeadLimits, RequestHead, Scratch};
+use crate::message::{Framing, HeadLimits, RequestHead, Scratch};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 16 << 10, fields: 50, target: 1 << 10 };
 /// Content above this is none of ours.

@@ -193,6 +193,7 @@ async fn sweep(worker: Rc<Worker>) {
             // Lets go of a generation that no request has asked for since.
             drop(worker.snapshot());
             worker.pools.sweep(cx, &worker.scratch, now());
+            worker.multiplexed.sweep(now());
             Poll::Ready(())
         })
         .await;

@@ -16,10 +16,9 @@ use outrigger_config::model::Direction;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::http;
+use super::http1;
 use crate::http1::ServerConn;
 use crate::snapshot::ListenerId;
-use crate::telemetry;
 use crate::worker::Worker;
 
 /// How long accepting rests when the process has no file descriptor left.
@@ -139,18 +138,17 @@ fn admit(
         return;
     }
     metrics.accepted(worker.id);
-    let active = metrics.active(worker.id, telemetry::Protocol::Http1);
     let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
-    let connection = contained(Rc::clone(worker), http::serve(Rc::clone(worker), id, down));
+    let connection = contained(Rc::clone(worker), http1::serve(Rc::clone(worker), id, down));
     let counted = open.enter(id.direction);
     tokio::task::spawn_local(async move {
         connection.await;
-        drop((active, permit, counted));
+        drop((permit, counted));
     });
 }
 
 /// A panic ends its own connection and nothing else. Boxed, so that the task doesn't hold the connection twice.
-fn contained(worker: Rc<Worker>, connection: impl Future<Output = ()>) -> impl Future<Output = ()> {
+pub fn contained(worker: Rc<Worker>, connection: impl Future<Output = ()>) -> impl Future<Output = ()> {
     let mut connection = Box::pin(connection);
     poll_fn(move |cx| {
         catch_unwind(AssertUnwindSafe(|| connection.as_mut().poll(cx))).unwrap_or_else(|_| {

@@ -1,5 +1,6 @@
 //! Who calls us? Sockets, their connections, and one request after the other.
 
 pub mod fleet;
-mod http;
+mod http1;
+mod http2;
 mod listener;

@@ -1,66 +1,15 @@
 //! Where does a message's content end? Decoders and encoders of RFC 9112 §6–7; pure, over slices, without buffers.
 
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    COOKIE, EXPECT, HOST, HeaderMap, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::HeaderMap;
 use http::{HeaderName, HeaderValue};
+
+use crate::message::framing::FORBIDDEN_TRAILERS;
+use crate::message::{Framing, Malformation, TrailerLimits};
 
 /// Octets of chunk extensions that one body may carry.
 const MAX_EXTENSIONS: usize = 16 * 1024;
 /// Hexadecimal digits of a chunk size: enough for 2^60.
 const MAX_SIZE_DIGITS: u8 = 15;
-
-/// How the end of the content is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// There is none.
-    None,
-    /// Exactly so many octets.
-    Length(u64),
-    /// Chunked transfer coding.
-    Chunked,
-    /// It ends with the connection (responses only).
-    UntilClose,
-}
-
-/// Bounds on trailers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TrailerLimits {
-    /// Octets of the trailer section.
-    pub bytes: usize,
-    /// Field lines.
-    pub fields: usize,
-}
-
-/// Why content is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Malformation {
-    /// Not the chunked coding by grammar.
-    Chunk,
-    /// More chunk extensions than anyone needs.
-    Extensions,
-    /// More or larger trailers than allowed.
-    TrailersTooLarge,
-    /// Trailers that are no fields, or that would change framing, routing or authentication (RFC 9110 §6.5.1).
-    Trailers,
-    /// The connection ended before the content did.
-    Truncated,
-}
-
-impl Malformation {
-    /// For metrics and the reason header.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Chunk => "chunk",
-            Self::Extensions => "chunk-extensions",
-            Self::TrailersTooLarge => "trailers-too-large",
-            Self::Trailers => "trailers",
-            Self::Truncated => "truncated",
-        }
-    }
-}
 
 /// What a decoder found next.
 #[derive(Debug)]
@@ -256,27 +205,6 @@ fn parse_trailers(section: &[u8], max: usize) -> Result<HeaderMap, Malformation>
     }
     Ok(trailers)
 }
-
-/// Fields that must not come after the content: framing, routing, modifiers, authentication (RFC 9110 §6.5.1).
-const FORBIDDEN_TRAILERS: [HeaderName; 17] = [
-    AUTHORIZATION,
-    CACHE_CONTROL,
-    CONNECTION,
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
-    CONTENT_RANGE,
-    CONTENT_TYPE,
-    COOKIE,
-    EXPECT,
-    HOST,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    SET_COOKIE,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 #[cfg(test)]
 mod tests;

@@ -10,32 +10,16 @@ use http::Method;
 use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 
-use super::body::{Decoder, Framing, TrailerLimits};
-use super::encoder::Encoder;
-use super::head::{HeadError, HeadLimits, ResponseHead, ends_head, parse_response};
-use super::wire::{Scratch, Wire};
-
-/// Why no response head came.
-#[derive(Debug)]
-pub enum ReceiveError {
-    /// The connection broke or ended; `silent`: before any octet of an answer.
-    Closed {
-        /// Nothing of an answer was seen.
-        silent: bool,
-    },
-    /// What came is no response head.
-    Head(HeadError),
-}
+use super::body::Decoder;
+use super::channel::Channel;
+use super::head::{ends_head, parse_response};
+use crate::message::{HeadLimits, ReceiveError, ResponseHead, Scratch, TrailerLimits};
 
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub struct ClientConn {
-    /// Its octets.
-    pub wire: Wire,
-    /// The end of the response's content.
-    pub decoder: Decoder,
-    /// The end of the request's content.
-    pub encoder: Encoder,
+    /// Its octets, the response's content and the request's.
+    pub channel: Channel,
     /// Exchanges that it has carried before this one.
     pub exchanges: u32,
     /// When it was last given back.
@@ -49,23 +33,14 @@ pub struct ClientConn {
 impl ClientConn {
     /// Over a socket connected at `now`.
     pub fn new(stream: TcpStream, now: Instant) -> Self {
-        let nothing = TrailerLimits { bytes: 0, fields: 0 };
-        Self {
-            wire: Wire::new(stream),
-            decoder: Decoder::new(Framing::None, nothing),
-            encoder: Encoder::new(Framing::None),
-            exchanges: 0,
-            idle_since: now,
-            kept_for: None,
-            partial: false,
-        }
+        Self { channel: Channel::new(stream), exchanges: 0, idle_since: now, kept_for: None, partial: false }
     }
 
     /// Nothing came while it was idle: neither an end nor octets that nobody asked for.
     pub fn is_quiet(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> bool {
         // Outside of the runtime's budget for one poll, which would pass for silence when it is used up.
         let look = poll_fn(|cx| {
-            Poll::Ready(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer)).is_pending())
+            Poll::Ready(scratch.lend(|buffer| self.channel.wire.poll_read_ahead(cx, buffer)).is_pending())
         });
         pin!(unconstrained(look)).poll(cx) == Poll::Ready(true)
     }
@@ -83,19 +58,19 @@ impl ClientConn {
                 ready!(self.poll_more(cx, scratch, limits))?;
                 self.partial = false;
             }
-            let parsed = if self.wire.ahead().is_empty() {
+            let parsed = if self.channel.wire.ahead().is_empty() {
                 // The usual way: the whole head in the first read, parsed where it lies.
                 ready!(scratch.lend(|buffer| self.poll_first(cx, buffer, scratch, limits, to)))?
             } else {
-                let parsed =
-                    parse_response(self.wire.ahead(), limits, scratch, to).map_err(ReceiveError::Head)?;
+                let parsed = parse_response(self.channel.wire.ahead(), limits, scratch, to)
+                    .map_err(ReceiveError::Head)?;
                 parsed.map(|(head, taken)| {
-                    self.wire.consume(taken);
+                    self.channel.wire.consume(taken);
                     head
                 })
             };
             if let Some(head) = parsed {
-                self.decoder = Decoder::new(head.framing, trailers);
+                self.channel.decoder = Decoder::new(head.framing, trailers);
                 return Poll::Ready(Ok(head));
             }
             self.partial = true;
@@ -110,12 +85,12 @@ impl ClientConn {
         limits: &HeadLimits,
         to: &Method,
     ) -> Poll<Result<Option<ResponseHead>, ReceiveError>> {
-        let Ok(count @ 1..) = ready!(self.wire.poll_read(cx, buffer)) else {
+        let Ok(count @ 1..) = ready!(self.channel.wire.poll_read(cx, buffer)) else {
             return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
         };
         let parsed = parse_response(&buffer[..count], limits, scratch, to).map_err(ReceiveError::Head)?;
         let (head, taken) = parsed.map_or((None, 0), |(head, taken)| (Some(head), taken));
-        self.wire.unread(&buffer[taken..count]);
+        self.channel.wire.unread(&buffer[taken..count]);
         Poll::Ready(Ok(head))
     }
 
@@ -127,11 +102,11 @@ impl ClientConn {
         limits: &HeadLimits,
     ) -> Poll<Result<(), ReceiveError>> {
         loop {
-            let before = self.wire.ahead().len();
-            let Ok(1..) = ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, buffer))) else {
+            let before = self.channel.wire.ahead().len();
+            let Ok(1..) = ready!(scratch.lend(|buffer| self.channel.wire.poll_read_ahead(cx, buffer))) else {
                 return Poll::Ready(Err(ReceiveError::Closed { silent: false }));
             };
-            let ahead = self.wire.ahead();
+            let ahead = self.channel.wire.ahead();
             if ends_head(ahead, before) || ahead.len() >= limits.bytes {
                 return Poll::Ready(Ok(()));
             }

@@ -5,8 +5,8 @@ use std::task::Context;
 
 use http::HeaderMap;
 
-use super::body::Framing;
 use super::wire::Wire;
+use crate::message::Framing;
 
 /// Writes one message's content.
 #[derive(Debug, Clone, Copy)]

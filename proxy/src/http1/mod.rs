@@ -5,19 +5,17 @@
 //! [`server`] and [`client`] are the two ends.
 
 pub mod body;
+pub mod channel;
 pub mod client;
 pub mod encoder;
 pub mod head;
-pub mod known;
 pub mod server;
-pub mod transfer;
+pub mod websocket;
 pub mod wire;
 
-pub use body::{Chunk, Decoder, Framing, Malformation, TrailerLimits};
-pub use client::{ClientConn, ReceiveError};
+pub use body::{Chunk, Decoder};
+pub use channel::Channel;
+pub use client::ClientConn;
 pub use encoder::Encoder;
-pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
-pub use known::Known;
 pub use server::{Ended, ServerConn};
-pub use transfer::{TransferError, poll_transfer};
-pub use wire::{Scratch, Wire};
+pub use wire::Wire;

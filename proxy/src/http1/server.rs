@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::body::{Decoder, Framing, TrailerLimits};
-use super::encoder::Encoder;
-use super::head::{HeadError, HeadLimits, RequestHead, ends_head, parse_request};
-use super::wire::{Scratch, Wire};
+use super::body::Decoder;
+use super::channel::Channel;
+use super::head::{ends_head, parse_request};
 use crate::clock::{Alarm, now};
+use crate::message::{HeadError, HeadLimits, RequestHead, Scratch, TrailerLimits};
 
 /// What is read ahead of the exchange in hand, at most: pipelined requests wait in the kernel beyond it.
 const READ_AHEAD: usize = 16 * 1024;
 /// How long, and how much, we go on reading after the last answer, so that it isn't lost to a reset (RFC 9112 §9.6).
 pub const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
+
+/// The part of HTTP/2's preface that is a head to HTTP/1 (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// Why no further request comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,37 +32,29 @@ pub enum Ended {
     Malformed(HeadError),
     /// The head took longer than `headTimeout`.
     Slow,
+    /// What came first begins the preface of HTTP/2, and is read ahead (RFC 9113 §3.4).
+    Http2,
 }
 
 /// A connection from a downstream.
 #[derive(Debug)]
 pub struct ServerConn {
-    /// Its octets.
-    pub wire: Wire,
+    /// Its octets, the request's content and the response's.
+    pub channel: Channel,
     /// Rings for whatever this connection waits for.
     pub alarm: Alarm,
-    /// The end of the request's content.
-    pub decoder: Decoder,
-    /// The end of the response's content.
-    pub encoder: Encoder,
     /// Who calls.
     pub peer: SocketAddr,
     /// Idle times may be cut short by a drain.
     drains: bool,
+    /// No head has come yet, so it may turn out to speak HTTP/2.
+    fresh: bool,
 }
 
 impl ServerConn {
     /// Over an accepted socket.
     pub fn new(stream: TcpStream, peer: SocketAddr, alarm: Alarm, drains: bool) -> Self {
-        let nothing = TrailerLimits { bytes: 0, fields: 0 };
-        Self {
-            wire: Wire::new(stream),
-            alarm,
-            decoder: Decoder::new(Framing::None, nothing),
-            encoder: Encoder::new(Framing::None),
-            peer,
-            drains,
-        }
+        Self { channel: Channel::new(stream), alarm, peer, drains, fresh: true }
     }
 
     /// The next request. The connection may be idle until `idle_until`; a head may take `head_timeout` from its first octet.
@@ -72,9 +67,16 @@ impl ServerConn {
     ) -> Result<RequestHead, Ended> {
         let mut reader = HeadReader { conn: self, limits, head_timeout, searched: None };
         let head = poll_fn(|cx| reader.poll(cx, scratch, idle_until)).await?;
-        self.wire.rise(scratch);
-        self.decoder = Decoder::new(head.framing, trailers);
+        self.fresh = false;
+        self.channel.wire.rise(scratch);
+        self.channel.decoder = Decoder::new(head.framing, trailers);
         Ok(head)
+    }
+
+    /// Its socket and what was read of it, for who speaks something else over it.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>, Alarm) {
+        let (stream, ahead) = self.channel.wire.into_parts();
+        (stream, ahead, self.alarm)
     }
 
     fn wait_idle(&self, until: Instant) {
@@ -83,7 +85,7 @@ impl ServerConn {
 
     /// Ends at once, with a reset: who reads an answer must not take its break for its end.
     pub fn abort(&mut self) {
-        self.wire.reset();
+        self.channel.wire.reset();
     }
 
     /// Has the downstream gone while its answer is awaited? Reads ahead to find out, so call it only after its
@@ -92,12 +94,14 @@ impl ServerConn {
     /// An end of its direction counts as leaving, since clients that give up close; one that announced its last request
     /// (`Connection: close`) may half-close and still read.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>, scratch: &Scratch, may_half_close: bool) -> Poll<()> {
-        while self.wire.ahead().len() < READ_AHEAD {
-            if self.wire.is_eof() {
+        while self.channel.wire.ahead().len() < READ_AHEAD {
+            if self.channel.wire.is_eof() {
                 return if may_half_close { Poll::Pending } else { Poll::Ready(()) };
             }
-            let room = READ_AHEAD - self.wire.ahead().len();
-            if ready!(scratch.lend(|buffer| self.wire.poll_read_ahead(cx, &mut buffer[..room]))).is_err() {
+            let room = READ_AHEAD - self.channel.wire.ahead().len();
+            if ready!(scratch.lend(|buffer| self.channel.wire.poll_read_ahead(cx, &mut buffer[..room])))
+                .is_err()
+            {
                 return Poll::Ready(());
             }
         }
@@ -114,14 +118,16 @@ impl ServerConn {
                 return Poll::Ready(());
             }
             if !shut {
-                let flushed: io::Result<()> = ready!(self.wire.poll_flush(cx));
-                if flushed.is_err() || ready!(self.wire.poll_shutdown(cx)).is_err() {
+                let flushed: io::Result<()> = ready!(self.channel.wire.poll_flush(cx));
+                if flushed.is_err() || ready!(self.channel.wire.poll_shutdown(cx)).is_err() {
                     return Poll::Ready(());
                 }
                 shut = true;
             }
-            while !self.wire.is_eof() && left > 0 {
-                let Ok(count) = ready!(scratch.lend(|buffer| self.wire.poll_read(cx, buffer))) else { break };
+            while !self.channel.wire.is_eof() && left > 0 {
+                let Ok(count) = ready!(scratch.lend(|buffer| self.channel.wire.poll_read(cx, buffer))) else {
+                    break;
+                };
                 left = left.saturating_sub(count);
             }
             Poll::Ready(())
@@ -147,8 +153,8 @@ impl HeadReader<'_> {
         idle_until: Instant,
     ) -> Poll<Result<RequestHead, Ended>> {
         if self.searched.is_none() {
-            if self.conn.wire.ahead().is_empty() {
-                self.conn.wire.rest(scratch);
+            if self.conn.channel.wire.ahead().is_empty() {
+                self.conn.channel.wire.rest(scratch);
                 self.conn.wait_idle(idle_until);
             } else if let Some(result) = self.parse_ahead(scratch) {
                 return Poll::Ready(result);
@@ -156,13 +162,13 @@ impl HeadReader<'_> {
         }
         loop {
             if self.conn.alarm.poll(cx).is_ready() {
-                let begun = !self.conn.wire.ahead().is_empty();
+                let begun = !self.conn.channel.wire.ahead().is_empty();
                 return Poll::Ready(Err(if begun { Ended::Slow } else { Ended::Quietly }));
             }
-            let result = if self.conn.wire.ahead().is_empty() {
+            let result = if self.conn.channel.wire.ahead().is_empty() {
                 ready!(scratch.lend(|buffer| self.poll_first(cx, buffer, scratch)))
             } else {
-                match ready!(scratch.lend(|buffer| self.conn.wire.poll_read_ahead(cx, buffer))) {
+                match ready!(scratch.lend(|buffer| self.conn.channel.wire.poll_read_ahead(cx, buffer))) {
                     Ok(1..) => self.parse_ahead(scratch),
                     _ => Some(Err(Ended::Quietly)),
                 }
@@ -181,28 +187,37 @@ impl HeadReader<'_> {
         scratch: &Scratch,
     ) -> Poll<Option<Result<RequestHead, Ended>>> {
         self.searched = Some(0);
-        let Ok(count @ 1..) = ready!(self.conn.wire.poll_read(cx, buffer)) else {
+        let Ok(count @ 1..) = ready!(self.conn.channel.wire.poll_read(cx, buffer)) else {
             return Poll::Ready(Some(Err(Ended::Quietly)));
         };
         Poll::Ready(match parse_request(&buffer[..count], self.limits, scratch) {
             Ok(Some((head, taken))) => {
-                self.conn.wire.unread(&buffer[taken..count]);
+                self.conn.channel.wire.unread(&buffer[taken..count]);
                 Some(Ok(head))
             }
             // Empty lines before a request are none (RFC 9112 §2.2): some send one behind a POST's content.
             Ok(None) if buffer[..count].iter().all(|octet| b"\r\n".contains(octet)) => None,
             Ok(None) => {
-                self.conn.wire.unread(&buffer[..count]);
+                self.conn.channel.wire.unread(&buffer[..count]);
                 self.begin(count);
                 None
+            }
+            Err(HeadError::Version) if self.is_preface(&buffer[..count]) => {
+                self.conn.channel.wire.unread(&buffer[..count]);
+                Some(Err(Ended::Http2))
             }
             Err(error) => Some(Err(Ended::Malformed(error))),
         })
     }
 
+    /// To HTTP/1 the preface looks like a head of a version that nobody knows.
+    fn is_preface(&self, octets: &[u8]) -> bool {
+        self.conn.fresh && octets.starts_with(PREFACE)
+    }
+
     /// The slow way. A head that trickles in is parsed once, when its empty line is there, not at every octet.
     fn parse_ahead(&mut self, scratch: &Scratch) -> Option<Result<RequestHead, Ended>> {
-        let ahead = self.conn.wire.ahead();
+        let ahead = self.conn.channel.wire.ahead();
         if let Some(searched) = self.searched
             && !ends_head(ahead, searched)
             && ahead.len() < self.limits.bytes
@@ -212,16 +227,19 @@ impl HeadReader<'_> {
         }
         match parse_request(ahead, self.limits, scratch) {
             Ok(Some((head, taken))) => {
-                self.conn.wire.consume(taken);
+                self.conn.channel.wire.consume(taken);
                 Some(Ok(head))
             }
             Ok(None) => {
-                let searched = self.conn.wire.ahead().len();
+                let searched = self.conn.channel.wire.ahead().len();
                 if self.searched.is_none() {
                     self.begin(searched);
                 }
                 self.searched = Some(searched);
                 None
+            }
+            Err(HeadError::Version) if self.is_preface(self.conn.channel.wire.ahead()) => {
+                Some(Err(Ended::Http2))
             }
             Err(error) => Some(Err(Ended::Malformed(error))),
         }

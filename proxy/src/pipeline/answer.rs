@@ -2,39 +2,45 @@
 //! application's.
 
 use std::future::poll_fn;
-use std::io::Write;
 
-use http::{Method, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::After;
+use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
-use super::headers::{push_number, write_persistence, write_status};
-use crate::http1::{ServerConn, Version};
+use super::headers::REASON;
+use super::headers::http1::{write_persistence, write_status};
+use crate::http1::encoder::push_field;
+use crate::http1::server::LINGER;
+use crate::message::{Sink, Source, Version};
+use crate::policy::grpc;
 
 /// Tells the downstream of a failure, as far as it can still be told.
-pub async fn fail(exchange: &mut Exchange<'_>, down: &mut ServerConn, failure: Failure) -> After {
+pub async fn fail(exchange: &mut Exchange<'_>, down: &mut Down<'_>, failure: Failure) -> After {
     exchange.failure = Some(failure);
-    // A head has gone out already: breaking off is all that is left to say.
-    if exchange.status.is_some() || failure == Failure::Canceled {
+    exchange.grpc_status = exchange.grpc.then(|| failure.grpc_status());
+    if failure == Failure::Canceled {
         return After::Abort;
     }
-    exchange.status = Some(failure.status());
-    exchange.keep_alive &= down.decoder.is_done() && failure != Failure::Unsupported && !exchange.drains();
     let reason = reason(exchange, failure.cause());
-    let bodiless = exchange.head.method == Method::HEAD;
-    let out = down.wire.out();
-    write(out, failure, &reason, (exchange.keep_alive, exchange.head.version), bodiless);
-    exchange.bytes_out = if bodiless { 0 } else { reason.len() as u64 + 1 };
-    send(down).await;
+    if exchange.status.is_some() {
+        return break_off(exchange, down, failure, &reason).await;
+    }
+    exchange.keep_alive &= down.is_done() && !exchange.drains();
+    let answer = Answer::of(failure, &reason, exchange.grpc, exchange.head.method == Method::HEAD);
+    exchange.status = Some(answer.status);
+    exchange.bytes_out = answer.content.as_ref().map_or(0, |content| content.len() as u64);
+    answer.write(down, (exchange.keep_alive, exchange.head.version));
     // Nobody would write the rest while the next request is awaited.
-    if exchange.keep_alive && down.wire.is_flushed() { After::Keep(exchange.started) } else { After::Close }
+    if send(down).await && exchange.keep_alive { After::Keep(exchange.started) } else { After::Close }
 }
 
-/// Refuses what is not even a request, and counts it as the listener's.
-pub fn refuse(down: &mut ServerConn, failure: Failure) {
+/// Refuses what is not even a request.
+pub fn refuse(down: &mut Down<'_>, failure: Failure) {
     let reason = format!("{}; route=-; policy=-", failure.cause());
-    write(down.wire.out(), failure, &reason, (false, Version::Http11), false);
+    Answer::of(failure, &reason, false, false).write(down, (false, Version::Http11));
 }
 
 /// The value of `x-outrigger-reason`; bears `attempts=` once retries are done with (RT-10).
@@ -48,35 +54,77 @@ pub fn reason(exchange: &Exchange<'_>, cause: &str) -> String {
     reason
 }
 
-fn write(
-    out: &mut Vec<u8>,
-    failure: Failure,
-    reason: &str,
-    (keep_alive, version): (bool, Version),
-    bodiless: bool,
-) {
-    let status: StatusCode = failure.status();
-    write_status(out, status);
-    push_number(out, "content-length", reason.len() as u64 + 1);
-    let _ = write!(out, "content-type: text/plain\r\nx-outrigger-reason: {reason}\r\n");
-    if let Some(seconds) = failure.retry_after() {
-        push_number(out, "retry-after", u64::from(seconds));
+/// A head has gone out already: to break off is all that is left to say. But gRPC says its status last.
+async fn break_off(exchange: &Exchange<'_>, down: &mut Down<'_>, failure: Failure, reason: &str) -> After {
+    if exchange.grpc && down.finish(Some(&grpc_status(failure, reason))).is_ok() && send(down).await {
+        return After::Close;
     }
-    let date = httpdate::HttpDate::from(std::time::SystemTime::now());
-    let _ = write!(out, "date: {date}\r\n");
-    write_persistence(out, keep_alive, version);
-    out.extend_from_slice(b"\r\n");
-    if !bodiless {
-        let _ = writeln!(out, "{reason}");
+    After::Abort
+}
+
+/// What a gRPC caller reads.
+fn grpc_status(failure: Failure, reason: &str) -> HeaderMap {
+    HeaderMap::from_iter([
+        (grpc::STATUS, HeaderValue::from(failure.grpc_status())),
+        (grpc::MESSAGE, grpc::encode_message(reason)),
+    ])
+}
+
+/// A whole answer of ours.
+struct Answer {
+    status: StatusCode,
+    fields: HeaderMap,
+    content: Option<String>,
+}
+
+impl Answer {
+    fn of(failure: Failure, reason: &str, grpc: bool, bodiless: bool) -> Self {
+        let mut fields = HeaderMap::new();
+        if grpc {
+            // "Trailers-Only": all in the head, and nothing after it (gRPC over HTTP/2, "Responses").
+            fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            fields.extend(grpc_status(failure, reason));
+        } else {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(reason.len() + 1));
+            fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        if let Some(seconds) = failure.retry_after() {
+            fields.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        let date = httpdate::HttpDate::from(std::time::SystemTime::now()).to_string();
+        let texts = [(REASON, reason), (DATE, &*date)];
+        fields.extend(
+            texts.into_iter().filter_map(|(name, text)| Some((name, HeaderValue::from_str(text).ok()?))),
+        );
+        let status = if grpc { StatusCode::OK } else { failure.status() };
+        Self { status, fields, content: (!grpc && !bodiless).then(|| format!("{reason}\n")) }
+    }
+
+    fn write(self, down: &mut Down<'_>, (keep_alive, version): (bool, Version)) {
+        match down {
+            Down::Http1(conn) => {
+                let out = conn.channel.wire.out();
+                write_status(out, self.status);
+                for (name, value) in &self.fields {
+                    push_field(out, name.as_str(), value.as_bytes());
+                }
+                write_persistence(out, keep_alive, version);
+                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(self.content.unwrap_or_default().as_bytes());
+            }
+            Down::Http2(stream) => {
+                stream.answer_whole(self.status, self.fields, self.content.map(Into::into));
+            }
+        }
     }
 }
 
-/// Writes what waits, but for no longer than the alarm says.
-async fn send(down: &mut ServerConn) {
-    down.alarm.set(crate::clock::now() + crate::http1::server::LINGER);
+/// Writes what waits, but for no longer than the alarm says; whether all of it left.
+async fn send(down: &mut Down<'_>) -> bool {
+    down.alarm().set(crate::clock::now() + LINGER);
     poll_fn(|cx| {
-        let flushed = down.wire.poll_flush(cx).map(|_| ());
-        if flushed.is_ready() { flushed } else { down.alarm.poll(cx) }
+        let flushed = down.poll_flush(cx).map(|sent| sent.is_ok());
+        if flushed.is_ready() { flushed } else { down.alarm().poll(cx).map(|()| false) }
     })
-    .await;
+    .await
 }

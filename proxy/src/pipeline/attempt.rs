@@ -1,26 +1,33 @@
 //! How does one attempt go? Pick an endpoint, take or open a connection, send, and wait for the head.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, StatusCode};
+use outrigger_config::model::{RetryCondition, Upgrade};
+
+use super::connection::{poll_left, ready};
+use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
-use super::headers::{write_interim, write_request};
+use super::headers::{http1, http2};
+use super::up::Up;
 use super::upload::{Upload, UploadError};
 use crate::clock::now;
-use crate::http1::{ClientConn, HeadLimits, ReceiveError, ResponseHead, ServerConn, Version};
-use crate::policy::outcome::ConnectFailure;
+use crate::http2::fields;
+use crate::message::{Framing, HeadError, HeadLimits, Known, ReceiveError, ResponseHead, Source, Version};
+use crate::policy::grpc;
+use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
-use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::endpoint::{Endpoint, InFlight};
 
 /// Interim responses that one answer may be preceded by.
 const MAX_INTERIM: u32 = 16;
 /// How long a request's content waits for the upstream's `100 Continue` (RFC 9110 §10.1.1 forbids to wait for ever).
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
-
+/// How long the trailers of a gRPC call may be behind its head: one packet, perhaps two.
+const PEEK_PATIENCE: Duration = Duration::from_millis(10);
 /// Content that came less than this ago is still flowing: when time is up, nobody has stalled it.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,7 +37,9 @@ pub struct Answer {
     /// The final response head.
     pub head: ResponseHead,
     /// Where the content comes from.
-    pub conn: Box<ClientConn>,
+    pub up: Up,
+    /// What a gRPC call ended in, where that is known already.
+    pub ended: Option<Ended>,
     /// The load that the endpoint bears for it.
     pub load: InFlight,
 }
@@ -48,15 +57,6 @@ pub struct Attempt {
     pub stale: bool,
 }
 
-/// Why a wait was cut short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stopped {
-    /// The alarm rang.
-    Rung,
-    /// The downstream left.
-    Left,
-}
-
 impl Attempt {
     /// Whom it met.
     pub fn endpoint(&self) -> Option<&Endpoint> {
@@ -70,7 +70,7 @@ pub async fn attempt(
     exchange: &mut Exchange<'_>,
     backend: &Backend,
     upload: &mut Upload,
-    down: &mut ServerConn,
+    down: &mut Down<'_>,
     tried: &[u64],
     fresh: bool,
 ) -> Attempt {
@@ -81,23 +81,32 @@ pub async fn attempt(
         return ended;
     };
     exchange.endpoint = Some(load.addr);
-    let mut conn = match ready_connection(exchange, backend, &load, down, fresh, began).await {
-        Ok(conn) => conn,
+    let mut up = match ready(exchange, backend, &load, down, fresh, began).await {
+        Ok(up) => up,
         Err(failure) => return Attempt { result: Err(failure), load: Some(load), ..ended },
     };
+    if exchange.tunnel == Some(&Upgrade::Connect) {
+        ended.result = Ok(Answer { head: connected(), up, ended: None, load });
+        return ended;
+    }
+    upload.rewind(&mut up);
+    if let Err(failure) = send(exchange, upload, &mut up, began) {
+        return Attempt { result: Err(failure), load: Some(load), ..ended };
+    }
     ended.sent = true;
-    upload.rewind(&mut conn);
-    write_request(conn.wire.out(), exchange, began);
-    let result =
-        Waiting { exchange, backend, upload, down, conn: &mut conn, began, flowed: began, interims: 0 }
-            .for_head()
-            .await;
-    match result {
-        Ok(head) => ended.result = Ok(Answer { head, conn, load }),
+    let waiting = Waiting::new(exchange, backend, upload, down, &mut up, began);
+    match waiting.for_head().await {
+        Ok((head, status)) => ended.result = Ok(Answer { head, up, ended: status, load }),
         Err((failure, silent)) => {
-            ended.stale = silent && conn.exchanges > 0;
-            if ended.stale {
-                load.closed_after(began.saturating_duration_since(conn.idle_since), began);
+            ended.stale = silent && up.was_closing();
+            match &up {
+                Up::Http1(conn) if ended.stale => {
+                    load.closed_after(began.saturating_duration_since(conn.idle_since), began);
+                }
+                Up::Http2(stream) if matches!(failure, Failure::AttemptTimeout | Failure::Deadline) => {
+                    stream.give_up();
+                }
+                _ => {}
             }
             (ended.result, ended.load) = (Err(failure), Some(load));
         }
@@ -105,99 +114,137 @@ pub async fn attempt(
     ended
 }
 
-/// A connection from the pool, or a new one.
-async fn ready_connection(
-    exchange: &Exchange<'_>,
-    backend: &Backend,
-    load: &InFlight,
-    down: &mut ServerConn,
-    fresh: bool,
-    began: Instant,
-) -> Result<Box<ClientConn>, Failure> {
-    let worker = exchange.worker;
-    if !fresh {
-        let pooled = poll_fn(|cx| Poll::Ready(worker.pools.take(cx, &worker.scratch, load, began))).await;
-        if let Some(conn) = pooled {
-            return Ok(conn);
+/// Hands the request's head over.
+fn send(exchange: &Exchange<'_>, upload: &Upload, up: &mut Up, began: Instant) -> Result<(), Failure> {
+    match up {
+        Up::Http1(conn) => {
+            http1::write_request(conn.channel.wire.out(), exchange, began);
+            Ok(())
         }
-    }
-    let _pending = backend.upstream.wait().ok_or(Failure::PendingLimit)?;
-    let _waiting = backend.upstream.metrics.pending(worker.id);
-    let by = began + *backend.policy.timeouts.connect;
-    down.alarm.set(by.min(exchange.deadline.head));
-    match watched(exchange, down, connect(load.addr)).await {
-        Ok(Ok(stream)) => {
-            let mut conn = Box::new(ClientConn::new(stream, began));
-            conn.wire.rise(&worker.scratch);
-            Ok(conn)
+        Up::Http2(stream) => {
+            let upgrade = match exchange.tunnel {
+                Some(Upgrade::Protocol(_)) if !stream.takes_upgrades() => {
+                    return Err(Failure::UpgradeRefused);
+                }
+                Some(Upgrade::Protocol(protocol)) => Some(&**protocol),
+                Some(Upgrade::Connect) | None => None,
+            };
+            let request = fields::request(&exchange.head, http2::request(exchange, began), upgrade)
+                .map_err(Failure::BadRequest)?;
+            let ended = upload.is_complete() && upgrade.is_none();
+            stream.send(request, ended).map_err(|error| failure_of(error).0)
         }
-        Ok(Err(ConnectError::Failed(kind))) => Err(Failure::Connect(kind)),
-        Ok(Err(ConnectError::Exhausted)) => Err(Failure::Exhausted),
-        Err(Stopped::Left) => Err(Failure::Canceled),
-        Err(Stopped::Rung) if exchange.deadline.head <= by => Err(Failure::Deadline),
-        Err(Stopped::Rung) => Err(Failure::Connect(ConnectFailure::TimedOut)),
     }
 }
 
-/// Waits for `what`, but no longer than the alarm, nor for a downstream that has left.
-pub async fn watched<T>(
-    exchange: &Exchange<'_>,
-    down: &mut ServerConn,
-    what: impl Future<Output = T>,
-) -> Result<T, Stopped> {
-    let mut what = pin!(what);
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = what.as_mut().poll(cx) {
-            return Poll::Ready(Ok(done));
-        }
-        if down.alarm.poll(cx).is_ready() {
-            return Poll::Ready(Err(Stopped::Rung));
-        }
-        poll_left(exchange, down, cx).map(|()| Err(Stopped::Left))
-    })
-    .await
+/// CONNECT has no answer but that the connection is there (RFC 9110 §9.3.6).
+fn connected() -> ResponseHead {
+    ResponseHead {
+        status: StatusCode::OK,
+        version: Version::Http11,
+        headers: HeaderMap::new(),
+        known: Known::NONE,
+        framing: Framing::UntilClose,
+        keep_alive: false,
+    }
 }
 
-/// Ready when the downstream has left. While its content is still to come, reading that will tell.
-fn poll_left(exchange: &Exchange<'_>, down: &mut ServerConn, cx: &mut Context<'_>) -> Poll<()> {
-    if !down.decoder.is_done() {
-        return Poll::Pending;
+/// What a gRPC call ended in, as its head or trailers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub status: grpc::Status,
+    /// Whether, and when, the endpoint wants to be asked again.
+    pub pushback: Option<grpc::Pushback>,
+}
+
+impl Ended {
+    /// What fields say, if anything.
+    pub fn read(fields: &HeaderMap) -> Option<Self> {
+        Some(Self { status: grpc::Status::read(fields)?, pushback: grpc::Pushback::read(fields) })
     }
-    down.poll_gone(cx, &exchange.worker.scratch, !exchange.head.keep_alive)
+
+    /// The outcome, unless all went well.
+    pub fn failure(self, settled_below: bool) -> Option<Outcome> {
+        let Self { status, pushback } = self;
+        (status != grpc::Status::Ok).then_some(Outcome::Grpc { status, pushback, settled_below })
+    }
+}
+
+fn failure_of(error: ReceiveError) -> (Failure, Silent) {
+    match error {
+        ReceiveError::Closed { silent } => (Failure::Reset, silent),
+        ReceiveError::Refused => (Failure::Refused, false),
+        ReceiveError::GoneAway { progressed } => (Failure::GoneAway { progressed }, false),
+        ReceiveError::Head(error) => (Failure::Garbage(error), false),
+    }
 }
 
 /// A request under way.
-struct Waiting<'w, 's> {
+struct Waiting<'w, 's, 'c> {
     exchange: &'w mut Exchange<'s>,
     backend: &'w Backend,
     upload: &'w mut Upload,
-    down: &'w mut ServerConn,
-    conn: &'w mut ClientConn,
+    down: &'w mut Down<'c>,
+    up: &'w mut Up,
     began: Instant,
     /// When the last of the request's content went out, so far.
     flowed: Instant,
     interims: u32,
+    /// The head is there, but the trailers of a gRPC call may be right behind it: until when to wait for them.
+    peeking: Option<(ResponseHead, Instant)>,
 }
+
+/// The final head, and what a gRPC call ended in where that came with it.
+type Head = (ResponseHead, Option<Ended>);
 
 /// What ended a wait for a head, and whether nothing at all had come.
 type Silent = bool;
 
-impl Waiting<'_, '_> {
-    async fn for_head(mut self) -> Result<ResponseHead, (Failure, Silent)> {
+impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
+    fn new(
+        exchange: &'w mut Exchange<'s>,
+        backend: &'w Backend,
+        upload: &'w mut Upload,
+        down: &'w mut Down<'c>,
+        up: &'w mut Up,
+        began: Instant,
+    ) -> Self {
+        Self { exchange, backend, upload, down, up, began, flowed: began, interims: 0, peeking: None }
+    }
+
+    async fn for_head(mut self) -> Result<Head, (Failure, Silent)> {
+        if self.upload.is_complete() {
+            self.exchange.content_is_complete(self.began);
+        }
         self.set_alarm();
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, (Failure, Silent)>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, (Failure, Silent)>> {
         loop {
             self.poll_upload(cx).map_err(|failure| (failure, false))?;
-            match self.poll_answer(cx) {
-                Poll::Ready(Ok(Some(head))) => return Poll::Ready(Ok(head)),
-                Poll::Ready(Ok(None)) => continue,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {}
+            if self.peeking.is_some() {
+                if let Poll::Ready(head) = self.poll_peek(cx) {
+                    return Poll::Ready(Ok(head));
+                }
+            } else {
+                match self.poll_answer(cx) {
+                    Poll::Ready(Ok(Some(head))) if self.is_worth_a_peek(&head) => {
+                        self.peeking = Some((head, now() + PEEK_PATIENCE));
+                        self.set_alarm();
+                        continue;
+                    }
+                    Poll::Ready(Ok(Some(head))) => {
+                        let status = self.exchange.grpc.then(|| Ended::read(&head.headers)).flatten();
+                        return Poll::Ready(Ok((head, status)));
+                    }
+                    Poll::Ready(Ok(None)) => continue,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                }
             }
-            if self.down.alarm.poll(cx).is_ready() {
+            if self.down.alarm().poll(cx).is_ready() {
                 self.on_alarm(cx).map_err(|failure| (failure, false))?;
                 continue;
             }
@@ -208,10 +255,13 @@ impl Waiting<'_, '_> {
     /// Moves content; that the upstream takes no more is no failure yet, since it may have answered.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         let before = (self.upload.taken, self.is_upstreams_turn());
-        let moved = self.upload.poll(cx, &self.exchange.worker.scratch, self.down, self.conn);
+        let moved = self.upload.poll(cx, &self.exchange.worker.scratch, self.down, self.up);
         if (self.upload.taken, self.is_upstreams_turn()) != before {
             self.flowed = now();
-            self.exchange.extend_while_flowing(self.backend, self.flowed);
+            self.exchange.extend_while_flowing(self.flowed);
+            if self.upload.is_complete() {
+                self.exchange.content_is_complete(self.flowed);
+            }
             // Content that never pauses moves the alarm on each poll, so it would never be heard.
             if self.set_alarm() <= self.flowed {
                 self.on_alarm(cx)?;
@@ -230,22 +280,22 @@ impl Waiting<'_, '_> {
         let limits = HeadLimits { bytes: limits.response_head, fields: limits.response_fields, target: 0 };
         let trailers = self.exchange.snapshot.trailer_limits;
         let method = &self.exchange.head.method;
-        let head =
-            match ready!(self.conn.poll_head(cx, &self.exchange.worker.scratch, (&limits, trailers), method))
-            {
-                Ok(head) => head,
-                Err(ReceiveError::Closed { silent }) => {
-                    return Poll::Ready(Err((Failure::Reset, silent && self.interims == 0)));
-                }
-                Err(ReceiveError::Head(error)) => return Poll::Ready(Err((Failure::Garbage(error), false))),
-            };
-        if !head.status.is_informational() {
+        let scratch = &self.exchange.worker.scratch;
+        let head = match ready!(self.up.poll_head(cx, scratch, (&limits, trailers), method)) {
+            Ok(head) => head,
+            Err(error) => {
+                let (failure, silent) = failure_of(error);
+                return Poll::Ready(Err((failure, silent && self.interims == 0)));
+            }
+        };
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if !head.status.is_informational() || switches && self.exchange.tunnel.is_some() {
             return Poll::Ready(Ok(Some(head)));
         }
         self.interims += 1;
         // Nobody asked to switch protocols, and an endless preface is no answer.
-        if head.status.as_u16() == 101 || self.interims > MAX_INTERIM {
-            return Poll::Ready(Err((Failure::Garbage(crate::http1::HeadError::Syntax), false)));
+        if switches || self.interims > MAX_INTERIM {
+            return Poll::Ready(Err((Failure::Garbage(HeadError::Syntax), false)));
         }
         self.pass_interim(cx, &head);
         Poll::Ready(Ok(None))
@@ -259,9 +309,32 @@ impl Waiting<'_, '_> {
             self.upload.open();
             self.set_alarm();
         }
-        if asked && self.exchange.head.version == Version::Http11 && self.down.wire.is_flushed() {
-            write_interim(self.down.wire.out(), head);
-            let _ = self.down.wire.poll_flush(cx);
+        if asked {
+            self.down.inform(cx, head, self.exchange.head.version);
+        }
+    }
+
+    /// Of a gRPC call, trailers alone say how it ended; where that may be worth a retry, nothing is passed on before
+    /// they had their chance (Linkerd's way).
+    fn is_worth_a_peek(&self, head: &ResponseHead) -> bool {
+        let retry = &self.backend.policy.retry;
+        self.exchange.grpc
+            && !self.up.is_done()
+            && *retry.attempts > 0
+            && retry.on.iter().any(|condition| matches!(condition, RetryCondition::Grpc(_)))
+            && grpc::Status::read(&head.headers).is_none()
+    }
+
+    fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<Head> {
+        let late = self.peeking.as_ref().is_some_and(|(_, until)| now() >= *until);
+        let status = match self.up.poll_bare_trailers(cx) {
+            Poll::Ready(trailers) => trailers.and_then(Ended::read),
+            Poll::Pending if late => None,
+            Poll::Pending => return Poll::Pending,
+        };
+        match self.peeking.take() {
+            Some((head, _)) => Poll::Ready((head, status)),
+            None => Poll::Pending,
         }
     }
 
@@ -273,16 +346,17 @@ impl Waiting<'_, '_> {
             timeouts.response_headers.filter(|_| self.is_upstreams_turn()).map(|limit| self.flowed + limit);
         let whole = timeouts.backend_request.map(|limit| self.began + limit);
         let patience = self.upload.is_gated().then(|| self.began + CONTINUE_PATIENCE);
-        let clocks = [head, whole, patience, self.stalls()];
+        let peek = self.peeking.as_ref().map(|(_, until)| *until);
+        let clocks = [head, whole, patience, peek, self.stalls()];
         let first = clocks.into_iter().flatten().fold(self.exchange.deadline.head, Instant::min);
-        self.down.alarm.set(first);
+        self.down.alarm().set(first);
         first
     }
 
     /// The downstream has done its part: whoever is waited for now, it is the upstream. A downstream that stalls its own
     /// content must not count against anybody else.
     fn is_upstreams_turn(&self) -> bool {
-        self.upload.is_complete() || self.conn.wire.is_blocked()
+        self.upload.is_complete() || self.up.is_blocked()
     }
 
     /// When an upload that has begun has stood still for too long; a wait for `100 Continue` is none of that.
@@ -306,12 +380,14 @@ impl Waiting<'_, '_> {
         if late {
             return Err(Failure::Deadline);
         }
+        if self.peeking.as_ref().is_some_and(|(_, until)| now >= *until) {
+            return Ok(());
+        }
         if !self.upload.is_gated() || now < self.began + CONTINUE_PATIENCE {
             return Err(Failure::AttemptTimeout);
         }
         self.upload.open();
-        self.down.wire.out().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-        let _ = self.down.wire.poll_flush(cx);
+        self.down.invite(cx);
         self.set_alarm();
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 
-use crate::http1::{HeadError, Malformation};
+use crate::message::{HeadError, Malformation};
+use crate::policy::grpc;
 use crate::policy::outcome::ConnectFailure;
 use crate::telemetry::Flag;
 
@@ -15,8 +16,12 @@ pub enum Failure {
     SlowHead,
     /// The request's content is malformed.
     BadBody(Malformation),
-    /// CONNECT, which this version does not relay.
-    Unsupported,
+    /// CONNECT, where the policy allows none.
+    ConnectNotAllowed,
+    /// A change of protocol that the policy does not allow, and that cannot be left away.
+    UpgradeNotAllowed,
+    /// The upstream answers a change of protocol with something that would be taken for it.
+    UpgradeRefused,
     /// A deadline that is no number.
     BadDeadline,
     /// Nobody named this authority or path.
@@ -31,6 +36,13 @@ pub enum Failure {
     Exhausted,
     /// The upstream broke the connection before its answer.
     Reset,
+    /// The upstream refused to begin with the request.
+    Refused,
+    /// The upstream closes its connections before it begins with the request.
+    GoneAway {
+        /// It has begun with others.
+        progressed: bool,
+    },
     /// The upstream's answer is no response head, or over a limit.
     Garbage(HeadError),
     /// One attempt took too long.
@@ -54,13 +66,43 @@ impl Failure {
             Self::BadRequest(error) => error.status(),
             Self::BadBody(_) | Self::BadDeadline => StatusCode::BAD_REQUEST,
             Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
-            Self::Unsupported => StatusCode::NOT_IMPLEMENTED,
+            Self::ConnectNotAllowed | Self::UpgradeNotAllowed => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Connect(_) | Self::Reset | Self::Garbage(_) | Self::BrokenBody => StatusCode::BAD_GATEWAY,
+            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted | Self::Refused => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Connect(_)
+            | Self::Reset
+            | Self::GoneAway { .. }
+            | Self::UpgradeRefused
+            | Self::Garbage(_)
+            | Self::BrokenBody => StatusCode::BAD_GATEWAY,
             Self::AttemptTimeout | Self::Deadline | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
             // Nobody reads it; nginx's number for the log.
             Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        }
+    }
+
+    /// What a gRPC caller is told (gRPC's `statuscodes.md`): what it may try again is UNAVAILABLE.
+    pub fn grpc_status(self) -> grpc::Status {
+        match self {
+            Self::BadRequest(_) | Self::BadBody(_) | Self::BadDeadline => grpc::Status::Internal,
+            Self::NoRoute => grpc::Status::Unimplemented,
+            Self::ConnectNotAllowed | Self::UpgradeNotAllowed => grpc::Status::PermissionDenied,
+            Self::NoEndpoint
+            | Self::Connect(_)
+            | Self::PendingLimit
+            | Self::Exhausted
+            | Self::Reset
+            | Self::Refused
+            | Self::GoneAway { .. }
+            | Self::UpgradeRefused
+            | Self::Garbage(_)
+            | Self::BrokenBody => grpc::Status::Unavailable,
+            Self::SlowHead | Self::AttemptTimeout | Self::Deadline | Self::Expired | Self::BodyIdle => {
+                grpc::Status::DeadlineExceeded
+            }
+            Self::Canceled => grpc::Status::Cancelled,
         }
     }
 
@@ -70,13 +112,19 @@ impl Failure {
             Self::BadRequest(_)
             | Self::SlowHead
             | Self::BadBody(_)
-            | Self::Unsupported
+            | Self::ConnectNotAllowed
+            | Self::UpgradeNotAllowed
             | Self::BadDeadline => Flag::DownstreamProtocolError,
             Self::NoRoute => Flag::NoRoute,
             Self::NoEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
             Self::PendingLimit | Self::Exhausted => Flag::UpstreamOverflow,
-            Self::Reset | Self::Garbage(_) | Self::BrokenBody => Flag::UpstreamConnectionTermination,
+            Self::Reset
+            | Self::Refused
+            | Self::GoneAway { .. }
+            | Self::UpgradeRefused
+            | Self::Garbage(_)
+            | Self::BrokenBody => Flag::UpstreamConnectionTermination,
             Self::AttemptTimeout | Self::Deadline | Self::Expired | Self::BodyIdle => Flag::UpstreamTimeout,
             Self::Canceled => Flag::DownstreamConnectionTermination,
         }
@@ -95,7 +143,9 @@ impl Failure {
             Self::BadRequest(HeadError::TargetTooLong) => "request-target-too-long",
             Self::SlowHead => "request-head-timeout",
             Self::BadBody(_) => "malformed-request-body",
-            Self::Unsupported => "unsupported-method",
+            Self::ConnectNotAllowed => "connect-not-allowed",
+            Self::UpgradeNotAllowed => "upgrade-not-allowed",
+            Self::UpgradeRefused => "upstream-refused-upgrade",
             Self::BadDeadline => "malformed-deadline",
             Self::NoRoute => "no-route",
             Self::NoEndpoint => "no-endpoint",
@@ -105,6 +155,8 @@ impl Failure {
             Self::PendingLimit => "limit-pending",
             Self::Exhausted => "limit-descriptors",
             Self::Reset => "upstream-reset",
+            Self::Refused => "upstream-refused-stream",
+            Self::GoneAway { .. } => "upstream-going-away",
             Self::Garbage(HeadError::TooLarge | HeadError::TooManyFields) => "upstream-head-too-large",
             Self::Garbage(
                 HeadError::Syntax
@@ -126,15 +178,18 @@ impl Failure {
     /// The caller may well try again, after so many seconds.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted => Some(1),
+            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted | Self::Refused => Some(1),
             Self::BadRequest(_)
             | Self::SlowHead
             | Self::BadBody(_)
-            | Self::Unsupported
+            | Self::ConnectNotAllowed
+            | Self::UpgradeNotAllowed
+            | Self::UpgradeRefused
             | Self::BadDeadline
             | Self::NoRoute
             | Self::Connect(_)
             | Self::Reset
+            | Self::GoneAway { .. }
             | Self::Garbage(_)
             | Self::AttemptTimeout
             | Self::Deadline
@@ -161,12 +216,16 @@ impl Failure {
             Self::BodyIdle => Some("body-idle"),
             Self::BadRequest(_)
             | Self::BadBody(_)
-            | Self::Unsupported
+            | Self::ConnectNotAllowed
+            | Self::UpgradeNotAllowed
+            | Self::UpgradeRefused
             | Self::BadDeadline
             | Self::NoRoute
             | Self::NoEndpoint
             | Self::Connect(_)
             | Self::Reset
+            | Self::Refused
+            | Self::GoneAway { .. }
             | Self::Garbage(_)
             | Self::AttemptTimeout
             | Self::Deadline

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
-use outrigger_config::model::Direction;
+use outrigger_config::model::{Direction, Upgrade};
 
 use super::After;
 use super::error::Failure;
 use super::ids::Ids;
-use crate::http1::RequestHead;
+use crate::http2::fields::is_grpc;
+use crate::message::RequestHead;
 use crate::policy::deadline::{Deadline, Told};
+use crate::policy::grpc;
 use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
@@ -30,6 +32,10 @@ pub struct Exchange<'s> {
     pub peer: SocketAddr,
     /// What was asked.
     pub head: RequestHead,
+    /// It is a gRPC call: its answers and failures say so in gRPC's words.
+    pub grpc: bool,
+    /// What its connection is turned into, if the upstream agrees.
+    pub tunnel: Option<&'s Upgrade>,
     /// When its head was complete.
     pub started: Instant,
     /// Where it goes.
@@ -48,6 +54,8 @@ pub struct Exchange<'s> {
     pub keep_alive: bool,
     /// What the downstream was told.
     pub status: Option<StatusCode>,
+    /// What a gRPC call ended in.
+    pub grpc_status: Option<grpc::Status>,
     /// Why we answered ourselves, or broke off.
     pub failure: Option<Failure>,
     /// The upstream's answer stands although a retry was wanted.
@@ -77,15 +85,18 @@ impl<'s> Exchange<'s> {
             listener,
             peer,
             keep_alive: head.keep_alive,
+            grpc: is_grpc(&head),
+            tunnel: None,
             head,
             started,
             chosen: None,
             told: Told::default(),
-            deadline: Deadline { head: started, whole: None },
+            deadline: Deadline::at(started),
             attempts: 0,
             attempt_began: started,
             endpoint: None,
             status: None,
+            grpc_status: None,
             failure: None,
             gave_up: false,
             ids,
@@ -100,6 +111,17 @@ impl<'s> Exchange<'s> {
         Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
     }
 
+    /// A stream may be silent and long-lived by intent: the call of a gRPC method, whatever it is.
+    pub fn set_deadline(&mut self, backend: &Backend) {
+        let timeouts = &backend.policy.timeouts;
+        let (now, request) = (self.started, *timeouts.request);
+        self.deadline = if self.grpc {
+            Deadline::of_stream(now, request, *timeouts.idle, &self.told)
+        } else {
+            Deadline::new(now, request, &self.told)
+        };
+    }
+
     /// The connection must not be used again, since a drain wants its caller to go elsewhere. Asked as late as can be:
     /// what was in hand when the drain began is the last of its connection too.
     pub fn drains(&self) -> bool {
@@ -107,8 +129,13 @@ impl<'s> Exchange<'s> {
     }
 
     /// The request's content flows: the built-in limit bounds a wait for an answer, and this is none yet.
-    pub fn extend_while_flowing(&mut self, backend: &Backend, now: Instant) {
-        self.deadline = self.deadline.while_flowing(now, *backend.policy.timeouts.request);
+    pub fn extend_while_flowing(&mut self, now: Instant) {
+        self.deadline = self.deadline.while_flowing(now);
+    }
+
+    /// The upstream has, or will have, all that it waits for.
+    pub fn content_is_complete(&mut self, now: Instant) {
+        self.deadline = self.deadline.completed(now);
     }
 
     /// Retries are done with: hops above that see this request's answer must not repeat it (RT-10).
@@ -142,7 +169,8 @@ impl<'s> Exchange<'s> {
             Some((_, backend)) => &*backend.metrics,
             None => self.snapshot.unrouted(self.listener.direction),
         };
-        let code = self.status.map_or(0, |status| status.as_u16());
+        let status = self.status.map_or(0, |status| status.as_u16());
+        let code = self.grpc_status.map_or(status, grpc::Status::as_http);
         let flag = self.flag();
         metrics.record(self.worker.id, code, flag, took);
         if let Some(failure) = self.failure {
@@ -150,7 +178,7 @@ impl<'s> Exchange<'s> {
         }
         let log = &self.snapshot.access_log;
         if log.wants(code, flag, took, self.worker.rng(fastrand::Rng::f64)) {
-            log.write(self.worker.id, &self.record(code, flag, took), now);
+            log.write(self.worker.id, &self.record(status, flag, took), now);
         }
         self.worker.scratch.recycle(self.head.headers);
         match after {
@@ -203,6 +231,7 @@ impl<'s> Exchange<'s> {
             upstream: backend.map(|backend| backend.upstream.config.name.as_str()),
             endpoint: self.endpoint,
             status,
+            grpc_status: self.grpc_status.map(grpc::Status::name),
             flag,
             reason: self.failure.map(Failure::cause),
             attempts: self.attempts,

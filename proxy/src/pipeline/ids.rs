@@ -3,7 +3,7 @@
 use http::header::HeaderMap;
 use http::{HeaderName, HeaderValue};
 
-use crate::http1::Known;
+use crate::message::Known;
 use crate::telemetry::access_log::trace_id;
 
 /// Correlates the log lines of a request over all hops.

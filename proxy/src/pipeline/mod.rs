@@ -2,24 +2,27 @@
 
 mod answer;
 mod attempt;
+mod connection;
+mod down;
 mod error;
 mod exchange;
 pub mod headers;
 mod ids;
 mod relay;
 mod retry;
+mod tunnel;
+mod up;
 mod upload;
 
 use std::time::Instant;
 
-use http::Method;
-
 pub use self::answer::refuse;
+pub use self::down::Down;
 pub use self::error::Failure;
 use self::exchange::Exchange;
 use self::upload::Upload;
-use crate::http1::{Known, RequestHead, ServerConn};
-use crate::policy::deadline::{Deadline, Told};
+use crate::message::{Known, RequestHead};
+use crate::policy::deadline::Told;
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::worker::Worker;
 
@@ -39,11 +42,11 @@ pub async fn handle(
     worker: &Worker,
     snapshot: &Snapshot,
     listener: ListenerId,
-    down: &mut ServerConn,
+    down: &mut Down<'_>,
     head: RequestHead,
 ) -> After {
     let now = crate::clock::now();
-    let mut exchange = Exchange::begin(worker, snapshot, listener, down.peer, head, now);
+    let mut exchange = Exchange::begin(worker, snapshot, listener, down.peer(), head, now);
     let after = match carry(&mut exchange, down).await {
         Ok(()) => relay::after(&exchange, down),
         Err(failure) => answer::fail(&mut exchange, down, failure).await,
@@ -52,19 +55,22 @@ pub async fn handle(
 }
 
 /// The way there and back, up to whatever stops it.
-async fn carry(exchange: &mut Exchange<'_>, down: &mut ServerConn) -> Result<(), Failure> {
-    if exchange.head.method == Method::CONNECT {
-        return Err(Failure::Unsupported);
-    }
+async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), Failure> {
     let (rule, backend) = exchange.route().ok_or(Failure::NoRoute)?;
     exchange.chosen = Some((rule, backend));
     if exchange.head.known.has(Known::DEADLINE) {
         exchange.told = Told::read(&exchange.head.headers).map_err(|_| Failure::BadDeadline)?;
     }
-    exchange.deadline = Deadline::new(exchange.started, *backend.policy.timeouts.request, &exchange.told);
+    exchange.tunnel = tunnel::wanted(exchange, backend)?;
+    exchange.set_deadline(backend);
     exchange.deadline.left(exchange.started).ok_or(Failure::Expired)?;
     let mut upload = Upload::of(exchange, backend);
     let answer = retry::until_answered(exchange, backend, &mut upload, down).await;
     exchange.bytes_in = upload.taken;
-    relay::relay(exchange, backend, upload, answer?, down).await
+    match answer? {
+        answer if tunnel::is_agreed(exchange, &answer) => {
+            tunnel::relay(exchange, backend, answer, down).await
+        }
+        answer => relay::relay(exchange, backend, upload, answer, down).await,
+    }
 }

@@ -4,19 +4,22 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::StatusCode;
-
 use super::After;
 use super::answer::reason;
-use super::attempt::Answer;
+use super::attempt::{Answer, Ended};
+use super::connection::poll_left;
+use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
-use super::headers::{is_settled, kept_for, write_response};
+use super::headers::{REASON, http1, http2, is_settled, kept_for};
 use super::retry::answered;
+use super::up::Up;
 use super::upload::{Upload, UploadError};
 use crate::clock::now;
 use crate::http1::encoder::push_field;
-use crate::http1::{ClientConn, Encoder, Framing, ServerConn, TransferError, Version, poll_transfer};
+use crate::http1::{ClientConn, Encoder};
+use crate::message::transfer::Passing;
+use crate::message::{Framing, ResponseHead, Source, TransferError, Version, poll_transfer};
 use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
 use crate::upstream::endpoint::InFlight;
@@ -27,36 +30,71 @@ pub async fn relay(
     backend: &Backend,
     mut upload: Upload,
     answer: Answer,
-    down: &mut ServerConn,
+    down: &mut Down<'_>,
 ) -> Result<(), Failure> {
     let outcome = answered(&answer);
-    let Answer { head, mut conn, load } = answer;
+    let Answer { mut head, mut up, ended, load } = answer;
+    // To who asked for a tunnel over HTTP/2, this would look like one (RFC 8441 §4).
+    if exchange.head.upgrade && exchange.head.version == Version::Http2 && head.status.is_success() {
+        return Err(Failure::UpgradeRefused);
+    }
     upload.forget();
-    let framing = downstream_framing(head.framing, exchange);
     // Who answers an upload early with an error, or without having asked for it, doesn't want the rest.
     if !upload.is_complete() && (head.status.as_u16() >= 400 || upload.is_gated()) {
         exchange.keep_alive = false;
     }
     exchange.keep_alive &= !exchange.drains();
     exchange.status = Some(head.status);
-    write_response(down.wire.out(), &head, framing, exchange);
-    write_mark(down.wire.out(), &head.headers, exchange);
-    down.wire.out().extend_from_slice(b"\r\n");
-    down.encoder = Encoder::new(framing);
-    conn.kept_for = kept_for(&head);
+    let mark = mark(exchange, &head);
+    let kept_for = kept_for(&head);
     let streams = exchange.deadline.whole.is_some()
         && head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+    answer_with(exchange, &mut head, mark, down)?;
     let mut relay =
-        Relay { exchange, backend, upload: &mut upload, conn: &mut conn, down, streams, waiting: None };
+        Relay { exchange, backend, upload: &mut upload, up: &mut up, down, streams, ended, waiting: None };
     let result = poll_fn(|cx| relay.poll(cx)).await;
+    let ended = relay.ended;
     exchange.bytes_in = upload.taken;
-    report(exchange, backend, &load, outcome, result);
+    exchange.grpc_status = ended.map(|ended| ended.status);
+    report(exchange, backend, &load, (outcome, ended), result);
     result?;
-    if head.keep_alive && upload.is_complete() {
+    if let Up::Http1(mut conn) = up
+        && head.keep_alive
+        && upload.is_complete()
+    {
+        conn.kept_for = kept_for;
         give_back(exchange, backend, &load, conn);
     }
     exchange.worker.scratch.recycle(head.headers);
     Ok(())
+}
+
+/// The head, as the downstream's version has it.
+fn answer_with(
+    exchange: &mut Exchange<'_>,
+    head: &mut ResponseHead,
+    mark: Option<String>,
+    down: &mut Down<'_>,
+) -> Result<(), Failure> {
+    match down {
+        Down::Http1(conn) => {
+            let framing = downstream_framing(head.framing, exchange);
+            let out = conn.channel.wire.out();
+            http1::write_response(out, head, framing, exchange);
+            if let Some(mark) = mark {
+                push_field(out, REASON.as_str(), mark.as_bytes());
+            }
+            out.extend_from_slice(b"\r\n");
+            conn.channel.encoder = Encoder::new(framing);
+            Ok(())
+        }
+        Down::Http2(stream) => {
+            let mut fields = http2::response(head);
+            fields.extend(mark.and_then(|mark| Some((REASON, mark.try_into().ok()?))));
+            let ended = head.framing == Framing::None;
+            stream.answer(head.status, fields, ended).map_err(|_| Failure::Canceled)
+        }
+    }
 }
 
 /// The attempt is over: counted once, and an endpoint that broke off its answer is told.
@@ -64,13 +102,13 @@ fn report(
     exchange: &Exchange<'_>,
     backend: &Backend,
     load: &InFlight,
-    answered: Outcome,
+    (answered, ended): (Outcome, Option<Ended>),
     result: Result<(), Failure>,
 ) {
     let outcome = match result {
         Err(Failure::BrokenBody) => Outcome::Reset { responded: true },
         Err(Failure::AttemptTimeout) => Outcome::AttemptTimeout,
-        _ => answered,
+        _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(answered),
     };
     if outcome != answered {
         let now = now();
@@ -80,8 +118,8 @@ fn report(
 }
 
 /// What becomes of the downstream connection when all went well.
-pub fn after(exchange: &Exchange<'_>, down: &ServerConn) -> After {
-    if exchange.keep_alive && down.decoder.is_done() && !exchange.drains() {
+pub fn after(exchange: &Exchange<'_>, down: &Down<'_>) -> After {
+    if exchange.keep_alive && down.is_done() && !exchange.drains() {
         After::Keep(exchange.started)
     } else {
         After::Close
@@ -90,13 +128,14 @@ pub fn after(exchange: &Exchange<'_>, down: &ServerConn) -> After {
 
 /// An answer that a retry makes superfluous: its connection may still be good.
 pub fn discard(exchange: &Exchange<'_>, backend: &Backend, answer: Answer, upload_complete: bool) {
-    let Answer { head, mut conn, load } = answer;
-    let ahead = conn.wire.ahead().to_vec();
+    let Answer { head, up: Up::Http1(mut conn), load, .. } = answer else { return };
+    let channel = &mut conn.channel;
+    let ahead = channel.wire.ahead().to_vec();
     let mut rest = &ahead[..];
-    while let Ok(crate::http1::Chunk::Data(_)) = conn.decoder.decode(&mut rest) {}
+    while let Ok(crate::http1::Chunk::Data(_)) = channel.decoder.decode(&mut rest) {}
     let read = ahead.len() - rest.len();
-    conn.wire.consume(read);
-    if conn.decoder.is_done() && head.keep_alive && upload_complete {
+    channel.wire.consume(read);
+    if channel.is_done() && head.keep_alive && upload_complete {
         conn.kept_for = kept_for(&head);
         give_back(exchange, backend, &load, conn);
     }
@@ -104,7 +143,8 @@ pub fn discard(exchange: &Exchange<'_>, backend: &Backend, answer: Answer, uploa
 
 /// A connection goes back only if both messages ended where they should: what follows is nobody's answer.
 fn give_back(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight, conn: Box<ClientConn>) {
-    if conn.wire.is_flushed() && conn.wire.ahead().is_empty() && !conn.wire.is_eof() {
+    let wire = &conn.channel.wire;
+    if wire.is_flushed() && wire.ahead().is_empty() && !wire.is_eof() {
         exchange.worker.pools.give(
             &exchange.worker.scratch,
             load,
@@ -118,7 +158,7 @@ fn give_back(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight, conn: 
 /// HTTP/1.0 has no chunked coding: there, content of unknown length ends with the connection.
 fn downstream_framing(framing: Framing, exchange: &mut Exchange<'_>) -> Framing {
     match (framing, exchange.head.version) {
-        (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
+        (Framing::Chunked | Framing::UntilClose, Version::Http11 | Version::Http2) => Framing::Chunked,
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => {
             exchange.keep_alive = false;
             Framing::UntilClose
@@ -128,33 +168,36 @@ fn downstream_framing(framing: Framing, exchange: &mut Exchange<'_>) -> Framing 
 }
 
 /// Tells the hops above that retries are done with (RT-10), and people why the answer is what it is.
-fn write_mark(out: &mut Vec<u8>, headers: &http::HeaderMap, exchange: &mut Exchange<'_>) {
-    let status = exchange.status.unwrap_or(StatusCode::OK);
-    if exchange.gave_up && !is_settled(headers) {
-        push_field(out, "x-outrigger-reason", reason(exchange, "upstream-failure").as_bytes());
-    } else if status.is_server_error() && !is_settled(headers) && exchange.is_settled_below() {
+fn mark(exchange: &mut Exchange<'_>, head: &ResponseHead) -> Option<String> {
+    if exchange.gave_up && !is_settled(&head.headers) {
+        Some(reason(exchange, "upstream-failure"))
+    } else if head.status.is_server_error() && !is_settled(&head.headers) && exchange.is_settled_below() {
         exchange.gave_up = true;
-        push_field(out, "x-outrigger-reason", reason(exchange, "settled-below").as_bytes());
+        Some(reason(exchange, "settled-below"))
+    } else {
+        None
     }
 }
 
 /// An answer under way.
-struct Relay<'w, 's> {
+struct Relay<'w, 's, 'c> {
     exchange: &'w mut Exchange<'s>,
     backend: &'w Backend,
     upload: &'w mut Upload,
-    conn: &'w mut ClientConn,
-    down: &'w mut ServerConn,
+    up: &'w mut Up,
+    down: &'w mut Down<'c>,
     streams: bool,
+    /// What a gRPC call has ended in.
+    ended: Option<Ended>,
     /// Octets moved when the wait began, and when it ends; `None`: has not had to wait yet.
     waiting: Option<(u64, Instant)>,
 }
 
-impl Relay<'_, '_> {
+impl Relay<'_, '_, '_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let scratch = &self.exchange.worker.scratch;
         if !self.upload.is_complete() {
-            match self.upload.poll(cx, scratch, self.down, self.conn) {
+            match self.upload.poll(cx, scratch, self.down, self.up) {
                 Poll::Ready(Err(UploadError::Left)) => return Poll::Ready(Err(Failure::Canceled)),
                 Poll::Ready(Err(UploadError::Malformed(error))) => {
                     return Poll::Ready(Err(Failure::BadBody(error)));
@@ -162,10 +205,13 @@ impl Relay<'_, '_> {
                 Poll::Ready(Ok(()) | Err(UploadError::Refused)) | Poll::Pending => {}
             }
         }
-        let bytes_out = &mut self.exchange.bytes_out;
-        let from = (&mut self.conn.wire, &mut self.conn.decoder);
-        let to = (&mut self.down.wire, &mut self.down.encoder);
-        match poll_transfer(cx, scratch, from, to, |data| *bytes_out += data.len() as u64) {
+        let (bytes_out, ended, grpc) = (&mut self.exchange.bytes_out, &mut self.ended, self.exchange.grpc);
+        let tap = |passing: Passing<'_>| match passing {
+            Passing::Data(data) => *bytes_out += data.len() as u64,
+            Passing::Trailers(trailers) if grpc => *ended = Ended::read(trailers),
+            Passing::Trailers(_) => {}
+        };
+        match poll_transfer(cx, scratch, self.up, self.down, tap) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(TransferError::Sink(_))) => Poll::Ready(Err(Failure::Canceled)),
             Poll::Ready(Err(TransferError::Source(_) | TransferError::Malformed(_))) => {
@@ -186,17 +232,12 @@ impl Relay<'_, '_> {
                 return Poll::Ready(Err(self.why(now)));
             }
             self.waiting = Some((moved, at));
-            self.down.alarm.set(at);
+            self.down.alarm().set(at);
         }
-        if self.down.alarm.poll(cx).is_ready() {
+        if self.down.alarm().poll(cx).is_ready() {
             return Poll::Ready(Err(self.why(now())));
         }
-        if self.down.decoder.is_done() {
-            let may_half_close = !self.exchange.head.keep_alive;
-            let gone = self.down.poll_gone(cx, &self.exchange.worker.scratch, may_half_close);
-            return gone.map(|()| Err(Failure::Canceled));
-        }
-        Poll::Pending
+        poll_left(self.exchange, self.down, cx).map(|()| Err(Failure::Canceled))
     }
 
     /// The first of the clocks that still run.

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::attempt::{self, Answer, Attempt};
+use super::connection::{Stopped, watched};
+use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::headers::is_settled;
 use super::relay;
 use super::upload::Upload;
 use crate::clock::now;
-use crate::http1::ServerConn;
 use crate::policy::outcome::{Class, Outcome};
-use crate::policy::retry::{Decision, Refused, Standing, decide};
+use crate::policy::retry::{Decision, Kind, Refused, Standing, decide};
 use crate::snapshot::Backend;
 
 /// The answer that stands. Its attempt is counted when its content has ended, all others here.
@@ -21,32 +22,30 @@ pub async fn until_answered(
     exchange: &mut Exchange<'_>,
     backend: &Backend,
     upload: &mut Upload,
-    down: &mut ServerConn,
+    down: &mut Down<'_>,
 ) -> Result<Answer, Failure> {
     let mut tried = SmallVec::<[u64; 4]>::new();
-    let (mut retries, mut repaired, mut sent, mut fresh) = (0, false, false, false);
+    let (mut retries, mut repaired, mut replaced) = (0, false, 0);
     backend.upstream.deposit(1, exchange.started);
     loop {
         exchange.attempts += 1;
-        let ended = attempt::attempt(exchange, backend, upload, down, &tried, fresh).await;
+        let ended = attempt::attempt(exchange, backend, upload, down, &tried, repaired).await;
         let outcome = classify(&ended);
         let now = now();
         if let Some(endpoint) = ended.endpoint() {
             endpoint.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
         }
-        if let Ok(answer) = ended.result.as_ref()
-            && answer.head.status.as_u16() < 400
-        {
+        if outcome.class() == Class::Success {
             return ended.result;
         }
-        sent |= ended.sent;
         let standing = Standing {
             method: &exchange.head.method,
             idempotency_key: exchange.head.headers.contains_key("idempotency-key"),
             body: upload.body(),
-            sent,
+            sent: ended.sent,
             retries,
             repaired,
+            replaced,
             now,
             deadline: exchange.deadline.head,
         };
@@ -55,18 +54,21 @@ pub async fn until_answered(
             decide(&backend.policy.retry, &standing, &outcome, draw, || backend.upstream.withdraw(now));
         match decision {
             Decision::Stop(refused) => return stand(exchange, backend, refused, &outcome, ended),
-            Decision::Retry { after, fresh: on_fresh } => {
+            Decision::Again { kind, after } => {
                 backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
                 backend.upstream.metrics.retry(exchange.worker.id, outcome.label());
-                if on_fresh {
-                    repaired = true;
-                    backend.upstream.metrics.stale_connection(exchange.worker.id);
-                } else {
-                    retries += 1;
-                    tried.extend(ended.endpoint().map(|endpoint| endpoint.id));
+                match kind {
+                    Kind::Retry => {
+                        retries += 1;
+                        tried.extend(ended.endpoint().map(|endpoint| endpoint.id));
+                    }
+                    // Where one idle connection was stale, the others may be: one repair is all there is.
+                    Kind::Repair => {
+                        repaired = true;
+                        backend.upstream.metrics.stale_connection(exchange.worker.id);
+                    }
+                    Kind::Replacement => replaced += 1,
                 }
-                // Where one idle connection was stale, the others may be: one repair is all there is.
-                fresh |= on_fresh;
                 if let Ok(answer) = ended.result {
                     relay::discard(exchange, backend, answer, upload.is_complete());
                 }
@@ -107,6 +109,8 @@ fn classify(ended: &Attempt) -> Outcome {
             Failure::Connect(kind) => Outcome::ConnectFailure(*kind),
             Failure::Reset if ended.stale => Outcome::Stale,
             Failure::Reset => Outcome::Reset { responded: false },
+            Failure::Refused => Outcome::Refused,
+            Failure::GoneAway { progressed } => Outcome::GoneAway { progressed: *progressed },
             Failure::Garbage(_) => Outcome::Garbage,
             Failure::AttemptTimeout => Outcome::AttemptTimeout,
             Failure::Deadline | Failure::Expired => Outcome::DeadlineExceeded,
@@ -119,21 +123,27 @@ fn classify(ended: &Attempt) -> Outcome {
             | Failure::Exhausted
             | Failure::BadRequest(_)
             | Failure::SlowHead
-            | Failure::Unsupported
+            | Failure::ConnectNotAllowed
+            | Failure::UpgradeNotAllowed
+            | Failure::UpgradeRefused
             | Failure::BadDeadline
             | Failure::NoRoute => Outcome::Canceled,
         },
     }
 }
 
-/// What a response head says of the attempt; below 400 only that it succeeded.
+/// What a response head says of the attempt; below 400 only that it succeeded, unless gRPC says otherwise (EC-4).
 pub fn answered(answer: &Answer) -> Outcome {
+    let settled_below = || is_settled(&answer.head.headers);
+    if let Some(failure) = answer.ended.and_then(|ended| ended.failure(settled_below())) {
+        return failure;
+    }
     let status = answer.head.status;
     let failed = status.as_u16() >= 400;
     Outcome::Response {
         status,
         retry_after: failed.then(|| retry_after(answer)).flatten(),
-        settled_below: failed && is_settled(&answer.head.headers),
+        settled_below: failed && settled_below(),
     }
 }
 
@@ -149,19 +159,16 @@ fn retry_after(answer: &Answer) -> Option<Duration> {
 /// Waits before the next attempt, unless the downstream leaves.
 async fn pause(
     exchange: &Exchange<'_>,
-    down: &mut ServerConn,
+    down: &mut Down<'_>,
     now: Instant,
     after: Duration,
 ) -> Result<(), Failure> {
     if after.is_zero() {
         return Ok(());
     }
-    down.alarm.set(now + after);
-    attempt::watched(exchange, down, std::future::pending::<()>()).await.map_or_else(
-        |stopped| match stopped {
-            attempt::Stopped::Rung => Ok(()),
-            attempt::Stopped::Left => Err(Failure::Canceled),
-        },
-        Ok,
-    )
+    down.alarm().set(now + after);
+    match watched(exchange, down, std::future::pending::<()>()).await {
+        Ok(()) | Err(Stopped::Rung) => Ok(()),
+        Err(Stopped::Left) => Err(Failure::Canceled),
+    }
 }

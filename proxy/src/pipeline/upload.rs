@@ -5,9 +5,14 @@
 
 use std::task::{Context, Poll, ready};
 
+use outrigger_config::model::Protocol;
+
+use super::down::Down;
 use super::exchange::Exchange;
-use crate::http1::{
-    ClientConn, Encoder, Framing, Malformation, Scratch, ServerConn, TransferError, poll_transfer,
+use super::up::Up;
+use crate::message::transfer::Passing;
+use crate::message::{
+    Framing, Malformation, Piece, Scratch, Sink, Source, TransferError, Version, poll_transfer,
 };
 use crate::policy::retry::Body;
 use crate::snapshot::Backend;
@@ -42,12 +47,8 @@ pub enum UploadError {
 impl Upload {
     /// Of this request; kept for replay as far as its policy says and a retry could use it.
     pub fn of(exchange: &Exchange<'_>, backend: &Backend) -> Self {
-        let retry = &backend.policy.retry;
         let (framing, gated) = (exchange.head.framing, exchange.head.expects_continue);
-        let headers = &exchange.head.headers;
-        let repeatable =
-            retry.methods.contains(&exchange.head.method) || headers.contains_key("idempotency-key");
-        let keep = if *retry.attempts > 0 && repeatable { *retry.replay_body } else { 0 };
+        let keep = if is_repeatable(exchange, backend) { *backend.policy.retry.replay_body } else { 0 };
         let kept = (keep > 0 && framing != Framing::None).then(Vec::new);
         Self { framing, kept, keep, replayed: 0, gated, complete: framing == Framing::None, taken: 0 }
     }
@@ -73,8 +74,8 @@ impl Upload {
     }
 
     /// Another attempt begins: all of it anew.
-    pub fn rewind(&mut self, conn: &mut ClientConn) {
-        conn.encoder = Encoder::new(self.framing);
+    pub fn rewind(&mut self, up: &mut Up) {
+        up.begin(self.framing);
         self.replayed = 0;
         self.complete = self.framing == Framing::None;
     }
@@ -89,28 +90,44 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         scratch: &Scratch,
-        down: &mut ServerConn,
-        up: &mut ClientConn,
+        down: &mut Down<'_>,
+        up: &mut Up,
     ) -> Poll<Result<(), UploadError>> {
         if self.complete {
-            return up.wire.poll_flush(cx).map_err(|_| UploadError::Refused);
+            return up.poll_flush(cx).map_err(|_| UploadError::Refused);
         }
-        if self.is_gated() && down.wire.ahead().is_empty() {
-            ready!(up.wire.poll_flush(cx)).map_err(|_| UploadError::Refused)?;
+        if self.is_gated() && !down.is_ahead() {
+            ready!(up.poll_flush(cx)).map_err(|_| UploadError::Refused)?;
             return Poll::Pending;
         }
         if let Some(kept) = self.kept.as_ref().filter(|kept| self.replayed < kept.len()) {
-            up.encoder.push(cx, &mut up.wire, &kept[self.replayed..]).map_err(|_| UploadError::Refused)?;
+            let last = down.is_done();
+            let again = Piece::Lent(&kept[self.replayed..]);
+            up.push(cx, again, last).map_err(|_| UploadError::Refused)?;
             self.replayed = kept.len();
         }
-        if down.decoder.is_done() {
-            if !up.encoder.is_done() {
-                up.encoder.finish(&mut up.wire, None).map_err(|_| UploadError::Refused)?;
+        if down.is_done() {
+            if !up.has_all() {
+                up.finish(None).map_err(|_| UploadError::Refused)?;
             }
         } else {
-            let (kept, taken, replayed, keep) =
-                (&mut self.kept, &mut self.taken, &mut self.replayed, self.keep);
-            let tap = |data: &[u8]| {
+            ready!(self.poll_rest(cx, scratch, down, up))?;
+        }
+        self.complete = true;
+        up.poll_flush(cx).map_err(|_| UploadError::Refused)
+    }
+
+    /// Moves what no attempt has had yet.
+    fn poll_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &Scratch,
+        down: &mut Down<'_>,
+        up: &mut Up,
+    ) -> Poll<Result<(), UploadError>> {
+        let (kept, taken, replayed, keep) = (&mut self.kept, &mut self.taken, &mut self.replayed, self.keep);
+        let tap = |passing: Passing<'_>| match passing {
+            Passing::Data(data) => {
                 *taken += data.len() as u64;
                 *replayed += data.len();
                 if kept.as_ref().is_some_and(|kept| kept.len() + data.len() > keep) {
@@ -119,21 +136,28 @@ impl Upload {
                 if let Some(kept) = kept {
                     kept.extend_from_slice(data);
                 }
-            };
-            let from = (&mut down.wire, &mut down.decoder);
-            let moved = poll_transfer(cx, scratch, from, (&mut up.wire, &mut up.encoder), tap);
-            ready!(moved).map_err(|error| match error {
-                TransferError::Source(_) | TransferError::Malformed(Malformation::Truncated) => {
-                    UploadError::Left
-                }
-                TransferError::Malformed(error) => UploadError::Malformed(error),
-                TransferError::Sink(_) => UploadError::Refused,
-            })?;
-            if down.decoder.had_trailers() {
-                self.kept = None;
             }
-        }
-        self.complete = true;
-        up.wire.poll_flush(cx).map_err(|_| UploadError::Refused)
+            // They come once.
+            Passing::Trailers(_) => *kept = None,
+        };
+        poll_transfer(cx, scratch, down, up, tap).map_err(|error| match error {
+            TransferError::Source(_) | TransferError::Malformed(Malformation::Truncated) => UploadError::Left,
+            TransferError::Malformed(error) => UploadError::Malformed(error),
+            TransferError::Sink(_) => UploadError::Refused,
+        })
     }
+}
+
+/// Whether a further attempt could need the content: the policy may ask for one, or the connection may end before the
+/// upstream has begun with it, as connections of HTTP/2 do (RFC 9113 §6.8).
+fn is_repeatable(exchange: &Exchange<'_>, backend: &Backend) -> bool {
+    let (retry, head) = (&backend.policy.retry, &exchange.head);
+    let undone = match backend.upstream.config.protocol {
+        Protocol::Http1 => false,
+        Protocol::Http2 => true,
+        Protocol::Auto => head.version == Version::Http2,
+    };
+    undone
+        || *retry.attempts > 0
+            && (retry.methods.contains(&head.method) || head.headers.contains_key("idempotency-key"))
 }

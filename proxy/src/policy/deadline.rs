@@ -114,6 +114,11 @@ impl Told {
         self.shortest
     }
 
+    /// When that time is over, if a clock can count to it.
+    fn until(&self, now: Instant) -> Option<Instant> {
+        self.shortest.and_then(|told| now.checked_add(told))
+    }
+
     /// The vocabularies in which to pass the rest on: ours, and those we were told in.
     pub fn words(&self) -> impl Iterator<Item = Vocabulary> {
         let told = self.words;
@@ -126,32 +131,63 @@ impl Told {
 /// Head and body are kept apart because the built-in limit ends with the head (TO-1), while what a caller said covers
 /// the exchange to its last byte. So a limit that says nothing about the body is not passed on either: the next hop
 /// would take it for the whole and cut a download that flows.
+///
+/// A *stream* (a gRPC exchange, a tunnel) may be silent and long-lived by intent, so no built-in limit applies to it, and
+/// a written one only from the end of the request's content to the response head; else it is bounded by `idle` and by
+/// what the caller said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     /// The response head must be there. No attempt begins at or after it.
     pub head: Instant,
     /// The last byte must be there; `None`: as long as it flows.
     pub whole: Option<Instant>,
+    /// How far ahead of the request's content `head` stays while that flows; `None`: it stands still.
+    ahead: Option<Duration>,
+    /// How long a stream may be waited for once the request's content is complete.
+    answer: Option<Duration>,
 }
 
 impl Deadline {
     /// Of an exchange that begins `now`: the earlier of what policy allows and what downstream told (DL-2). Limits of a
     /// policy are bounded by its schema; a told time that no clock can count to is none.
     pub fn new(now: Instant, policy: RequestTimeout, told: &Told) -> Self {
-        let limit = policy.limit();
-        let head = now + told.shortest.map_or(limit, |told| told.min(limit));
-        let whole = match policy {
-            RequestTimeout::Whole(_) => Some(head),
-            RequestTimeout::UntilHead(_) => told.shortest.and_then(|told| now.checked_add(told)),
-        };
-        Self { head, whole }
+        let deadline = Self { whole: told.until(now), ..Self::at(now) }.set(now + policy.limit());
+        match policy {
+            RequestTimeout::Whole(_) => Self { whole: Some(deadline.head), ..deadline },
+            RequestTimeout::UntilHead(limit) => Self { ahead: Some(limit), ..deadline },
+        }
     }
 
-    /// The request's content still flows `now`: the built-in limit bounds a wait for an answer, and this is none yet.
+    /// Of a stream that begins `now`; `idle` is its limit without a byte in either direction.
+    pub fn of_stream(now: Instant, policy: RequestTimeout, idle: Duration, told: &Told) -> Self {
+        let answer = match policy {
+            RequestTimeout::Whole(limit) => limit,
+            RequestTimeout::UntilHead(_) => idle,
+        };
+        let deadline = Self { whole: told.until(now), ..Self::at(now) }.set(now + idle);
+        Self { ahead: Some(idle), answer: Some(answer), ..deadline }
+    }
+
+    /// That stands at `head`, whatever happens.
+    pub fn at(head: Instant) -> Self {
+        Self { head, whole: None, ahead: None, answer: None }
+    }
+
+    /// The request's content still flows `now`: what bounds a wait for an answer doesn't bound this.
     #[must_use]
-    pub fn while_flowing(self, now: Instant, policy: RequestTimeout) -> Self {
-        let RequestTimeout::UntilHead(limit) = policy else { return self };
-        let head = now + limit;
+    pub fn while_flowing(self, now: Instant) -> Self {
+        self.ahead.map_or(self, |ahead| self.set(now + ahead))
+    }
+
+    /// The request's content was complete `now`: from here on a stream's upstream is waited for. To say so again changes
+    /// nothing, nor does content that flows again, on a retry. What is no stream keeps its limits.
+    #[must_use]
+    pub fn completed(self, now: Instant) -> Self {
+        self.answer.map_or(self, |answer| Self { ahead: None, answer: None, ..self }.set(now + answer))
+    }
+
+    /// With the head at `head`, as far as the caller will wait.
+    fn set(self, head: Instant) -> Self {
         Self { head: self.whole.map_or(head, |whole| whole.min(head)), ..self }
     }
 
@@ -176,7 +212,7 @@ impl Deadline {
 }
 
 /// A number of at most `digits` decimal digits (19 fit).
-fn number(text: &[u8], digits: usize) -> Option<u64> {
+pub(super) fn number(text: &[u8], digits: usize) -> Option<u64> {
     if text.is_empty() || text.len() > digits || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -198,154 +234,4 @@ fn grpc(text: &[u8]) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const MS: fn(u64) -> Duration = Duration::from_millis;
-
-    fn told(fields: &[(&str, &str)]) -> Result<Told, Malformed> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
-        }
-        Told::read(&headers)
-    }
-
-    #[test]
-    fn to_5_an_upload_in_many_pieces_leaves_the_wait_for_an_answer_as_long_as_ever() {
-        let start = Instant::now();
-        for (told, most) in
-            [(Told::default(), MS(900 + 500)), (told(&[("x-deadline", "1200")]).unwrap(), MS(1200))]
-        {
-            let policy = RequestTimeout::UntilHead(MS(500));
-            let pieces = (0..10).map(|nth| start + MS(100) * nth);
-            let last = pieces.fold(Deadline::new(start, policy, &told), |deadline, now| {
-                deadline.while_flowing(now, policy)
-            });
-            assert_eq!(last.head, start + most);
-        }
-        let written = RequestTimeout::Whole(MS(500));
-        let deadline = Deadline::new(start, written, &Told::default());
-        assert_eq!(deadline.while_flowing(start + MS(400), written), deadline);
-    }
-
-    proptest! {
-        #[test]
-        fn dl_1_what_is_written_reads_back_as_no_more_than_is_left(
-            micros in prop_oneof![1u64..3000, 1u64..10_000_000, any::<u64>()], word in prop::sample::select(Vocabulary::ALL.to_vec()),
-        ) {
-            let left = Duration::from_micros(micros);
-            let read = word.read(word.write(left).as_bytes()).unwrap();
-            prop_assert!(read >= MS(1), "0 would mean expired");
-            prop_assert!(read <= left.max(MS(1)));
-            // The coarsest number written is 99 999 s, where milliseconds no longer fit into eight digits.
-            let unit = if word == Vocabulary::Grpc { left / 99_999 } else { Duration::ZERO };
-            prop_assert!(read + unit.max(MS(1)) > left || read >= Duration::from_hours(99_999_999));
-        }
-
-        #[test]
-        fn no_bytes_upset_the_reader(value in prop::collection::vec(any::<u8>(), 0..24), digits in "[0-9]{0,24}") {
-            for word in Vocabulary::ALL {
-                let _ = word.read(&value);
-                prop_assert_eq!(Vocabulary::Plain.read(digits.as_bytes()).is_ok(), (1..=19).contains(&digits.len()));
-                let grpc = format!("{digits}m");
-                prop_assert_eq!(Vocabulary::Grpc.read(grpc.as_bytes()).is_ok(), (1..=8).contains(&digits.len()));
-            }
-        }
-
-        #[test]
-        fn dl_2_the_earlier_of_policy_and_caller_holds(limit in 1u64..100_000, said in 0u64..100_000, whole in any::<bool>()) {
-            let now = Instant::now();
-            let policy = if whole { RequestTimeout::Whole(MS(limit)) } else { RequestTimeout::UntilHead(MS(limit)) };
-            let deadline = Deadline::new(now, policy, &told(&[("x-deadline", &said.to_string())]).unwrap());
-            prop_assert_eq!(deadline.head, now + MS(limit.min(said)));
-            prop_assert_eq!(deadline.whole, Some(now + MS(if whole { limit.min(said) } else { said })));
-        }
-    }
-
-    #[test]
-    fn dl_1_the_rest_goes_out_in_the_words_it_came_in() {
-        let now = Instant::now();
-        let later = now + MS(300);
-        for (word, value, rest) in [
-            (Vocabulary::Plain, "1000", "700"),
-            (Vocabulary::Grpc, "1S", "700m"),
-            (Vocabulary::Envoy, "1000", "700"),
-        ] {
-            let told = told(&[(word.header().as_str(), value)]).unwrap();
-            let deadline = Deadline::new(now, RequestTimeout::Whole(MS(10_000)), &told);
-            let left = deadline.to_pass_on(later).unwrap();
-            let said: Vec<_> = told.words().map(|w| (w, w.write(left))).collect();
-            assert!(said.contains(&(word, HeaderValue::from_static(rest))), "{said:?}");
-            assert!(said.contains(&(Vocabulary::Plain, HeaderValue::from_static("700"))), "{said:?}");
-            assert_eq!(said.len(), if word == Vocabulary::Plain { 1 } else { 2 });
-        }
-    }
-
-    #[test]
-    fn dl_1_of_several_the_shortest_counts() {
-        let both = told(&[("x-deadline", "900"), ("grpc-timeout", "1S"), ("x-deadline", "800")]).unwrap();
-        assert_eq!(both.shortest(), Some(MS(800)));
-        assert_eq!(both.words().count(), 2);
-    }
-
-    #[test]
-    fn dl_3_expired_on_arrival() {
-        let now = Instant::now();
-        for field in [("x-deadline", "0"), ("grpc-timeout", "0S"), ("x-envoy-expected-rq-timeout-ms", "0")] {
-            let deadline =
-                Deadline::new(now, RequestTimeout::UntilHead(MS(15_000)), &told(&[field]).unwrap());
-            assert_eq!((deadline.left(now), deadline.to_pass_on(now)), (None, None));
-        }
-    }
-
-    #[test]
-    fn to_1_the_built_in_limit_ends_with_the_head_and_is_not_passed_on() {
-        let now = Instant::now();
-        let silent = Deadline::new(now, RequestTimeout::UntilHead(MS(15_000)), &Told::default());
-        assert_eq!((silent.left(now), silent.to_pass_on(now)), (Some(MS(15_000)), None));
-        let written = Deadline::new(now, RequestTimeout::Whole(MS(2000)), &Told::default());
-        assert_eq!(written.to_pass_on(now), Some(MS(2000)));
-        let patient = told(&[("x-deadline", "60000")]).unwrap();
-        let patient = Deadline::new(now, RequestTimeout::UntilHead(MS(15_000)), &patient);
-        assert_eq!((patient.left(now), patient.to_pass_on(now)), (Some(MS(15_000)), Some(MS(60_000))));
-    }
-
-    #[test]
-    fn to_3_an_attempt_ends_with_its_own_limit_or_with_the_exchange() {
-        let now = Instant::now();
-        let deadline = Deadline { head: now + MS(250), whole: None };
-        assert_eq!(deadline.attempt(now, Some(MS(100))), (now + MS(100), Outcome::AttemptTimeout));
-        let late = now + MS(200);
-        assert_eq!(deadline.attempt(late, Some(MS(100))), (now + MS(250), Outcome::DeadlineExceeded));
-        assert_eq!(deadline.attempt(late, None), (now + MS(250), Outcome::DeadlineExceeded));
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_refused_by_name() {
-        for (name, value) in [
-            ("x-deadline", ""),
-            ("x-deadline", "-1"),
-            ("x-deadline", "1.5"),
-            ("x-deadline", "1500ms"),
-            ("x-deadline", "2026-01-01T00:00:00Z"),
-            ("grpc-timeout", "1000"),
-            ("grpc-timeout", "S"),
-            ("grpc-timeout", "123456789m"),
-        ] {
-            let error = told(&[(name, value)]).unwrap_err();
-            assert!(error.to_string().starts_with(name), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_time_that_no_clock_can_count_to_is_no_limit() {
-        let forever = told(&[("x-deadline", "9999999999999999999")]).unwrap();
-        let now = Instant::now();
-        let deadline = Deadline::new(now, RequestTimeout::Whole(MS(5)), &forever);
-        assert_eq!(deadline.head, now + MS(5));
-        let _ = Deadline::new(now, RequestTimeout::UntilHead(MS(5)), &forever).to_pass_on(now);
-    }
-}
+mod tests;

@@ -157,7 +157,10 @@ impl Lease {
         self.purse = left.saturating_add(grant.tokens);
         self.low = grant.tokens / 2;
         self.lapses = now + LIFE;
-        self.not_before = now + grant.retry_after;
+        // A store that gives nothing is not asked again before it could have earned a token.
+        let gap = Duration::try_from_secs_f64(self.config.rate.recip()).unwrap_or(RETRY).min(RETRY);
+        self.not_before =
+            now + if grant.tokens == 0 { grant.retry_after.max(gap) } else { grant.retry_after };
     }
 
     /// The store did not answer, or said no sense.

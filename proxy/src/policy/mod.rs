@@ -12,6 +12,7 @@ pub mod concurrency;
 pub mod deadline;
 pub mod fair_share;
 pub mod fault;
+pub mod grpc;
 pub mod in_flight;
 pub mod key_table;
 pub mod lease;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::grpc::{Pushback, Status};
+
 /// How one attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -18,6 +20,22 @@ pub enum Outcome {
         retry_after: Option<Duration>,
         /// It bears the mark of a hop below us that has already done what retries can do (RT-10).
         settled_below: bool,
+    },
+    /// A 200 whose gRPC status, in its head or in trailers, is not OK (EC-4).
+    Grpc {
+        /// What it said.
+        status: Status,
+        /// What the endpoint says about retries, from the moment it arrived.
+        pushback: Option<Pushback>,
+        /// As with a response.
+        settled_below: bool,
+    },
+    /// The endpoint has reset the stream with `REFUSED_STREAM`: it has not begun with the request (RFC 9113 §8.7).
+    Refused,
+    /// The endpoint left in peace (GOAWAY with `NO_ERROR`) and has not begun with the request (RFC 9113 §6.8).
+    GoneAway {
+        /// It had worked on other requests of that connection; if not, it may be one that never does.
+        progressed: bool,
     },
     /// No connection; nothing was sent.
     ConnectFailure(ConnectFailure),
@@ -59,7 +77,7 @@ pub enum Class {
     Success,
     /// 4xx: the request's own doing. Never opens a breaker, never lowers availability (EC-1).
     Customer,
-    /// 429: healthy but asks for less. Lowers the endpoint's share, opens no breaker (EC-3).
+    /// 429, `RESOURCE_EXHAUSTED`: healthy but asks for less. Lowers the endpoint's share, opens no breaker (EC-3).
     Throttled,
     /// The upstream's doing.
     System,
@@ -82,7 +100,7 @@ impl Class {
 
 impl Outcome {
     /// Every [`label`](Self::label), by [`index`](Self::index): metric handles can lie in an array.
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 33] = [
         "success",
         "4xx",
         "429",
@@ -98,7 +116,27 @@ impl Outcome {
         "deadline",
         "garbage",
         "canceled",
+        "refused-stream",
+        "goaway",
+        "grpc-cancelled",
+        "grpc-unknown",
+        "grpc-invalid-argument",
+        "grpc-deadline-exceeded",
+        "grpc-not-found",
+        "grpc-already-exists",
+        "grpc-permission-denied",
+        "grpc-resource-exhausted",
+        "grpc-failed-precondition",
+        "grpc-aborted",
+        "grpc-out-of-range",
+        "grpc-unimplemented",
+        "grpc-internal",
+        "grpc-unavailable",
+        "grpc-data-loss",
+        "grpc-unauthenticated",
     ];
+    /// Where the label of the first gRPC status, OK, would be.
+    const GRPC: usize = 16;
 
     /// Whose doing it was.
     ///
@@ -113,14 +151,30 @@ impl Outcome {
                 // RFC 9110 §15: a status outside the five classes is taken as a 5xx.
                 500.. => Class::System,
             },
+            Self::Grpc { status, .. } => status.class(),
             Self::ConnectFailure(_)
             | Self::Unresolved
+            | Self::Refused
             | Self::Reset { .. }
             | Self::AttemptTimeout
             | Self::DeadlineExceeded
             | Self::Garbage => Class::System,
-            Self::Stale | Self::Canceled => Class::Neutral,
+            Self::Stale | Self::GoneAway { .. } | Self::Canceled => Class::Neutral,
         }
+    }
+
+    /// How long the endpoint wants to be left alone.
+    pub fn asked_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Response { retry_after, .. } => *retry_after,
+            Self::Grpc { pushback: Some(Pushback::After(wait)), .. } => Some(*wait),
+            _ => None,
+        }
+    }
+
+    /// It bears the mark of a hop below us that has already done what retries can do (RT-10).
+    pub fn is_settled_below(&self) -> bool {
+        matches!(self, Self::Response { settled_below: true, .. } | Self::Grpc { settled_below: true, .. })
     }
 
     /// The value of `attempts_total{outcome}` and `retries_total{cause}`: one of [`LABELS`](Self::LABELS).
@@ -148,6 +202,10 @@ impl Outcome {
             Self::DeadlineExceeded => 12,
             Self::Garbage => 13,
             Self::Canceled => 14,
+            Self::Refused => 15,
+            Self::GoneAway { .. } => 16,
+            Self::Grpc { status: Status::Ok, .. } => 0,
+            Self::Grpc { status, .. } => Self::GRPC + usize::from(status.code()),
         }
     }
 }
@@ -162,8 +220,18 @@ pub(crate) mod tests {
         Outcome::Response { status, retry_after: None, settled_below: false }
     }
 
+    /// A gRPC answer without pushback.
+    pub(crate) fn grpc(status: Status) -> Outcome {
+        Outcome::Grpc { status, pushback: None, settled_below: false }
+    }
+
+    /// Every gRPC failure.
+    pub(crate) fn grpc_failures() -> impl Iterator<Item = Outcome> {
+        Status::ALL.into_iter().filter(|status| *status != Status::Ok).map(grpc)
+    }
+
     /// Every outcome that is no response.
-    pub(crate) const SILENT: [Outcome; 11] = [
+    pub(crate) const SILENT: [Outcome; 14] = [
         Outcome::ConnectFailure(ConnectFailure::Refused),
         Outcome::ConnectFailure(ConnectFailure::Unreachable),
         Outcome::ConnectFailure(ConnectFailure::TimedOut),
@@ -175,6 +243,9 @@ pub(crate) mod tests {
         Outcome::DeadlineExceeded,
         Outcome::Garbage,
         Outcome::Canceled,
+        Outcome::Refused,
+        Outcome::GoneAway { progressed: true },
+        Outcome::GoneAway { progressed: false },
     ];
 
     #[test]
@@ -193,7 +264,9 @@ pub(crate) mod tests {
     #[test]
     fn ec_2_every_way_to_end_has_its_own_label() {
         let responses = [200, 404, 429, 503].map(status);
-        let mut seen: Vec<_> = responses.iter().chain(&SILENT).map(Outcome::label).collect();
+        let all = responses.into_iter().chain(SILENT).chain(grpc_failures());
+        let mut seen: Vec<_> = all.map(|outcome| outcome.label()).collect();
+        seen.dedup();
         assert_eq!(seen, Outcome::LABELS, "the index follows the list");
         seen.sort_unstable();
         seen.dedup();
@@ -201,9 +274,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn ec_4_a_grpc_failure_is_its_statuss_doing_and_has_its_name() {
+        for outcome in grpc_failures() {
+            let Outcome::Grpc { status, .. } = outcome else { unreachable!() };
+            assert_eq!(outcome.class(), status.class());
+            assert_eq!(outcome.label().strip_prefix("grpc-"), Some(status.name()));
+        }
+        assert_eq!(grpc(Status::Ok).label(), "success");
+    }
+
+    #[test]
     fn a_stale_connection_and_a_caller_who_left_are_nobodys_fault() {
         for outcome in SILENT {
-            let blameless = matches!(outcome, Outcome::Stale | Outcome::Canceled);
+            let blameless = matches!(outcome, Outcome::Stale | Outcome::Canceled | Outcome::GoneAway { .. });
             assert_eq!(
                 outcome.class(),
                 if blameless { Class::Neutral } else { Class::System },

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderValue;
 use outrigger_config::model::{self, Config, Direction, HttpRoute, TrafficPolicy, UpstreamId};
 
-use super::{Backend, Rule, Snapshot, Table};
-use crate::http1::{HeadLimits, TrailerLimits};
+use super::{Backend, Rule, Snapshot, Table, Via};
+use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, LineSink, Metrics};
@@ -57,7 +58,7 @@ pub fn build(
             metrics.access_log_dropped(),
             now,
         ),
-        via: format!("via: 1.1 {}\r\n", config.sidecar.name),
+        via: ["1.1", "2"].map(|version| via(version, config.sidecar.name.as_str())),
         outbound,
         inbound,
         upstreams,
@@ -177,6 +178,12 @@ impl Builder<'_> {
         let backends = vec![Backend { upstream, policy, metrics }];
         Rule { route: NONE.into(), name: NONE.into(), weights: Weights::new([1]), backends }
     }
+}
+
+fn via(version: &str, name: &str) -> Via {
+    let value =
+        HeaderValue::try_from(format!("{version} {name}")).expect("the letters of a name are a field value");
+    Via { line: format!("via: {version} {name}\r\n"), value }
 }
 
 #[cfg(test)]

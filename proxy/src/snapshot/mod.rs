@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use http::HeaderValue;
 use outrigger_config::model::{Config, Direction, SidecarLimits, TrafficPolicy};
 
-use crate::http1::{HeadLimits, RequestHead, TrailerLimits};
+use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
 use crate::policy::router::{Request, Router, Step, lower_case};
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
@@ -32,12 +33,20 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Counts what reaches no route.
     pub unrouted: [Arc<ExchangeMetrics>; 2],
-    /// `via` of requests (RFC 9110 §7.6.3).
-    pub via: String,
+    via: [Via; 2],
     /// What is written of exchanges.
     pub access_log: AccessLog,
     outbound: Table,
     inbound: Vec<(SocketAddr, Table)>,
+}
+
+/// What a request's `via` says of us (RFC 9110 §7.6.3), by the version that it came in.
+#[derive(Debug)]
+pub struct Via {
+    /// As a field line of HTTP/1.
+    pub line: String,
+    /// As a value.
+    pub value: HeaderValue,
 }
 
 /// What one listener does with requests.
@@ -90,6 +99,11 @@ impl ListenerId {
 }
 
 impl Snapshot {
+    /// What we say of ourselves to an upstream of a request that came so.
+    pub fn via(&self, version: Version) -> &Via {
+        &self.via[usize::from(version == Version::Http2)]
+    }
+
     /// The most specific rule for a request; `None`: nobody named its authority.
     pub fn route(&self, listener: ListenerId, host: &str, head: &RequestHead) -> Option<&Rule> {
         let table = self.table(listener)?;
@@ -158,7 +172,9 @@ pub fn listeners(config: &Config) -> Vec<ListenerId> {
 
 /// What the router looks at.
 fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
-    let (path, query) = (head.target.path(), head.target.query());
+    let query = head.target.query();
+    // CONNECT has no path (RFC 9110 §9.3.6); rules that say none take it.
+    let path = if head.method == http::Method::CONNECT { "/" } else { head.target.path() };
     Request { host, path, query, method: &head.method, headers: &head.headers }
 }
 

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod discovery;
 pub mod endpoint;
+pub mod multiplexed;
 pub mod pool;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -10,7 +10,8 @@ use foldhash::fast::FixedState;
 use outrigger_config::model::UpstreamLimits;
 
 use super::endpoint::Endpoint;
-use crate::http1::{ClientConn, Scratch};
+use crate::http1::ClientConn;
+use crate::message::Scratch;
 
 /// Idle connections of one worker.
 #[derive(Debug, Default)]
@@ -45,7 +46,7 @@ impl Pools {
             }
             endpoint.kept_open_for(idle);
             if idle < trusted_for(&conn, endpoint, pool.idle_timeout, now) {
-                conn.wire.rise(scratch);
+                conn.channel.wire.rise(scratch);
                 return Some(conn);
             }
         }
@@ -72,7 +73,7 @@ impl Pools {
         // The endpoint may have lived through a reload.
         pool.idle_timeout = limits.idle_timeout;
         if pool.idle.len() < limits.max_idle {
-            conn.wire.rest(scratch);
+            conn.channel.wire.rest(scratch);
             pool.idle.push(conn);
         }
     }
@@ -104,6 +105,7 @@ mod tests {
     use std::future::poll_fn;
     use std::task::Poll;
 
+    use outrigger_config::defaults;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -114,13 +116,8 @@ mod tests {
         let (addr, now) = (listener.local_addr().unwrap(), Instant::now());
         let (pools, scratch, endpoint) = (Pools::default(), Scratch::default(), Endpoint::new(addr, now));
         for (seconds, is_kept) in [(60, true), (1, false), (60, true)] {
-            let limits = UpstreamLimits {
-                max_pending: 1,
-                response_head: 1,
-                response_fields: 1,
-                max_idle: 1,
-                idle_timeout: Duration::from_secs(seconds),
-            };
+            let limits =
+                UpstreamLimits { idle_timeout: Duration::from_secs(seconds), ..defaults::UPSTREAM_LIMITS };
             let conn = ClientConn::new(TcpStream::connect(addr).await.unwrap(), now);
             pools.give(&scratch, &endpoint, &limits, Box::new(conn), now);
             let later = now + Duration::from_secs(2);

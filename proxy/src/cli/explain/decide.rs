@@ -1,6 +1,5 @@
 //! Which way would the request go? The decision of the snapshot, and its account of how it was made.
 
-use http::Method;
 use outrigger_config::model::{Config, Direction};
 use outrigger_config::scalars::Percent;
 use outrigger_config::{describe_match, describe_policy, describe_upstream};
@@ -9,7 +8,7 @@ use serde_json::Value;
 
 use super::request::Asked;
 use crate::http1::head::parse_request;
-use crate::http1::{HeadError, RequestHead, Scratch};
+use crate::message::{HeadError, RequestHead, Scratch};
 use crate::pipeline::Failure;
 use crate::policy::router::{Obstacle, Step};
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
@@ -73,7 +72,6 @@ pub(super) struct Target {
 pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) -> Explanation {
     let parsed = parse_request(asked.head.as_bytes(), &snapshot.head_limits, &Scratch::default());
     let (decision, tried, backends) = match parsed {
-        Ok(Some((head, _))) if head.method == Method::CONNECT => refused(Failure::Unsupported),
         Ok(Some((head, _))) => {
             let tried = tried(snapshot, listener, &head);
             let rule = snapshot.route(listener, head.host(), &head);

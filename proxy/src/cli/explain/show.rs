@@ -62,6 +62,7 @@ impl Display for Target {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let upstream = &self.upstream;
         writeln!(f, "{} to {}: {}", self.share, word(&upstream["name"]), endpoints(&upstream["discovery"]))?;
+        line(f, "protocol", &word(&upstream["protocol"]), "")?;
         line(f, "loadBalancer.policy", &word(&upstream["loadBalancer"]["policy"]), "")?;
         line(f, "retryBudget", &word(&upstream["retryBudget"]), "")?;
         for (block, name) in SETTINGS {
@@ -70,7 +71,8 @@ impl Display for Target {
             let value = word(&setting["value"]) + covers;
             line(f, &format!("{block}.{name}"), &value, &word(&setting["origin"]))?;
         }
-        Ok(())
+        let upgrades = &self.policy["upgrades"];
+        line(f, "upgrades", &word(&upgrades["value"]), &word(&upgrades["origin"]))
     }
 }
 
@@ -106,6 +108,7 @@ fn describe(wanted: &Value) -> String {
 fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => fields

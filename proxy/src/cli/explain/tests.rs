@@ -4,8 +4,8 @@ use outrigger_config::Source;
 
 use super::decide::Decision;
 use super::*;
-use crate::http1::Scratch;
 use crate::http1::head::parse_request;
+use crate::message::Scratch;
 
 const ROUTING: &str = include_str!("../../../../config/examples/routing.yaml");
 const SIDECAR: &str = include_str!("../../../../config/examples/sidecar.yaml");
@@ -105,6 +105,7 @@ fn d4_each_failed_match_says_why_and_each_value_whence() {
         "95% to market-data: 10.0.0.5:8000, 10.0.0.6:8000",
         "5% to market-data-v2: 10.0.1.5:8000",
         "rule, a.yaml:",
+        "websocket, connect",
         "built-in default",
     ] {
         assert!(text.contains(told), "{told} in\n{text}");

@@ -71,12 +71,8 @@ impl Ewma {
         match outcome.class() {
             Class::Success | Class::Customer => self.sample(nanos(took), nanos(took), now),
             Class::Throttled => {
-                let asked = match outcome {
-                    Outcome::Response { retry_after: Some(asked), .. } => {
-                        (*asked).clamp(RETRY_AFTER.0, RETRY_AFTER.1)
-                    }
-                    _ => PENALTY,
-                };
+                let asked = outcome.asked_wait();
+                let asked = asked.map_or(PENALTY, |asked| asked.clamp(RETRY_AFTER.0, RETRY_AFTER.1));
                 self.sample(nanos(asked), nanos(asked), now);
             }
             Class::System => self.sample(nanos(took), nanos(took.max(PENALTY)), now),

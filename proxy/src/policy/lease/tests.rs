@@ -188,7 +188,7 @@ proptest! {
                     Answer::Taken { local, .. } => taken += u32::from(!local),
                     Answer::NeedsLease { tokens } => prop_assert!(tokens > 0),
                     Answer::Pending => prop_assert!(lease.asking),
-                    Answer::Denied { .. } => prop_assert!(lease.away.is_some()),
+                    Answer::Denied { retry_after, .. } => prop_assert!(!retry_after.is_zero()),
                 },
             }
             prop_assert!(taken <= granted, "{taken} of {granted}");
@@ -221,6 +221,8 @@ fn a_lease_lapses_and_a_share_is_a_share() {
     assert!(matches!(lease.take(start), Answer::Taken { renew: Some(1), local: false }), "half are left");
     assert_eq!(lease.take(start), Answer::Taken { renew: None, local: false }, "asked for already");
     assert_eq!(lease.take(start + LIFE), Answer::Pending);
+    lease.granted(Grant { tokens: 0, retry_after: Duration::ZERO, sharers: 2 }, start + LIFE);
+    assert_eq!(lease.take(start + LIFE), Answer::Denied { retry_after: 10 * MILLI, local: false });
     lease.granted(Grant { tokens: 0, retry_after: 30 * MILLI, sharers: 2 }, start + LIFE);
     assert_eq!(lease.take(start + LIFE), Answer::Denied { retry_after: 30 * MILLI, local: false });
     let grant = Grant { tokens: 3, retry_after: Duration::ZERO, sharers: 4 };

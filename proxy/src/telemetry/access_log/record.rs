@@ -40,6 +40,9 @@ pub struct Record<'a> {
     pub endpoint: Option<SocketAddr>,
     /// What the caller saw; 0 if nothing.
     pub status: u16,
+    /// What a gRPC call ended in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<&'a str>,
     /// Why it ended so.
     pub flag: Flag,
     /// The cause in `x-outrigger-reason`, of answers that we made.

@@ -67,6 +67,7 @@ fn record() -> Record<'static> {
         upstream: Some("market-data"),
         endpoint: Some(([10, 0, 0, 5], 8000).into()),
         status: 503,
+        grpc_status: None,
         flag: Flag::UpstreamOverflow,
         reason: Some("breaker-open"),
         attempts: 2,

@@ -1,31 +1,19 @@
-//! Which fields go on? Heads are written anew, field by field, so that what stays here never leaves; the request's own
-//! head is not touched and serves the next attempt as it is.
+//! How is a head written for HTTP/1? Field by field, behind one another.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderName, StatusCode};
-use outrigger_config::model::Direction;
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::{HeaderMap, StatusCode};
+use outrigger_config::model::{Direction, Upgrade};
 
-use super::exchange::Exchange;
+use super::super::exchange::Exchange;
+use super::super::tunnel::switch_fields;
+use super::{is_nominated, nominated};
 use crate::http1::encoder::push_field;
-use crate::http1::head::connection_tokens;
-use crate::http1::{Framing, Known, ResponseHead, Version};
-
-/// Says why an answer is not the application's, and by `attempts=` that retries are done with (RT-10).
-pub const REASON: HeaderName = HeaderName::from_static("x-outrigger-reason");
-
-/// `Connection` may name further fields of this connection (RFC 9110 §7.6.1).
-fn nominated(headers: &HeaderMap, known: Known) -> bool {
-    known.has(Known::CONNECTION)
-        && connection_tokens(headers)
-            .any(|token| !(token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive")))
-}
-
-fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
-    connection_tokens(headers).any(|token| token.eq_ignore_ascii_case(name.as_str().as_bytes()))
-}
+use crate::http1::websocket;
+use crate::message::head::connection_tokens;
+use crate::message::{Framing, Known, ResponseHead, Version};
 
 /// The head of the next attempt, which begins `now`.
 pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
@@ -57,14 +45,29 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
             }
         }
     }
-    if head.known.has(Known::TE)
-        && nominated
-        && connection_tokens(&head.headers).any(|token| token.eq_ignore_ascii_case(b"te"))
-    {
+    if head.known.has(Known::TE) && (head.version == Version::Http2 || names_te(&head.headers)) {
         write_te(out, &head.headers);
+    }
+    if let Some(Upgrade::Protocol(token)) = exchange.tunnel {
+        write_upgrade(out, exchange, token);
     }
     write_ours(out, exchange, now);
     out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9110 §10.1.4: `TE` is of this connection, and says so.
+fn names_te(headers: &HeaderMap) -> bool {
+    connection_tokens(headers).any(|token| token.eq_ignore_ascii_case(b"te"))
+}
+
+/// The wish for another protocol. HTTP/2 has none of HTTP/1's handshake for WebSocket (RFC 8441 §5), so we make it.
+fn write_upgrade(out: &mut Vec<u8>, exchange: &Exchange<'_>, token: &str) {
+    push_field(out, "connection", b"upgrade");
+    push_field(out, "upgrade", token.as_bytes());
+    if exchange.head.version == Version::Http2 && token == "websocket" {
+        let nonce = exchange.worker.rng(|rng| rng.u128(..)).to_be_bytes();
+        push_field(out, "sec-websocket-key", websocket::key(nonce).as_bytes());
+    }
 }
 
 /// Trailers are the one thing in `TE` that we pass on, since we can (RFC 9110 §10.1.4).
@@ -79,12 +82,17 @@ fn write_te(out: &mut Vec<u8>, headers: &HeaderMap) {
 /// What we add to every request (DESIGN §6).
 fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     let (headers, known) = (&exchange.head.headers, exchange.head.known);
+    // RFC 9113 §8.2.3: HTTP/2 may send one cookie a field, HTTP/1 has one field for all.
+    if known.has(Known::COOKIE) {
+        let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(http::HeaderValue::as_bytes).collect();
+        push_field(out, "cookie", &crumbs.join(&b"; "[..]));
+    }
     if known.has(Known::VIA) {
         for via in headers.get_all(http::header::VIA) {
             push_field(out, "via", via.as_bytes());
         }
     }
-    out.extend_from_slice(exchange.snapshot.via.as_bytes());
+    out.extend_from_slice(exchange.snapshot.via(exchange.head.version).line.as_bytes());
     push_number(out, "x-request-attempt", u64::from(exchange.attempts));
     if let Some(left) = exchange.deadline.to_pass_on(now) {
         for word in exchange.told.words() {
@@ -141,6 +149,20 @@ pub fn write_response(out: &mut Vec<u8>, answer: &ResponseHead, framing: Framing
     write_persistence(out, exchange.keep_alive, exchange.head.version);
 }
 
+/// The answer after which the connection is a tunnel (RFC 9110 §7.8, §9.3.6).
+pub fn write_switch(out: &mut Vec<u8>, status: StatusCode, answer: &ResponseHead, exchange: &Exchange<'_>) {
+    write_status(out, status);
+    for (name, value) in &answer.headers {
+        if !Known::HOP.has(Known::of(name.as_str())) {
+            push_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    for (name, value) in switch_fields(exchange, answer) {
+        push_field(out, name, value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// An interim response, as it came (RFC 9110 §15.2).
 pub fn write_interim(out: &mut Vec<u8>, answer: &ResponseHead) {
     write_status(out, answer.status);
@@ -157,7 +179,7 @@ pub fn write_persistence(out: &mut Vec<u8>, keep_alive: bool, version: Version) 
     match (keep_alive, version) {
         (false, _) => out.extend_from_slice(b"connection: close\r\n"),
         (true, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        (true, Version::Http11) => {}
+        (true, Version::Http11 | Version::Http2) => {}
     }
 }
 
@@ -184,41 +206,4 @@ pub fn push_number(out: &mut Vec<u8>, name: &str, number: u64) {
         }
     }
     push_field(out, name, &digits[at..]);
-}
-
-/// Whether an answer bears the mark of a hop that has done what retries can do (RT-10).
-pub fn is_settled(headers: &HeaderMap) -> bool {
-    headers.get_all(REASON).iter().any(|reason| {
-        reason.to_str().is_ok_and(|reason| reason.split("; ").any(|part| part.starts_with("attempts=")))
-    })
-}
-
-/// How long an idle connection is kept, as its server says, less a second for the way (REQUIREMENTS U5).
-pub fn kept_for(head: &ResponseHead) -> Option<Duration> {
-    if !head.known.has(Known::KEEP_ALIVE) {
-        return None;
-    }
-    let said = head.headers.get("keep-alive")?.to_str().ok()?;
-    let seconds = said.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?.parse().ok()?;
-    let kept = Duration::from_secs(seconds);
-    Some(kept.saturating_sub(Duration::from_secs(1)).max(kept / 2))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http1::head::parse_response;
-    use crate::http1::{HeadLimits, Scratch};
-
-    #[test]
-    fn u_5_any_keep_alive_timeout_can_be_told() {
-        let table = [("0", 0), ("1", 500), ("2", 1000), ("60", 59_000), ("18446744073709551615", u64::MAX)];
-        for (said, millis) in table {
-            let head = format!("HTTP/1.1 200 OK\r\nkeep-alive: max=5, timeout={said}\r\n\r\n");
-            let limits = HeadLimits { bytes: 1000, fields: 10, target: 0 };
-            let head = parse_response(head.as_bytes(), &limits, &Scratch::default(), &http::Method::GET);
-            let kept = kept_for(&head.unwrap().unwrap().0).unwrap();
-            assert_eq!(u64::try_from(kept.as_millis()).unwrap_or(u64::MAX), millis, "{said}");
-        }
-    }
 }

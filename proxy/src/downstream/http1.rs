@@ -1,13 +1,15 @@
-//! How does an HTTP/1 connection live? One request at a time, until either side has had enough.
+//! How does an HTTP/1 connection live? One request at a time, until either side has had enough, or its first octets say
+//! that it is one of HTTP/2.
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::http2;
 use crate::clock::now;
 use crate::http1::{Ended, ServerConn};
-use crate::pipeline::{self, After, Failure};
+use crate::pipeline::{self, After, Down, Failure};
 use crate::snapshot::ListenerId;
-use crate::telemetry::Flag;
+use crate::telemetry::{Flag, Protocol};
 use crate::worker::Worker;
 
 /// How long a connection that is to end waits for the request that may be on its way.
@@ -15,6 +17,7 @@ const LEAVING: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerConn) {
+    let active = worker.shared.metrics.downstream(listener.direction).active(worker.id, Protocol::Http1);
     let mut idle_since = now();
     loop {
         let snapshot = worker.snapshot_for(listener);
@@ -27,10 +30,17 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerCon
         // A request is treated by the configuration of its arrival, not of the idle time before it.
         let snapshot = worker.snapshot_for(listener);
         let after = match head {
-            Ok(head) => pipeline::handle(&worker, &snapshot, listener, &mut down, head).await,
+            Ok(head) => {
+                pipeline::handle(&worker, &snapshot, listener, &mut Down::Http1(&mut down), head).await
+            }
             Err(Ended::Quietly) => return,
             Err(Ended::Malformed(error)) => refuse(&worker, listener, &mut down, Failure::BadRequest(error)),
             Err(Ended::Slow) => refuse(&worker, listener, &mut down, Failure::SlowHead),
+            Err(Ended::Http2) => {
+                drop((snapshot, active));
+                // Boxed, so that a connection of HTTP/1 doesn't hold the room for it.
+                return Box::pin(http2::serve(worker, listener, down)).await;
+            }
         };
         match after {
             After::Keep(since) => idle_since = since,
@@ -40,20 +50,21 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerCon
     }
 }
 
-/// Answers what is not even a request. It has no route, but it is counted.
+/// Answers what is not even a request.
 fn refuse(worker: &Worker, listener: ListenerId, down: &mut ServerConn, failure: Failure) -> After {
-    pipeline::refuse(down, failure);
+    pipeline::refuse(&mut Down::Http1(down), failure);
+    count_refused(worker, listener, failure);
+    After::Close
+}
+
+/// What is not even a request has no route, but it is counted.
+pub fn count_refused(worker: &Worker, listener: ListenerId, failure: Failure) {
     let (snapshot, metrics) = (worker.snapshot(), &worker.shared.metrics);
     let code = failure.status().as_u16();
-    snapshot.unrouted(listener.direction).record(
-        worker.id,
-        code,
-        Flag::DownstreamProtocolError,
-        Duration::ZERO,
-    );
+    let flag = Flag::DownstreamProtocolError;
+    snapshot.unrouted(listener.direction).record(worker.id, code, flag, Duration::ZERO);
     metrics.downstream(listener.direction).protocol_error(worker.id, failure.cause());
     if let Some(limit) = failure.limit() {
         metrics.limit_exceeded(worker.id, limit);
     }
-    After::Close
 }

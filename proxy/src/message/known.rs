@@ -1,5 +1,7 @@
 //! Which fields do we act on? Noted while a head is read, so that what is not there is never looked for.
 
+use http::HeaderMap;
+
 /// A set of fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Known(u32);
@@ -17,7 +19,7 @@ impl Known {
     pub const TRANSFER_ENCODING: Self = Self(1 << 3);
     /// `content-length`
     pub const CONTENT_LENGTH: Self = Self(1 << 4);
-    /// `upgrade`, `proxy-connection`, `proxy-authorization`: of this hop, and nothing that we act on.
+    /// `proxy-connection`, `proxy-authorization`: of this hop, and nothing that we act on.
     pub const OTHER_HOP: Self = Self(1 << 5);
     /// `host`
     pub const HOST: Self = Self(1 << 6);
@@ -36,20 +38,34 @@ impl Known {
     /// `traceparent`
     pub const TRACEPARENT: Self = Self(1 << 13);
 
+    /// `upgrade`
+    pub const UPGRADE: Self = Self(1 << 14);
+    /// `content-type`
+    pub const CONTENT_TYPE: Self = Self(1 << 15);
+    /// `cookie`
+    pub const COOKIE: Self = Self(1 << 16);
+
     /// Fields of one connection, never passed on (RFC 9110 §7.6.1), and the framing, which each hop writes anew.
     pub const HOP: Self = Self::CONNECTION
         .and(Self::KEEP_ALIVE)
         .and(Self::TE)
         .and(Self::TRANSFER_ENCODING)
         .and(Self::CONTENT_LENGTH)
+        .and(Self::UPGRADE)
         .and(Self::OTHER_HOP);
     /// Fields of a request that we write anew beside those.
     pub const REWRITTEN: Self = Self::HOP
         .and(Self::HOST)
+        .and(Self::COOKIE)
         .and(Self::VIA)
         .and(Self::ATTEMPT)
         .and(Self::DEADLINE)
         .and(Self::FORWARDED_FOR);
+
+    /// Those of a whole map.
+    pub fn all(headers: &HeaderMap) -> Self {
+        headers.keys().fold(Self::NONE, |known, name| known.and(Self::of(name.as_str())))
+    }
 
     /// The field of this lower-case name.
     pub fn of(name: &str) -> Self {
@@ -59,7 +75,10 @@ impl Known {
             "te" => Self::TE,
             "transfer-encoding" => Self::TRANSFER_ENCODING,
             "content-length" => Self::CONTENT_LENGTH,
-            "upgrade" | "proxy-connection" | "proxy-authorization" => Self::OTHER_HOP,
+            "upgrade" => Self::UPGRADE,
+            "content-type" => Self::CONTENT_TYPE,
+            "cookie" => Self::COOKIE,
+            "proxy-connection" | "proxy-authorization" => Self::OTHER_HOP,
             "host" => Self::HOST,
             "expect" => Self::EXPECT,
             "via" => Self::VIA,

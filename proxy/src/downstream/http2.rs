@@ -1,0 +1,239 @@
+//! How does an HTTP/2 connection live? Many requests at a time, each a task of its own, until either side has had enough.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use outrigger_config::model::SidecarLimits;
+use tokio::net::TcpStream;
+
+use super::http1::count_refused;
+use super::listener::contained;
+use crate::clock::{Alarm, now};
+use crate::http1::ServerConn;
+use crate::http2::fields;
+use crate::http2::guard::{Guarded, Watch};
+use crate::http2::server::{ServerStream, builder};
+use crate::pipeline::{self, After, Down, Failure};
+use crate::snapshot::ListenerId;
+use crate::telemetry::Protocol;
+use crate::worker::Worker;
+
+/// Serves a connection to its end.
+pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
+    let _active = worker.shared.metrics.downstream(listener.direction).active(worker.id, Protocol::Http2);
+    let limits = *worker.snapshot_for(listener).limits();
+    let watch = Watch::new(limits.http2);
+    let peer = down.peer;
+    let (stream, ahead, alarm) = down.into_parts();
+    let io = Guarded::server(stream, ahead, Rc::clone(&watch));
+    alarm.set(now() + limits.head_timeout);
+    let mut handshake = Box::pin(builder(&limits.http2, limits.header_list).handshake(io));
+    let shaken = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        Poll::Ready(shaken) => Poll::Ready(shaken.map_err(|_| "http2")),
+        Poll::Pending if watch.poll_cut(cx).is_ready() => Poll::Ready(Err("http2")),
+        Poll::Pending => alarm.poll(cx).map(|()| Err("request-head-timeout")),
+    })
+    .await;
+    let codec = match shaken {
+        Ok(codec) => codec,
+        Err(reason) => {
+            return worker.shared.metrics.downstream(listener.direction).protocol_error(worker.id, reason);
+        }
+    };
+    // Not all at one moment (REQUIREMENTS U16).
+    let age = limits.max_connection_age.mul_f64(1.0 - worker.rng(fastrand::Rng::f64) / 10.0);
+    let now = now();
+    let life =
+        Life { until: now + age, idle_since: now, moved: [0; 2], streams: Rc::default(), stage: Stage::Open };
+    let mut session = Session { worker, listener, peer, limits, codec, watch, alarm, life };
+    session.look_again(now);
+    poll_fn(|cx| session.poll(cx)).await;
+}
+
+/// A connection and what it carries.
+struct Session {
+    worker: Rc<Worker>,
+    listener: ListenerId,
+    peer: SocketAddr,
+    limits: SidecarLimits,
+    codec: Connection<Guarded<TcpStream>, Bytes>,
+    watch: Rc<Watch>,
+    alarm: Alarm,
+    life: Life,
+}
+
+/// How far a connection has come.
+struct Life {
+    /// From then on it takes no more requests.
+    until: Instant,
+    /// Nothing was under way, and nothing moved, since.
+    idle_since: Instant,
+    /// Octets read and written when it was last looked at.
+    moved: [u64; 2],
+    /// Requests under way.
+    streams: Rc<Cell<usize>>,
+    stage: Stage,
+}
+
+/// What the peer was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing: it may go on.
+    Open,
+    /// To go elsewhere with further requests.
+    Leaving,
+    /// That this is the end.
+    Cut,
+}
+
+impl Session {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self.codec.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.begin(cx, request, respond);
+                    continue;
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    if error.is_library() || error.is_go_away() {
+                        self.count_error("http2");
+                    }
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => {}
+            }
+            if let Poll::Ready(limit) = self.watch.poll_cut(cx)
+                && self.life.stage != Stage::Cut
+            {
+                self.worker.shared.metrics.limit_exceeded(self.worker.id, limit);
+                self.cut();
+                continue;
+            }
+            if self.alarm.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.look(now());
+        }
+    }
+
+    /// One request: a task of its own, so that it waits for nobody else's.
+    fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) {
+        // Reset before it was seen: not worth a task, let alone a call.
+        if respond.poll_reset(cx).is_ready() {
+            return self.watch.on_reset();
+        }
+        let snapshot = self.worker.snapshot_for(self.listener);
+        let (parts, content) = request.into_parts();
+        let head = fields::request_head(parts, &snapshot.head_limits, content.is_end_stream());
+        let alarm = self.worker.timers.alarm();
+        let trailers = snapshot.trailer_limits;
+        let mut stream =
+            ServerStream::new(content, respond, trailers, (alarm, self.peer), Rc::clone(&self.watch));
+        let (worker, listener) = (Rc::clone(&self.worker), self.listener);
+        let head = match head {
+            Ok(head) => head,
+            Err(error) => {
+                let failure = Failure::BadRequest(error);
+                pipeline::refuse(&mut Down::Http2(&mut stream), failure);
+                return count_refused(&worker, listener, failure);
+            }
+        };
+        let under_way = UnderWay::new(&self.life.streams);
+        tokio::task::spawn_local(contained(Rc::clone(&worker), async move {
+            let after =
+                pipeline::handle(&worker, &snapshot, listener, &mut Down::Http2(&mut stream), head).await;
+            if after == After::Abort {
+                stream.abort();
+            }
+            drop(under_way);
+        }));
+        if self.worker.leaves(self.listener) {
+            self.leave();
+        }
+    }
+
+    /// Looks at the connection now and then, and more often while there is something to wait for.
+    fn look(&mut self, now: Instant) {
+        let moved = self.watch.moved();
+        let stood_still = moved == self.life.moved;
+        if self.life.streams.get() > 0 || !stood_still {
+            self.life.idle_since = now;
+        }
+        self.life.moved = moved;
+        if stood_still && self.watch.is_unfinished() {
+            self.worker.shared.metrics.limit_exceeded(self.worker.id, "head-timeout");
+            self.cut();
+        } else if now.saturating_duration_since(self.life.idle_since) >= self.limits.idle_timeout {
+            if self.codec.has_streams() {
+                // Answers that nobody takes: the peer opens no window for them.
+                self.worker.shared.metrics.limit_exceeded(self.worker.id, "body-idle");
+                self.cut();
+            } else if self.life.stage == Stage::Open {
+                self.leave();
+            } else {
+                self.cut();
+            }
+        } else if now >= self.life.until || self.worker.leaves(self.listener) {
+            self.leave();
+        }
+        self.look_again(now);
+    }
+
+    fn look_again(&self, now: Instant) {
+        let next = now + self.limits.head_timeout.min(self.limits.idle_timeout);
+        let open = self.life.stage == Stage::Open;
+        let next = if open { next.min(self.life.until.max(now)) } else { next };
+        if self.listener.drains() && open {
+            self.alarm.set_idle(next);
+        } else {
+            self.alarm.set(next);
+        }
+    }
+
+    /// Takes no more requests, and ends when those under way have (RFC 9113 §6.8).
+    fn leave(&mut self) {
+        if self.life.stage == Stage::Open {
+            self.life.stage = Stage::Leaving;
+            self.codec.graceful_shutdown();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.life.stage = Stage::Cut;
+        self.codec.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    }
+
+    fn count_error(&self, reason: &'static str) {
+        self.worker.shared.metrics.downstream(self.listener.direction).protocol_error(self.worker.id, reason);
+    }
+}
+
+/// A request that has begun and not ended.
+struct UnderWay(Rc<Cell<usize>>);
+
+impl UnderWay {
+    fn new(streams: &Rc<Cell<usize>>) -> Self {
+        streams.set(streams.get() + 1);
+        Self(Rc::clone(streams))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

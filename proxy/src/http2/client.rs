@@ -1,0 +1,224 @@
+//! How do requests share a connection to an endpoint? A connection of one worker, and a place on it for each exchange.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use http::{Method, Request};
+use outrigger_config::model::UpstreamLimits;
+use tokio::net::TcpStream;
+
+use super::channel::Channel;
+use super::fields;
+use super::guard::{Guarded, Watch};
+use crate::clock::now;
+use crate::message::{HeadLimits, ReceiveError, ResponseHead, TrailerLimits};
+
+/// Octets that one stream may have waiting to be sent.
+const SEND_BUFFER: usize = 32 * 1024;
+
+/// A connection that many exchanges share.
+#[derive(Debug)]
+pub struct Connection {
+    send: SendRequest<Bytes>,
+    watch: Rc<Watch>,
+    max_streams: usize,
+    streams: Cell<usize>,
+    carried: Cell<u64>,
+    closed: Cell<bool>,
+    retired: Cell<bool>,
+    idle_since: Cell<Instant>,
+    /// From then on it takes no more requests.
+    until: Instant,
+}
+
+/// The codec's half of a connection, which its driver polls to its end.
+pub type Driver = h2::client::Connection<Guarded<TcpStream>>;
+
+impl Connection {
+    /// Over a connected socket; ready when the peer has said that it speaks HTTP/2. The caller bounds the wait, polls the
+    /// driver from then on, and says by [`close`](Self::close) when it has ended. It lives for `age`.
+    pub async fn open(
+        stream: TcpStream,
+        limits: &UpstreamLimits,
+        age: Duration,
+    ) -> Result<(Rc<Self>, Driver), h2::Error> {
+        let http2 = &limits.http2;
+        let watch = Watch::new(*http2);
+        let (send, mut driver) = Builder::new()
+            .initial_window_size(http2.stream_window)
+            .initial_connection_window_size(http2.connection_window)
+            .max_header_list_size(u32::try_from(limits.response_head).unwrap_or(u32::MAX))
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_local_error_reset_streams(Some(http2.resets as usize))
+            .enable_push(false)
+            .handshake(Guarded::client(stream, Rc::clone(&watch)))
+            .await?;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(ended) = std::pin::Pin::new(&mut driver).poll(cx) {
+                return Poll::Ready(ended.and(Err(Reason::NO_ERROR.into())));
+            }
+            if watch.is_settled() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await?;
+        let now = now();
+        let connection = Self {
+            send,
+            watch,
+            max_streams: http2.max_streams as usize,
+            streams: Cell::new(0),
+            carried: Cell::new(0),
+            closed: Cell::new(false),
+            retired: Cell::new(false),
+            idle_since: Cell::new(now),
+            until: now + age,
+        };
+        Ok((Rc::new(connection), driver))
+    }
+
+    /// The driver has ended.
+    pub fn close(&self) {
+        self.closed.set(true);
+    }
+
+    /// It takes no new requests any more: it has ended, is being closed by its peer, is too old, or is given up.
+    pub fn is_leaving(&self, now: Instant) -> bool {
+        self.closed.get() || self.retired.get() || self.watch.last_stream().is_some() || now >= self.until
+    }
+
+    /// Requests that it carries.
+    pub fn streams(&self) -> usize {
+        self.streams.get()
+    }
+
+    /// For how long it has carried none.
+    pub fn idle(&self, now: Instant) -> Option<Duration> {
+        (self.streams.get() == 0).then(|| now.saturating_duration_since(self.idle_since.get()))
+    }
+
+    /// Its peer takes upgrades (RFC 8441 §3).
+    pub fn takes_upgrades(&self) -> bool {
+        self.send.is_extended_connect_protocol_enabled()
+    }
+
+    /// A place for one more exchange, if the peer and the policy allow one (RFC 9113 §5.1.2).
+    pub fn place(self: &Rc<Self>, trailers: TrailerLimits) -> Option<ClientStream> {
+        if self.streams.get() >= self.max_streams.min(self.send.current_max_send_streams()) {
+            return None;
+        }
+        let lonely = self.streams.get() == 0 && self.carried.get() > 0;
+        self.streams.set(self.streams.get() + 1);
+        Some(ClientStream {
+            channel: Channel::new(trailers),
+            connection: Rc::clone(self),
+            response: None,
+            stream: 0,
+            lonely,
+            heard: self.watch.moved()[0],
+        })
+    }
+}
+
+/// One exchange's place on a connection.
+#[derive(Debug)]
+pub struct ClientStream {
+    /// The response's content and the request's.
+    pub channel: Channel,
+    connection: Rc<Connection>,
+    response: Option<ResponseFuture>,
+    stream: u32,
+    /// Before it the connection was idle, and had been used: its end may cross our request on the way.
+    lonely: bool,
+    heard: u64,
+}
+
+impl ClientStream {
+    /// Sends a request; `ended`: without content. An error: the connection takes no more, and nothing was sent.
+    pub fn send(&mut self, request: Request<()>, ended: bool) -> Result<(), ReceiveError> {
+        let mut send = self.connection.send.clone();
+        let (response, content) = send.send_request(request, ended).map_err(|error| self.classify(&error))?;
+        self.stream = response.stream_id().as_u32();
+        self.response = Some(response);
+        self.channel.transmit(content, ended);
+        Ok(())
+    }
+
+    /// Its connection takes upgrades (RFC 8441 §3).
+    pub fn takes_upgrades(&self) -> bool {
+        self.connection.takes_upgrades()
+    }
+
+    /// The next response head, interim ones (1xx) included.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &HeadLimits,
+        to: &Method,
+    ) -> Poll<Result<ResponseHead, ReceiveError>> {
+        let Some(response) = &mut self.response else {
+            return Poll::Ready(Err(ReceiveError::Closed { silent: false }));
+        };
+        if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+            let head = fields::response_head(interim.into_parts().0, limits, true, to);
+            return Poll::Ready(head.map_err(ReceiveError::Head));
+        }
+        let response = match ready!(std::pin::Pin::new(response).poll(cx)) {
+            Ok(response) => response,
+            Err(error) => return Poll::Ready(Err(self.classify(&error))),
+        };
+        let (parts, content) = response.into_parts();
+        let head = fields::response_head(parts, limits, content.is_end_stream(), to);
+        self.channel.receive(content);
+        self.connection.carried.set(self.connection.carried.get() + 1);
+        Poll::Ready(head.map_err(ReceiveError::Head))
+    }
+
+    /// It met an idle connection that its endpoint was just closing.
+    pub fn is_lonely(&self) -> bool {
+        self.lonely
+    }
+
+    /// Nothing came of it in time. If nothing came over the whole connection meanwhile, the connection is to blame, and
+    /// nobody else shall wait for it.
+    pub fn give_up(&self) {
+        if self.connection.watch.moved()[0] == self.heard {
+            self.connection.retired.set(true);
+        }
+    }
+
+    /// What became of the stream, and so whether the peer has begun with it.
+    fn classify(&self, error: &h2::Error) -> ReceiveError {
+        let begun = |last: u32| self.stream != 0 && self.stream <= last;
+        match (error.reason(), self.connection.watch.last_stream()) {
+            _ if self.response.is_none() => {
+                ReceiveError::GoneAway { progressed: self.connection.carried.get() > 0 }
+            }
+            (_, Some(last)) if !begun(last) => ReceiveError::GoneAway { progressed: last > 0 },
+            (Some(Reason::REFUSED_STREAM), _) if error.is_reset() && error.is_remote() => {
+                ReceiveError::Refused
+            }
+            _ if error.is_library() => ReceiveError::Head(crate::message::HeadError::Syntax),
+            _ => ReceiveError::Closed { silent: error.is_io() || error.is_go_away() },
+        }
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        connection.streams.set(connection.streams.get() - 1);
+        if connection.streams.get() == 0 {
+            connection.idle_since.set(now());
+        }
+    }
+}
+
+/// Why no connection came about: the endpoint broke it, or doesn't speak HTTP/2.
+pub fn is_broken(error: &h2::Error) -> Option<&io::Error> {
+    error.get_io()
+}

@@ -1,0 +1,122 @@
+//! How does one request of a shared downstream connection go? A stream, from its head to its end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Response, StatusCode};
+use outrigger_config::model::Http2Limits;
+
+use super::channel::Channel;
+use super::guard::Watch;
+use crate::clock::Alarm;
+use crate::message::TrailerLimits;
+
+/// Octets of a frame's payload: the least that everybody takes (RFC 9113 §4.2), so that streams take turns.
+const FRAME: u32 = 16 * 1024;
+/// Octets that one stream may have waiting to be sent.
+const SEND_BUFFER: usize = 32 * 1024;
+/// Streams that were reset before we saw them, waiting to be seen.
+const UNSEEN_RESETS: usize = 20;
+
+/// What a connection from a downstream is told, and held to.
+pub fn builder(limits: &Http2Limits, header_list: u32) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.max_streams)
+        .initial_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_frame_size(FRAME)
+        .max_header_list_size(header_list)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(UNSEEN_RESETS)
+        .max_local_error_reset_streams(Some(limits.resets as usize))
+        .enable_connect_protocol();
+    builder
+}
+
+/// A stream from a downstream.
+#[derive(Debug)]
+pub struct ServerStream {
+    /// The request's content and the response's.
+    pub channel: Channel,
+    /// Rings for whatever this stream waits for.
+    pub alarm: Alarm,
+    /// Who calls.
+    pub peer: SocketAddr,
+    respond: SendResponse<Bytes>,
+    watch: Rc<Watch>,
+    answered: bool,
+}
+
+impl ServerStream {
+    /// Of a request whose head has come.
+    pub fn new(
+        recv: RecvStream,
+        respond: SendResponse<Bytes>,
+        trailers: TrailerLimits,
+        (alarm, peer): (Alarm, SocketAddr),
+        watch: Rc<Watch>,
+    ) -> Self {
+        let mut channel = Channel::new(trailers);
+        channel.receive(recv);
+        Self { channel, alarm, peer, respond, watch, answered: false }
+    }
+
+    /// Answers; `ended`: without content.
+    pub fn answer(&mut self, status: StatusCode, headers: HeaderMap, ended: bool) -> io::Result<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        let send = self.respond.send_response(response, ended).map_err(io::Error::other)?;
+        self.answered = true;
+        self.channel.transmit(send, ended);
+        Ok(())
+    }
+
+    /// Answers with all that there is to say.
+    pub fn answer_whole(&mut self, status: StatusCode, headers: HeaderMap, content: Option<Bytes>) {
+        let answered = self.answer(status, headers, content.is_none());
+        // A stream that is gone shows elsewhere.
+        if let (Ok(()), Some(content), Some(send)) = (answered, content, self.channel.sender()) {
+            let _ = send.send_data(content, true);
+        }
+    }
+
+    /// Sends an interim response (RFC 9110 §15.2).
+    pub fn inform(&mut self, status: StatusCode, headers: HeaderMap) {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        // A stream that is gone shows elsewhere.
+        let _ = self.respond.send_informational(response);
+    }
+
+    /// Ready when the downstream has reset the stream, or is gone.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.channel.sender() {
+            Some(send) => send.poll_reset(cx).map(|_| ()),
+            None => self.respond.poll_reset(cx).map(|_| ()),
+        }
+    }
+
+    /// Breaks off: who reads an answer must not take its break for its end.
+    pub fn abort(&mut self) {
+        match self.channel.sender() {
+            Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+impl Drop for ServerStream {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.watch.on_reset();
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Where does content end, and what may follow it?
+
+use http::HeaderName;
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+
+/// How the end of the content is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// Exactly so many octets.
+    Length(u64),
+    /// Chunked transfer coding.
+    Chunked,
+    /// It ends with the connection (responses only).
+    UntilClose,
+}
+
+/// Bounds on trailers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrailerLimits {
+    /// Octets of the trailer section.
+    pub bytes: usize,
+    /// Field lines.
+    pub fields: usize,
+}
+
+/// Why content is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformation {
+    /// Not the chunked coding by grammar.
+    Chunk,
+    /// More chunk extensions than anyone needs.
+    Extensions,
+    /// More or larger trailers than allowed.
+    TrailersTooLarge,
+    /// Trailers that are no fields, or that would change framing, routing or authentication (RFC 9110 §6.5.1).
+    Trailers,
+    /// The connection ended before the content did.
+    Truncated,
+}
+
+impl Malformation {
+    /// For metrics and the reason header.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Chunk => "chunk",
+            Self::Extensions => "chunk-extensions",
+            Self::TrailersTooLarge => "trailers-too-large",
+            Self::Trailers => "trailers",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+/// Fields that must not come after the content: framing, routing, modifiers, authentication (RFC 9110 §6.5.1).
+pub const FORBIDDEN_TRAILERS: [HeaderName; 17] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONNECTION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    COOKIE,
+    EXPECT,
+    HOST,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    SET_COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];

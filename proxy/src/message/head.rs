@@ -1,0 +1,169 @@
+//! What does a head say? The same of every version of HTTP, once it has been read.
+
+use http::header::{CONNECTION, HOST, HeaderMap};
+use http::{Method, StatusCode, Uri};
+
+use super::framing::Framing;
+use super::known::Known;
+
+/// The most fields that a head may have on any side; limits in policy are at most this.
+pub const MAX_FIELDS: usize = 200;
+
+/// Version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0: no chunked coding, closes unless asked to keep.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2: streams of one connection.
+    Http2,
+}
+
+/// Bounds on a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Octets up to and including the empty line.
+    pub bytes: usize,
+    /// Field lines.
+    pub fields: usize,
+    /// Octets of the request target.
+    pub target: usize,
+}
+
+/// What a downstream asked for.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// Any token.
+    pub method: Method,
+    /// In origin, absolute, authority or asterisk form (RFC 9112 §3.2).
+    pub target: Uri,
+    /// As the peer speaks.
+    pub version: Version,
+    /// All fields, names in lower case, in order for equal names.
+    pub headers: HeaderMap,
+    /// Which of those that we act on are among them.
+    pub known: Known,
+    /// How its content ends.
+    pub framing: Framing,
+    /// The peer wants the connection kept (RFC 9112 §9.3).
+    pub keep_alive: bool,
+    /// The peer waits for 100 (RFC 9110 §10.1.1).
+    pub expects_continue: bool,
+    /// The peer wants another protocol, which `upgrade` among the fields names (RFC 9110 §7.8, RFC 8441 §4).
+    pub upgrade: bool,
+}
+
+impl RequestHead {
+    /// Whom the request is for: the target's authority, else `Host` (RFC 9112 §3.3).
+    pub fn authority(&self) -> &str {
+        match self.target.authority() {
+            Some(authority) => authority.as_str(),
+            None => self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        }
+    }
+
+    /// Its authority without port, which may be an IPv6 literal (RFC 3986 §3.2.2).
+    pub fn host(&self) -> &str {
+        let authority = self.authority();
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        match host.rfind(':') {
+            Some(colon) if !host[colon..].contains(']') => &host[..colon],
+            _ => host,
+        }
+    }
+}
+
+/// What an upstream answered.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// 100..=999 as sent.
+    pub status: StatusCode,
+    /// As the peer speaks.
+    pub version: Version,
+    /// All fields.
+    pub headers: HeaderMap,
+    /// Which of those that we act on are among them.
+    pub known: Known,
+    /// How its content ends.
+    pub framing: Framing,
+    /// The connection may serve another request.
+    pub keep_alive: bool,
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadError {
+    /// Not HTTP/1 by grammar.
+    Syntax,
+    /// Neither 1.0 nor 1.1.
+    Version,
+    /// Content-Length and Transfer-Encoding contradict each other or themselves (RFC 9112 §6.3).
+    Framing,
+    /// A transfer coding other than a final, single `chunked` (RFC 9112 §6.1).
+    TransferCoding,
+    /// No Host, several, or one that is no authority (RFC 9112 §3.2).
+    Host,
+    /// More octets than allowed.
+    TooLarge,
+    /// More fields than allowed.
+    TooManyFields,
+    /// A target longer than allowed.
+    TargetTooLong,
+}
+
+impl HeadError {
+    /// For metrics and the reason header.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::Version => "version",
+            Self::Framing => "framing",
+            Self::TransferCoding => "transfer-coding",
+            Self::Host => "host",
+            Self::TooLarge => "head-too-large",
+            Self::TooManyFields => "too-many-fields",
+            Self::TargetTooLong => "target-too-long",
+        }
+    }
+
+    /// What the downstream that sent it is told.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Syntax | Self::Framing | Self::Host => StatusCode::BAD_REQUEST,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::TooLarge | Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+        }
+    }
+}
+
+/// The options of all `Connection` fields (RFC 9110 §7.6.1).
+pub fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&octet| octet == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
+}
+
+/// Why no response head came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceiveError {
+    /// The connection or stream broke or ended; `silent`: before any octet of an answer.
+    Closed {
+        /// Nothing of an answer was seen.
+        silent: bool,
+    },
+    /// The stream was refused: nothing was done for it (RFC 9113 §8.7).
+    Refused,
+    /// The connection is being closed, and nothing was done for this stream (RFC 9113 §6.8).
+    GoneAway {
+        /// Something was done for others.
+        progressed: bool,
+    },
+    /// What came is no response head.
+    Head(HeadError),
+}

@@ -1,0 +1,153 @@
+//! Over which connection does an attempt go? One that is ready, or a new one; in the version that policy and caller say.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use outrigger_config::model::{Protocol, Upgrade};
+
+use super::down::Down;
+use super::error::Failure;
+use super::exchange::Exchange;
+use super::up::Up;
+use crate::http1::ClientConn;
+use crate::message::{HeadError, Version};
+use crate::policy::outcome::ConnectFailure;
+use crate::snapshot::Backend;
+use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::endpoint::InFlight;
+use crate::upstream::multiplexed::OpenError;
+
+/// Why a wait was cut short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// The alarm rang.
+    Rung,
+    /// The downstream left.
+    Left,
+}
+
+/// A connection to the endpoint on which the attempt that began at `began` may be sent. `fresh`: none that was used.
+pub async fn ready(
+    exchange: &Exchange<'_>,
+    backend: &Backend,
+    load: &InFlight,
+    down: &mut Down<'_>,
+    fresh: bool,
+    began: Instant,
+) -> Result<Up, Failure> {
+    let worker = exchange.worker;
+    if speaks_http2(exchange, backend) {
+        return shared(exchange, backend, load, down, began).await;
+    }
+    // A tunnel is not to be had second-hand.
+    if !fresh && exchange.tunnel != Some(&Upgrade::Connect) {
+        let pooled = poll_fn(|cx| Poll::Ready(worker.pools.take(cx, &worker.scratch, load, began))).await;
+        if let Some(conn) = pooled {
+            return Ok(Up::Http1(conn));
+        }
+    }
+    let _pending = backend.upstream.wait().ok_or(Failure::PendingLimit)?;
+    let _waiting = backend.upstream.metrics.pending(worker.id);
+    match within_connect(exchange, backend, down, began, connect(load.addr)).await? {
+        Ok(stream) => {
+            let mut conn = Box::new(ClientConn::new(stream, began));
+            conn.channel.wire.rise(&worker.scratch);
+            Ok(Up::Http1(conn))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// What the endpoint speaks. A change of protocol is HTTP/1's where nobody says otherwise: every server knows that one.
+fn speaks_http2(exchange: &Exchange<'_>, backend: &Backend) -> bool {
+    if exchange.tunnel == Some(&Upgrade::Connect) {
+        return false;
+    }
+    match backend.upstream.config.protocol {
+        Protocol::Http1 => false,
+        Protocol::Http2 => true,
+        Protocol::Auto => exchange.head.version == Version::Http2 && exchange.tunnel.is_none(),
+    }
+}
+
+/// A place on a shared connection.
+async fn shared(
+    exchange: &Exchange<'_>,
+    backend: &Backend,
+    load: &InFlight,
+    down: &mut Down<'_>,
+    began: Instant,
+) -> Result<Up, Failure> {
+    let (worker, upstream) = (exchange.worker, &backend.upstream);
+    let trailers = exchange.snapshot.trailer_limits;
+    if let Some(place) = worker.multiplexed.take(load, trailers, began) {
+        return Ok(Up::Http2(Box::new(place)));
+    }
+    let _pending = upstream.wait().ok_or(Failure::PendingLimit)?;
+    let _waiting = upstream.metrics.pending(worker.id);
+    let timeout = *backend.policy.timeouts.connect;
+    loop {
+        let chance = worker.rng(fastrand::Rng::f64);
+        let opening = worker.multiplexed.open(load, &upstream.config.limits, timeout, chance);
+        let opened = poll_fn(|cx| opening.poll(cx));
+        match within_connect(exchange, backend, down, began, opened).await? {
+            Ok(()) => {}
+            Err(OpenError::Connect(error)) => return Err(failed(error)),
+            Err(OpenError::Protocol) => return Err(Failure::Garbage(HeadError::Version)),
+        }
+        // Who came first may have taken all of it.
+        if let Some(place) = worker.multiplexed.take(load, trailers, crate::clock::now()) {
+            return Ok(Up::Http2(Box::new(place)));
+        }
+    }
+}
+
+fn failed(error: ConnectError) -> Failure {
+    match error {
+        ConnectError::Failed(kind) => Failure::Connect(kind),
+        ConnectError::Exhausted => Failure::Exhausted,
+    }
+}
+
+/// Waits for a connection, but no longer than `connect` allows.
+async fn within_connect<T>(
+    exchange: &Exchange<'_>,
+    backend: &Backend,
+    down: &mut Down<'_>,
+    began: Instant,
+    what: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let by = began + *backend.policy.timeouts.connect;
+    down.alarm().set(by.min(exchange.deadline.head));
+    watched(exchange, down, what).await.map_err(|stopped| match stopped {
+        Stopped::Left => Failure::Canceled,
+        Stopped::Rung if exchange.deadline.head <= by => Failure::Deadline,
+        Stopped::Rung => Failure::Connect(ConnectFailure::TimedOut),
+    })
+}
+
+/// Waits for `what`, but no longer than the alarm, nor for a downstream that has left.
+pub async fn watched<T>(
+    exchange: &Exchange<'_>,
+    down: &mut Down<'_>,
+    what: impl Future<Output = T>,
+) -> Result<T, Stopped> {
+    let mut what = pin!(what);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = what.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        if down.alarm().poll(cx).is_ready() {
+            return Poll::Ready(Err(Stopped::Rung));
+        }
+        poll_left(exchange, down, cx).map(|()| Err(Stopped::Left))
+    })
+    .await
+}
+
+/// Ready when the downstream has left.
+pub fn poll_left(exchange: &Exchange<'_>, down: &mut Down<'_>, cx: &mut Context<'_>) -> Poll<()> {
+    down.poll_left(cx, &exchange.worker.scratch, !exchange.head.keep_alive)
+}
