@@ -2,6 +2,7 @@
 
 use crate::defaults;
 use crate::faults::Faults;
+use crate::model::priority::Shares;
 use crate::model::{Http2Limits, RetryBudget, UpstreamLimits};
 use crate::raw::{self, Spanned, or};
 use crate::scalars::Size;
@@ -26,6 +27,11 @@ impl<'a> Layers<'a, raw::UpstreamLimits> {
     pub(super) fn limits(&self, faults: &mut Faults<'_>) -> UpstreamLimits {
         let http2 = |layer: Option<&'a raw::UpstreamLimits>| Some(&layer?.http2.as_ref()?.value.0);
         UpstreamLimits {
+            max_connections: None,
+            max_requests: Some(defaults::MAX_REQUESTS),
+            adaptive: None,
+            shares: Shares::ALL,
+            queue_timeout: defaults::QUEUE_TIMEOUT,
             max_pending: self.last(|b| b.max_pending, defaults::MAX_PENDING),
             response_head: self.last(|b| b.response_head, defaults::RESPONSE_HEAD),
             response_fields: self.last(|b| b.response_fields, defaults::RESPONSE_FIELDS),

@@ -29,7 +29,12 @@ pub(crate) fn resolve(documents: &Documents, faults: &mut Faults<'_>) -> Option<
     let sidecar = documents.sidecars.first().map(|sidecar| &sidecar.value);
     let routes =
         route::resolve(&documents.routes, &route::Scope { defaults, upstreams: &upstreams, sidecar }, faults);
-    Some(Config { sidecar: sidecars.into_iter().next()?, upstreams: upstreams.resolved, routes })
+    Some(Config {
+        sidecar: sidecars.into_iter().next()?,
+        upstreams: upstreams.resolved,
+        routes,
+        rate_limits: Vec::new(),
+    })
 }
 
 /// Two documents never merge into one thing.

@@ -45,6 +45,8 @@ pub(super) fn resolve(
         },
         access_log: access_log(written.access_log.as_ref().map(|log| &log.value)),
         limits,
+        locality: None,
+        faults: defaults::FAULTS,
     })
 }
 

@@ -9,7 +9,7 @@ use super::policy::{self, Layer};
 use super::unique;
 use crate::defaults;
 use crate::faults::{Faults, Span};
-use crate::model::{Direction, Discovery, Upstream, UpstreamId};
+use crate::model::{Balancing, Direction, Discovery, Origin, Setting, Upstream, UpstreamId};
 use crate::raw::{self, Spanned, items, or};
 
 /// Upstreams by name, for the routes that lead to them.
@@ -72,6 +72,11 @@ fn one(
         load_balancer: balancer(written.load_balancer.as_ref())
             .or_else(|| balancer(defaults?.load_balancer.as_ref()))
             .unwrap_or(defaults::LOAD_BALANCER),
+        balancing: Balancing::default(),
+        health_check: Setting { value: None, origin: Origin::BuiltIn },
+        outlier_detection: Setting { value: Some(defaults::OUTLIER_DETECTION), origin: Origin::BuiltIn },
+        circuit_breaker: Setting { value: None, origin: Origin::BuiltIn },
+        cache: Setting { value: None, origin: Origin::BuiltIn },
         retry_budget: budget.retry_budget(),
         limits: limits.limits(faults),
         policy,
