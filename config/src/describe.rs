@@ -114,6 +114,9 @@ fn retry_budget(budget: &RetryBudget) -> Value {
 
 fn upstream_limits(limits: &UpstreamLimits) -> Value {
     json!({
+        "maxConnections": limits.max_connections,
+        "maxRequests": limits.max_requests,
+        "queueTimeout": NonZeroDuration::format(limits.queue_timeout),
         "maxPending": limits.max_pending,
         "responseHead": size(limits.response_head),
         "responseFields": limits.response_fields,

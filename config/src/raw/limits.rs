@@ -43,7 +43,13 @@ mapping! {
 mapping! {
     /// Bounds on what an upstream may cost.
     UpstreamLimits {
-        /// Requests that wait for a connection at one time; 503 above.
+        /// Connections, all endpoints and workers together.
+        "maxConnections" => max_connections: Whole<1, 1_000_000>;
+        /// Requests in flight, all endpoints and workers together; more wait, then 503.
+        "maxRequests" => max_requests: Whole<1, 1_000_000>;
+        /// How long a request waits for a place or a connection; 503 after.
+        "queueTimeout" => queue_timeout: NonZeroDuration;
+        /// Requests that wait for a place or a connection at one time; 503 above.
         "maxPending" => max_pending: Whole<1, 1_000_000>;
         /// Bytes of a response head; 502 above.
         "responseHead" => response_head: Bytes<1024, { 1 << 20 }>;

@@ -27,11 +27,11 @@ impl<'a> Layers<'a, raw::UpstreamLimits> {
     pub(super) fn limits(&self, faults: &mut Faults<'_>) -> UpstreamLimits {
         let http2 = |layer: Option<&'a raw::UpstreamLimits>| Some(&layer?.http2.as_ref()?.value.0);
         UpstreamLimits {
-            max_connections: None,
-            max_requests: Some(defaults::MAX_REQUESTS),
+            max_connections: self.last(|b| b.max_connections.map(some), None),
+            max_requests: self.last(|b| b.max_requests.map(some), Some(defaults::MAX_REQUESTS)),
             adaptive: None,
             shares: Shares::ALL,
-            queue_timeout: defaults::QUEUE_TIMEOUT,
+            queue_timeout: self.last(|b| b.queue_timeout, defaults::QUEUE_TIMEOUT),
             max_pending: self.last(|b| b.max_pending, defaults::MAX_PENDING),
             response_head: self.last(|b| b.response_head, defaults::RESPONSE_HEAD),
             response_fields: self.last(|b| b.response_fields, defaults::RESPONSE_FIELDS),
@@ -72,6 +72,11 @@ impl Layers<'_, raw::Http2> {
             faults.at_with(span, message, "no stream could use all of its window");
         }
     }
+}
+
+/// A bound that need not be there.
+fn some<W: Into<T>, T>(written: Spanned<W>) -> Spanned<Option<T>> {
+    Spanned { value: Some(written.value.into()), span: written.span }
 }
 
 impl<B> Layers<'_, B> {

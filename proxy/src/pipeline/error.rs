@@ -30,7 +30,9 @@ pub enum Failure {
     NoEndpoint,
     /// No connection to the upstream.
     Connect(ConnectFailure),
-    /// Too many requests wait for a connection already.
+    /// The upstream has as many requests in flight as it may.
+    RequestLimit,
+    /// Too many requests wait for a place or a connection already.
     PendingLimit,
     /// We have no file descriptor or port left for a connection.
     Exhausted,
@@ -68,7 +70,7 @@ impl Failure {
             Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted | Self::Refused => {
+            Self::NoEndpoint | Self::RequestLimit | Self::PendingLimit | Self::Exhausted | Self::Refused => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Connect(_)
@@ -91,6 +93,7 @@ impl Failure {
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => grpc::Status::PermissionDenied,
             Self::NoEndpoint
             | Self::Connect(_)
+            | Self::RequestLimit
             | Self::PendingLimit
             | Self::Exhausted
             | Self::Reset
@@ -118,7 +121,7 @@ impl Failure {
             Self::NoRoute => Flag::NoRoute,
             Self::NoEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
-            Self::PendingLimit | Self::Exhausted => Flag::UpstreamOverflow,
+            Self::RequestLimit | Self::PendingLimit | Self::Exhausted => Flag::UpstreamOverflow,
             Self::Reset
             | Self::Refused
             | Self::GoneAway { .. }
@@ -152,6 +155,7 @@ impl Failure {
             Self::Connect(ConnectFailure::Refused) => "connect-refused",
             Self::Connect(ConnectFailure::Unreachable) => "connect-unreachable",
             Self::Connect(ConnectFailure::TimedOut) => "connect-timeout",
+            Self::RequestLimit => "limit-requests",
             Self::PendingLimit => "limit-pending",
             Self::Exhausted => "limit-descriptors",
             Self::Reset => "upstream-reset",
@@ -178,7 +182,9 @@ impl Failure {
     /// The caller may well try again, after so many seconds.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted | Self::Refused => Some(1),
+            Self::NoEndpoint | Self::RequestLimit | Self::PendingLimit | Self::Exhausted | Self::Refused => {
+                Some(1)
+            }
             Self::BadRequest(_)
             | Self::SlowHead
             | Self::BadBody(_)
@@ -209,6 +215,7 @@ impl Failure {
             Self::SlowHead => Some("head-timeout"),
             Self::BadBody(Malformation::Extensions) => Some("chunk-extensions"),
             Self::BadBody(Malformation::TrailersTooLarge) => Some("trailers"),
+            Self::RequestLimit => Some("requests"),
             Self::PendingLimit => Some("pending"),
             Self::Exhausted => Some("file-descriptors"),
             Self::Garbage(HeadError::TooLarge) => Some("response-head"),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
+use outrigger_config::model::priority::Class;
 use outrigger_config::model::{Direction, Upgrade};
 
 use super::After;
@@ -40,13 +41,15 @@ pub struct Exchange<'s> {
     pub started: Instant,
     /// Where it goes.
     pub chosen: Option<(&'s Rule, &'s Backend)>,
+    /// What it is worth.
+    pub class: Class,
     /// What the caller said of its patience.
     pub told: Told,
     /// When it must have come how far.
     pub deadline: Deadline,
     /// Attempts that have begun.
     pub attempts: u32,
-    /// When the last of them began.
+    /// When the last of them began, or the first may.
     pub attempt_began: Instant,
     /// Whom the last attempt met.
     pub endpoint: Option<SocketAddr>,
@@ -90,6 +93,7 @@ impl<'s> Exchange<'s> {
             head,
             started,
             chosen: None,
+            class: Class::Default,
             told: Told::default(),
             deadline: Deadline::at(started),
             attempts: 0,

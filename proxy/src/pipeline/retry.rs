@@ -119,6 +119,7 @@ fn classify(ended: &Attempt) -> Outcome {
             Failure::Canceled
             | Failure::BadBody(_)
             | Failure::BodyIdle
+            | Failure::RequestLimit
             | Failure::PendingLimit
             | Failure::Exhausted
             | Failure::BadRequest(_)

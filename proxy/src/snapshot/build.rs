@@ -77,7 +77,7 @@ fn next(
         return Arc::clone(old);
     }
     let counters = metrics.upstream(wanted.name.as_str());
-    let new = Upstream::new(wanted, counters, now);
+    let new = Upstream::new(wanted, counters, old.map(|old| &**old), now);
     if let Some(old) = old {
         new.inherit(old, now);
     }

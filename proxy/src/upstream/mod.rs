@@ -1,5 +1,6 @@
 //! Whom do we call? An [`Upstream`] is a named group of endpoints with what is known of them.
 
+pub mod bulkhead;
 pub mod connect;
 pub mod discovery;
 pub mod endpoint;
@@ -13,6 +14,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use outrigger_config::model;
 
+use self::bulkhead::{Bulkhead, Rules};
 use self::discovery::Update;
 use self::endpoint::{Endpoint, InFlight};
 use crate::policy::balancer;
@@ -28,6 +30,8 @@ pub struct Upstream {
     pub metrics: Arc<UpstreamMetrics>,
     /// What discovery said last; `None` for static endpoints, or before the first answer.
     pub discovered: Mutex<Option<Update>>,
+    /// How many requests may be in flight; `None`: as many as come.
+    pub requests: Option<Arc<Bulkhead>>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     budget: Mutex<Budget>,
     pending: AtomicUsize,
@@ -35,12 +39,21 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream with its static endpoints, or none until discovery publishes some.
-    pub fn new(config: model::Upstream, metrics: Arc<UpstreamMetrics>, now: Instant) -> Arc<Self> {
+    /// An upstream with its static endpoints, or none until discovery publishes some. Its limits are those of `old`, the
+    /// upstream of the same name in the last generation, with whoever is inside.
+    pub fn new(
+        config: model::Upstream,
+        metrics: Arc<UpstreamMetrics>,
+        old: Option<&Self>,
+        now: Instant,
+    ) -> Arc<Self> {
+        let requests = old.and_then(|old| old.requests.clone());
+        let requests = bulkhead::next(requests, Rules::of_requests(&config.limits), &metrics.requests, now);
         let budget = Mutex::new(Budget::new(&config.retry_budget, now));
         let upstream = Self {
             config,
             metrics,
+            requests,
             discovered: Mutex::default(),
             endpoints: ArcSwap::default(),
             budget,

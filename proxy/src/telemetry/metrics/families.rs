@@ -1,12 +1,13 @@
 //! What does each family mean? Names, help and rows of all that a scrape shows (DESIGN §7).
 
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::core::Collector;
 
 use super::scrape::Scrape;
 use super::series::{OVERFLOW, Series};
-use super::{ExchangeMetrics, Metrics, Protocol, Side, UpstreamMetrics};
+use super::{ExchangeMetrics, Fill, Metrics, Protocol, Side, UpstreamMetrics};
 
 impl Metrics {
     /// All families, in a stable order.
@@ -82,6 +83,24 @@ impl Metrics {
         scrape.gauges("pending_requests", "Requests that wait for a connection.", |row| {
             self.visit_live_upstreams(|name, of| row(&[name], of.pending.get()));
         });
+        self.fill_families(scrape);
+    }
+
+    fn fill_families(&self, scrape: &mut Scrape) {
+        let mut family = |name, help, value: fn(&Fill) -> &AtomicU32| {
+            scrape.gauges(name, help, |row| {
+                self.visit_live_upstreams(|name, of| {
+                    for (limit, fill) in [("requests", &of.requests), ("connections", &of.connections)] {
+                        if fill.limit.load(Relaxed) > 0 {
+                            row(&[name, ("limit", limit)], value(fill).load(Relaxed).into());
+                        }
+                    }
+                });
+            });
+        };
+        family("limit_in_flight", "How much of a limit is taken now.", |fill| &fill.inside);
+        family("limit_waiting", "Requests that wait for a place within a limit.", |fill| &fill.waiting);
+        family("limit_now", "The limit, which may adapt itself.", |fill| &fill.limit);
     }
 
     fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {

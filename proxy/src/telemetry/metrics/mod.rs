@@ -10,6 +10,7 @@
 mod downstream;
 mod exchange;
 mod families;
+mod fill;
 mod flag;
 mod generation;
 mod registry;
@@ -31,6 +32,7 @@ use super::cells::{Counter, WorkerId};
 
 pub use self::downstream::{DownstreamMetrics, Protocol};
 pub use self::exchange::ExchangeMetrics;
+pub use self::fill::Fill;
 pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
 pub use self::upstream::UpstreamMetrics;

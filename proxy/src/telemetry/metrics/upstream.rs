@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use super::super::cells::{Counter, Gauge, Held, WorkerId};
+use super::fill::Fill;
 use super::series::{Series, SeriesCap};
 
 /// The counters of one upstream, shared by all generations that name it. The label values are words of closed sets,
@@ -17,11 +18,15 @@ pub struct UpstreamMetrics {
     pub(super) stale: Counter,
     pub(super) pending: Gauge,
     pub(super) endpoints: AtomicI64,
+    /// Requests in flight, where there is a limit on them.
+    pub requests: Arc<Fill>,
+    /// Connections, where there is a limit on them.
+    pub connections: Arc<Fill>,
 }
 
 impl UpstreamMetrics {
-    /// Series that exist from the start: three plain ones, and four places for words that find none.
-    pub(super) const SERIES: usize = 7;
+    /// Series that exist from the start: three plain ones, three a limit, and four places for words that find none.
+    pub(super) const SERIES: usize = 13;
 
     pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
         Self {
@@ -32,6 +37,8 @@ impl UpstreamMetrics {
             stale: Counter::new(workers),
             pending: Gauge::new(workers),
             endpoints: AtomicI64::new(0),
+            requests: Arc::default(),
+            connections: Arc::default(),
         }
     }
 
