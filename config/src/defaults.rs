@@ -9,8 +9,8 @@ use http::Method;
 use crate::model::fault::FaultCaps;
 use crate::model::priority::Shares;
 use crate::model::{
-    Applied, Backoff, Direction, Http2Limits, LoadBalancer, Mode, OutlierDetection, Protocol, RetryBudget,
-    RetryCondition, Upgrade, UpstreamLimits,
+    Applied, Backoff, BreakerScope, Direction, Http2Limits, LoadBalancer, Mode, OutlierDetection, Protocol,
+    RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
 };
 
 /// Until the response head. Envoy's 15 s: longer than any healthy call, shorter than a user's patience with a reload.
@@ -50,6 +50,15 @@ pub const PROTOCOL: Protocol = Protocol::Auto;
 /// A resolver that is down for ten minutes has been noticed; endpoints older than that are a guess.
 pub const STALE_FOR: Duration = Duration::from_mins(10);
 
+/// `HAProxy`'s numbers: two seconds, three failures, two successes. A dead endpoint is found within ten seconds, and one
+/// lost packet kills nobody.
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
+/// As [`CONNECT`], for the connect and an answer that costs nothing.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+/// See [`HEALTH_INTERVAL`].
+pub const UNHEALTHY_AFTER: NonZeroU32 = NonZeroU32::new(3).expect("3 is not 0");
+/// See [`HEALTH_INTERVAL`].
+pub const HEALTHY_AFTER: NonZeroU32 = NonZeroU32::new(2).expect("2 is not 0");
 /// Linkerd's number: a streak that a healthy endpoint has by chance once in millions, and a dead one within a moment.
 pub const CONSECUTIVE_FAILURES: NonZeroU32 = NonZeroU32::new(7).expect("7 is not 0");
 /// Short, since an ejection may be a mistake; each relapse doubles it. Linkerd's penalty.
@@ -68,6 +77,16 @@ pub const OUTLIER_DETECTION: Applied<OutlierDetection> = Applied::enforced(Outli
     max_ejection_time: MAX_EJECTION_TIME,
     max_ejection_percent: MAX_EJECTION_PERCENT,
 });
+/// A single endpoint is `outlierDetection`'s business, which knows a maximum; what is left is that all of them fail.
+pub const BREAKER_SCOPE: BreakerScope = BreakerScope::Upstream;
+/// Long enough for a rate at little traffic, short enough to open before callers have given up.
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
+/// Half of fewer requests is chance.
+pub const BREAKER_MIN_REQUESTS: u32 = 20;
+/// One real request finds out as much as ten, and costs less if nothing has changed (Linkerd).
+pub const BREAKER_TRIALS: NonZeroU32 = NonZeroU32::MIN;
+/// The same as of an ejection.
+pub const BREAKER_BACKOFF: Backoff = Backoff { base: BASE_EJECTION_TIME, max: MAX_EJECTION_TIME };
 /// Everyone or nobody is an operator's choice: off as in Istio, where Envoy's 50 % surprised those who had not made it.
 pub const PANIC_THRESHOLD: f64 = 0.0;
 
@@ -76,6 +95,8 @@ pub const PANIC_THRESHOLD: f64 = 0.0;
 pub const MAX_REQUESTS: u32 = 1024;
 /// Envoy's number. What waits longer than this queue takes to drain has timed out anyway.
 pub const MAX_PENDING: usize = 1024;
+/// Envoy's number: with fewer places an answer's latency says nothing about a queue.
+pub const ADAPTIVE_MIN: u32 = 3;
 /// Longer than a burst lasts, shorter than callers wait.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Applications answer with large cookies; 64 KiB is what peers accept, more is an attack or a bug.

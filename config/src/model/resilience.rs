@@ -10,7 +10,7 @@ use super::Backoff;
 pub struct ActiveCheck {
     /// What is asked.
     pub probe: Probe,
-    /// Of one check, with its connect; shorter than the interval.
+    /// Of one check, with its connect.
     pub timeout: Duration,
     /// When, and what makes a difference.
     pub thresholds: HealthCheck,

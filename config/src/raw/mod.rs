@@ -4,6 +4,7 @@ mod declare;
 mod limits;
 mod policy;
 mod read;
+mod resilience;
 mod route;
 mod sidecar;
 mod similar;
@@ -18,10 +19,11 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
 pub(crate) use declare::Words;
-pub(crate) use limits::{Http2, Limits, UpstreamLimits};
-pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts};
+pub(crate) use limits::{Adaptive, Http2, Limits, Shares, UpstreamLimits};
+pub(crate) use policy::{Backoff, Balancer, Retry, RetryBudget, Timeouts};
 use read::Read;
 pub(crate) use read::{Spanned, or};
+pub(crate) use resilience::{HealthCheck, Mode};
 pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
-use super::bounds::Layers;
+use super::layers::Layers;
 use super::listeners;
 use super::policy::{self, Layer};
 use crate::defaults;

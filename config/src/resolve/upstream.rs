@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
-use super::bounds::Layers;
+use super::breaker;
+use super::health;
+use super::layers::Layers;
+use super::outlier;
 use super::policy::{self, Layer};
 use super::unique;
 use crate::defaults;
@@ -73,9 +76,9 @@ fn one(
             .or_else(|| balancer(defaults?.load_balancer.as_ref()))
             .unwrap_or(defaults::LOAD_BALANCER),
         balancing: Balancing::default(),
-        health_check: Setting { value: None, origin: Origin::BuiltIn },
-        outlier_detection: Setting { value: Some(defaults::OUTLIER_DETECTION), origin: Origin::BuiltIn },
-        circuit_breaker: Setting { value: None, origin: Origin::BuiltIn },
+        health_check: health::checks(written, defaults, faults),
+        outlier_detection: outlier::resolve(written, defaults, faults),
+        circuit_breaker: breaker::resolve(written, defaults, faults),
         cache: Setting { value: None, origin: Origin::BuiltIn },
         retry_budget: budget.retry_budget(),
         limits: limits.limits(faults),
