@@ -30,6 +30,15 @@ pub enum Failure {
     NoEndpoint,
     /// No connection to the upstream.
     Connect(ConnectFailure),
+    /// A rate limit.
+    RateLimit {
+        /// Seconds until it passes another one.
+        retry_after: u32,
+    },
+    /// The caller has as many requests in flight as it may.
+    CallerLimit,
+    /// There is more to do than can be done, and others come first.
+    Overload,
     /// The upstream has as many requests in flight as it may.
     RequestLimit,
     /// Too many requests wait for a place or a connection already.
@@ -70,9 +79,13 @@ impl Failure {
             Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::RequestLimit | Self::PendingLimit | Self::Exhausted | Self::Refused => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::RateLimit { .. } | Self::CallerLimit => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoEndpoint
+            | Self::Overload
+            | Self::RequestLimit
+            | Self::PendingLimit
+            | Self::Exhausted
+            | Self::Refused => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_)
             | Self::Reset
             | Self::GoneAway { .. }
@@ -91,8 +104,10 @@ impl Failure {
             Self::BadRequest(_) | Self::BadBody(_) | Self::BadDeadline => grpc::Status::Internal,
             Self::NoRoute => grpc::Status::Unimplemented,
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => grpc::Status::PermissionDenied,
+            Self::RateLimit { .. } | Self::CallerLimit => grpc::Status::ResourceExhausted,
             Self::NoEndpoint
             | Self::Connect(_)
+            | Self::Overload
             | Self::RequestLimit
             | Self::PendingLimit
             | Self::Exhausted
@@ -121,7 +136,10 @@ impl Failure {
             Self::NoRoute => Flag::NoRoute,
             Self::NoEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
-            Self::RequestLimit | Self::PendingLimit | Self::Exhausted => Flag::UpstreamOverflow,
+            Self::RateLimit { .. } | Self::CallerLimit => Flag::RateLimited,
+            Self::Overload | Self::RequestLimit | Self::PendingLimit | Self::Exhausted => {
+                Flag::UpstreamOverflow
+            }
             Self::Reset
             | Self::Refused
             | Self::GoneAway { .. }
@@ -155,6 +173,9 @@ impl Failure {
             Self::Connect(ConnectFailure::Refused) => "connect-refused",
             Self::Connect(ConnectFailure::Unreachable) => "connect-unreachable",
             Self::Connect(ConnectFailure::TimedOut) => "connect-timeout",
+            Self::RateLimit { .. } => "rate-limit",
+            Self::CallerLimit => "limit-caller",
+            Self::Overload => "overload",
             Self::RequestLimit => "limit-requests",
             Self::PendingLimit => "limit-pending",
             Self::Exhausted => "limit-descriptors",
@@ -182,9 +203,14 @@ impl Failure {
     /// The caller may well try again, after so many seconds.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::NoEndpoint | Self::RequestLimit | Self::PendingLimit | Self::Exhausted | Self::Refused => {
-                Some(1)
-            }
+            Self::RateLimit { retry_after } => Some(retry_after),
+            Self::NoEndpoint
+            | Self::CallerLimit
+            | Self::Overload
+            | Self::RequestLimit
+            | Self::PendingLimit
+            | Self::Exhausted
+            | Self::Refused => Some(1),
             Self::BadRequest(_)
             | Self::SlowHead
             | Self::BadBody(_)
@@ -228,6 +254,9 @@ impl Failure {
             | Self::UpgradeRefused
             | Self::BadDeadline
             | Self::NoRoute
+            | Self::RateLimit { .. }
+            | Self::CallerLimit
+            | Self::Overload
             | Self::NoEndpoint
             | Self::Connect(_)
             | Self::Reset

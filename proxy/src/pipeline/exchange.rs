@@ -15,6 +15,7 @@ use crate::message::RequestHead;
 use crate::policy::deadline::{Deadline, Told};
 use crate::policy::grpc;
 use crate::policy::outcome::ConnectFailure;
+use crate::snapshot::limiter::Quota;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
 use crate::telemetry::{Flag, Record};
@@ -43,6 +44,10 @@ pub struct Exchange<'s> {
     pub chosen: Option<(&'s Rule, &'s Backend)>,
     /// What it is worth.
     pub class: Class,
+    /// What it is told of the rate limits that it met.
+    pub quota: Option<Quota<'s>>,
+    /// The policy that turned it away, where that is no rule's.
+    pub denied_by: Option<&'s str>,
     /// What the caller said of its patience.
     pub told: Told,
     /// When it must have come how far.
@@ -94,6 +99,8 @@ impl<'s> Exchange<'s> {
             started,
             chosen: None,
             class: Class::Default,
+            quota: None,
+            denied_by: None,
             told: Told::default(),
             deadline: Deadline::at(started),
             attempts: 0,

@@ -11,7 +11,7 @@ use super::connection::poll_left;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
-use super::headers::{REASON, http1, http2, is_settled, kept_for};
+use super::headers::{REASON, http1, http2, is_settled, kept_for, quota};
 use super::retry::answered;
 use super::up::Up;
 use super::upload::{Upload, UploadError};
@@ -84,6 +84,7 @@ fn answer_with(
             if let Some(mark) = mark {
                 push_field(out, REASON.as_str(), mark.as_bytes());
             }
+            quota::write(out, &head.headers, exchange.quota);
             out.extend_from_slice(b"\r\n");
             conn.channel.encoder = Encoder::new(framing);
             Ok(())
@@ -91,6 +92,7 @@ fn answer_with(
         Down::Http2(stream) => {
             let mut fields = http2::response(head);
             fields.extend(mark.and_then(|mark| Some((REASON, mark.try_into().ok()?))));
+            quota::add(&mut fields, exchange.quota);
             let ended = head.framing == Framing::None;
             stream.answer(head.status, fields, ended).map_err(|_| Failure::Canceled)
         }

@@ -119,6 +119,9 @@ fn classify(ended: &Attempt) -> Outcome {
             Failure::Canceled
             | Failure::BadBody(_)
             | Failure::BodyIdle
+            | Failure::RateLimit { .. }
+            | Failure::CallerLimit
+            | Failure::Overload
             | Failure::RequestLimit
             | Failure::PendingLimit
             | Failure::Exhausted

@@ -15,6 +15,7 @@ impl Metrics {
         let mut scrape = Scrape::default();
         self.exchange_families(&mut scrape);
         self.upstream_families(&mut scrape);
+        self.rate_limit_families(&mut scrape);
         self.downstream_families(&mut scrape);
         self.process_families(&mut scrape);
         scrape
@@ -101,6 +102,29 @@ impl Metrics {
         family("limit_in_flight", "How much of a limit is taken now.", |fill| &fill.inside);
         family("limit_waiting", "Requests that wait for a place within a limit.", |fill| &fill.waiting);
         family("limit_now", "The limit, which may adapt itself.", |fill| &fill.limit);
+    }
+
+    fn rate_limit_families(&self, scrape: &mut Scrape) {
+        let help = "What rate limit policies decided, or in a dry run would have.";
+        scrape.counters("rate_limit_decisions_total", help, |row| {
+            self.rate_limits.visit(|(policy, mode), of, _| {
+                words(&of.decisions, |decision, count| {
+                    row(&[("policy", policy), ("mode", mode), ("decision", decision)], count);
+                });
+            });
+        });
+        let mut family = |name, help, value: fn(&Fill) -> &AtomicU32| {
+            scrape.gauges(name, help, |row| {
+                self.rate_limits.visit(|(policy, mode), of, live| {
+                    if live && of.places.limit.load(Relaxed) > 0 {
+                        row(&[("policy", policy), ("mode", mode)], value(&of.places).load(Relaxed).into());
+                    }
+                });
+            });
+        };
+        family("rate_limit_in_flight", "Requests in flight under a policy.", |fill| &fill.inside);
+        family("rate_limit_waiting", "Requests that wait for a place under a policy.", |fill| &fill.waiting);
+        family("rate_limit_now", "Requests that may be in flight under a policy.", |fill| &fill.limit);
     }
 
     fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {
