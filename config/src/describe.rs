@@ -1,5 +1,6 @@
 //! What holds now? The effective configuration as JSON: every default filled in, every policy value with its origin.
 
+mod rate_limit;
 mod resilience;
 mod upstream;
 
@@ -25,12 +26,14 @@ pub fn describe(config: &Config) -> Value {
         "sidecar": sidecar(&config.sidecar),
         "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
+        "rateLimits": config.rate_limits.iter().map(rate_limit::policy).collect::<Vec<_>>(),
     })
 }
 
 fn sidecar(sidecar: &Sidecar) -> Value {
     json!({
         "name": sidecar.name.as_str(),
+        "locality": sidecar.locality.as_ref().map(ToString::to_string),
         "workers": match sidecar.workers {
             Workers::Auto => json!("auto"),
             Workers::Fixed(number) => json!(number),

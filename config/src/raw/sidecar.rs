@@ -8,7 +8,7 @@ use super::read::Read;
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
-use crate::model::{Name, Protocol, UnknownAuthority};
+use crate::model::{Locality, Name, Protocol, UnknownAuthority};
 use crate::scalars::{Destination, ListenAddress, NonZeroDuration, Percent};
 
 mapping! {
@@ -16,6 +16,8 @@ mapping! {
     Sidecar {
         /// The service beside us.
         "name" => name: Name, required;
+        /// Where we are, `region/zone`; the nearer endpoints of `localities` come first.
+        "locality" => locality: Locality;
         /// Data-path threads.
         "workers" => workers: Workers;
         /// Ports on which others call the service.

@@ -1,8 +1,9 @@
 //! What may an `Upstream` and the `Defaults` document say?
 
+use super::balancer::Balancer;
 use super::declare::{mapping, words};
 use super::limits::UpstreamLimits;
-use super::policy::{Balancer, Retry, RetryBudget, Timeouts};
+use super::policy::{Retry, RetryBudget, Timeouts};
 use super::resilience::{CircuitBreaker, HealthCheck, OutlierDetection};
 use super::types::{List, Whole};
 use super::upgrade::Upgrades;

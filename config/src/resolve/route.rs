@@ -7,9 +7,7 @@ use super::policy::{self, Layer};
 use super::unique;
 use super::upstream::Upstreams;
 use crate::faults::{Faults, Span};
-use crate::model::{
-    Backend, Direction, HostPattern, HttpRoute, Location, Name, PathMatch, RouteMatch, Rule, Upgrade,
-};
+use crate::model::{Backend, Direction, HostPattern, HttpRoute, Location, Name, RouteMatch, Rule, Upgrade};
 use crate::raw::{self, Spanned, items, or};
 
 /// What routes refer to.
@@ -59,13 +57,13 @@ fn one(
             Vec::new()
         }
     };
-    listened_to(direction, written, *span, scope, faults);
+    listened_to(direction, written.direction.map_or(*span, |d| d.span), "route", scope.sidecar, faults);
     let named = items(written.rules.as_ref()).filter_map(|rule| rule.value.name.as_ref());
     unique(named.map(|name| (name.value.as_str(), name.span)), "rule of this route", faults);
     let rules: Vec<_> = items(written.rules.as_ref())
         .enumerate()
         .filter_map(|(index, rule)| {
-            let matches = rule_matches(rule, faults);
+            let matches = matches::any(rule.value.matches.as_ref(), rule.span, faults);
             for (found, span) in &matches {
                 reachable(direction, &hosts, found, *span, taken, faults);
             }
@@ -108,26 +106,6 @@ fn rule(
         fault: None,
         location: faults.locate(*span),
     })
-}
-
-/// The matches that can be told; every request when nothing is written.
-fn rule_matches(
-    Spanned { value: written, span }: &Spanned<raw::Rule>,
-    faults: &mut Faults<'_>,
-) -> Vec<(RouteMatch, Span)> {
-    let Some(list) = &written.matches else {
-        let all = RouteMatch {
-            path: PathMatch::Prefix(String::new()),
-            method: None,
-            headers: Vec::new(),
-            query: Vec::new(),
-        };
-        return vec![(all, *span)];
-    };
-    list.value
-        .iter()
-        .filter_map(|found| Some((matches::resolve(&found.value, faults)?, found.span)))
-        .collect()
 }
 
 fn inbound_rule(written: &raw::Rule, faults: &mut Faults<'_>) {
@@ -189,26 +167,22 @@ fn backends(
     Some(backends)
 }
 
-/// A route that no listener feeds would do nothing.
-fn listened_to(
+/// What no listener feeds would do nothing.
+pub(super) fn listened_to(
     direction: Direction,
-    written: &raw::HttpRoute,
-    document: Span,
-    scope: &Scope<'_>,
+    span: Span,
+    what: &str,
+    sidecar: Option<&raw::Sidecar>,
     faults: &mut Faults<'_>,
 ) {
-    let Some(sidecar) = scope.sidecar else { return };
+    let Some(sidecar) = sidecar else { return };
     let (missing, word) = match direction {
         Direction::Inbound => (sidecar.inbound.is_none(), "inbound"),
         Direction::Outbound => (sidecar.outbound.is_none(), "outbound"),
     };
     if missing && sidecar.whole {
-        let span = written.direction.map_or(document, |direction| direction.span);
-        faults.at_with(
-            span,
-            format!("the route is {word}, but the Sidecar has no `{word}`"),
-            "nothing would reach it",
-        );
+        let message = format!("the {what} is {word}, but the Sidecar has no `{word}`");
+        faults.at_with(span, message, "nothing would reach it");
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn resolve(
         },
         access_log: access_log(written.access_log.as_ref().map(|log| &log.value)),
         limits,
-        locality: None,
+        locality: written.locality.as_ref().map(|locality| locality.value.clone()),
         faults: defaults::FAULTS,
     })
 }
