@@ -1,15 +1,19 @@
 //! Does trouble stay in its compartment? Limits on what an upstream gets, who waits for a place, who goes without.
 
+mod rates;
 mod requests;
+mod shedding;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use crate::support::PATIENCE;
-use crate::support::draft::answer;
+use crate::support::draft::{Draft, answer};
 use crate::support::origin::{Origin, Reply};
+use crate::support::peer::Peer;
 use crate::support::rig::{Rig, Wishes};
 
 /// An origin that answers nothing until it is let, and knows how many it has had at one time.
@@ -46,6 +50,14 @@ impl Gate {
     pub fn most(&self) -> usize {
         self.most.load(Ordering::SeqCst)
     }
+}
+
+/// A call whose answer nobody reads yet.
+#[track_caller]
+fn begin(to: SocketAddr, request: &Draft) -> Peer {
+    let mut peer = Peer::connect(to);
+    peer.send(request.octets());
+    peer
 }
 
 /// A sidecar of two workers.

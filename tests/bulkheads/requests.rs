@@ -2,23 +2,14 @@
 
 use std::thread;
 
-use super::{Gate, two_workers};
+use super::{Gate, begin, two_workers};
 use crate::support::draft::{answer, get};
 use crate::support::origin::{Origin, Reply};
-use crate::support::peer::Peer;
 use crate::support::rig::{Rig, upstream};
 use crate::support::scripted::Upstream;
 
 fn limited(gate: &Gate, limits: &str) -> String {
     upstream("up", &[gate.origin.addr], &format!("limits: {{{limits}}}"))
-}
-
-/// A call whose answer nobody reads yet.
-#[track_caller]
-fn begin(rig: &Rig, authority: &str) -> Peer {
-    let mut peer = Peer::connect(rig.outbound);
-    peer.send(get(authority).octets());
-    peer
 }
 
 const WAITING: &[(&str, &str)] = &[("upstream", "up"), ("limit", "requests")];
@@ -27,7 +18,7 @@ const WAITING: &[(&str, &str)] = &[("upstream", "up"), ("limit", "requests")];
 fn bh_2_an_upstream_never_has_more_than_its_limit_over_two_workers() {
     let gate = Gate::closed();
     let rig = two_workers(&[limited(&gate, "maxRequests: 3, queueTimeout: 10s")]);
-    let callers: Vec<_> = (0..24).map(|_| begin(&rig, "up")).collect();
+    let callers: Vec<_> = (0..24).map(|_| begin(rig.outbound, &get("up"))).collect();
     rig.counts("limit_waiting", WAITING, 21);
     assert_eq!(rig.metric("limit_in_flight", WAITING), 3);
     gate.open();
@@ -43,9 +34,9 @@ fn bh_2_an_upstream_never_has_more_than_its_limit_over_two_workers() {
 fn bh_3_who_finds_no_place_in_time_is_told_which_limit() {
     let gate = Gate::closed();
     let rig = two_workers(&[limited(&gate, "maxRequests: 1, maxPending: 1, queueTimeout: 300ms")]);
-    let mut inside = begin(&rig, "up");
+    let mut inside = begin(rig.outbound, &get("up"));
     rig.counts("limit_in_flight", WAITING, 1);
-    let mut late = begin(&rig, "up");
+    let mut late = begin(rig.outbound, &get("up"));
     rig.counts("limit_waiting", WAITING, 1);
     let over = rig.caller().send(&get("up")).unwrap();
     assert_eq!((over.status(), over.reason()), (503, "limit-pending"));
@@ -64,13 +55,13 @@ fn bh_3_who_finds_no_place_in_time_is_told_which_limit() {
 fn bh_3_a_waiter_whose_caller_has_gone_frees_its_place() {
     let gate = Gate::closed();
     let rig = Rig::start(&[limited(&gate, "maxRequests: 1, maxPending: 1, queueTimeout: 10s")]);
-    let mut inside = begin(&rig, "up");
+    let mut inside = begin(rig.outbound, &get("up"));
     rig.counts("limit_in_flight", WAITING, 1);
-    let gone = begin(&rig, "up");
+    let gone = begin(rig.outbound, &get("up"));
     rig.counts("limit_waiting", WAITING, 1);
     gone.reset();
     rig.counts("limit_waiting", WAITING, 0);
-    let mut next = begin(&rig, "up");
+    let mut next = begin(rig.outbound, &get("up"));
     rig.counts("limit_waiting", WAITING, 1);
     gate.open();
     assert_eq!(inside.message().status(), 200);
@@ -82,7 +73,7 @@ fn bh_3_a_waiter_whose_caller_has_gone_frees_its_place() {
 fn bh_3_nobody_waits_beyond_its_deadline() {
     let gate = Gate::closed();
     let rig = Rig::start(&[limited(&gate, "maxRequests: 1, queueTimeout: 10s")]);
-    let mut inside = begin(&rig, "up");
+    let mut inside = begin(rig.outbound, &get("up"));
     rig.counts("limit_in_flight", WAITING, 1);
     let late = rig.caller().send(&get("up").with("x-deadline", 50)).unwrap();
     assert_eq!((late.status(), late.reason()), (504, "deadline-exceeded"));
@@ -100,9 +91,9 @@ fn bh_2_a_place_is_taken_until_the_last_octet() {
     });
     let document = upstream("up", &[origin.addr], "limits: {maxRequests: 1, queueTimeout: 10s}");
     let rig = Rig::start(&[document]);
-    let mut first = begin(&rig, "up");
+    let mut first = begin(rig.outbound, &get("up"));
     assert_eq!(first.head().status(), 200);
-    let mut second = begin(&rig, "up");
+    let mut second = begin(rig.outbound, &get("up"));
     rig.counts("limit_waiting", WAITING, 1);
     assert_eq!(origin.seen().len(), 1, "half of an answer is no end of it");
     drop(first);
@@ -116,9 +107,9 @@ fn bh_1_a_hanging_upstream_leaves_the_others_alone() {
         limited(&stuck, "maxRequests: 5, maxPending: 5, queueTimeout: 10s"),
         upstream("well", &[well.addr], ""),
     ]);
-    let hanging: Vec<_> = (0..5).map(|_| begin(&rig, "up")).collect();
+    let hanging: Vec<_> = (0..5).map(|_| begin(rig.outbound, &get("up"))).collect();
     rig.counts("limit_in_flight", WAITING, 5);
-    let waiting: Vec<_> = (0..5).map(|_| begin(&rig, "up")).collect();
+    let waiting: Vec<_> = (0..5).map(|_| begin(rig.outbound, &get("up"))).collect();
     rig.counts("limit_waiting", WAITING, 5);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -141,9 +132,9 @@ fn bh_2_a_reload_keeps_count_of_who_is_inside() {
     let gate = Gate::closed();
     let limits = |limits| [limited(&gate, limits)];
     let rig = two_workers(&limits("maxRequests: 1, queueTimeout: 10s"));
-    let mut first = begin(&rig, "up");
+    let mut first = begin(rig.outbound, &get("up"));
     rig.counts("limit_in_flight", WAITING, 1);
-    let mut second = begin(&rig, "up");
+    let mut second = begin(rig.outbound, &get("up"));
     rig.counts("limit_waiting", WAITING, 1);
     rig.reload(&limits("maxRequests: 2, queueTimeout: 10s"));
     rig.counts("limit_in_flight", WAITING, 2);
@@ -161,7 +152,7 @@ fn bh_2_a_reload_keeps_count_of_who_is_inside() {
 fn bh_5_metrics_and_reloads_need_no_place() {
     let gate = Gate::closed();
     let rig = Rig::start(&[limited(&gate, "maxRequests: 1, maxPending: 1, queueTimeout: 10s")]);
-    let callers: Vec<_> = (0..2).map(|_| begin(&rig, "up")).collect();
+    let callers: Vec<_> = (0..2).map(|_| begin(rig.outbound, &get("up"))).collect();
     rig.counts("limit_waiting", WAITING, 1);
     rig.reload(&[limited(&gate, "maxRequests: 2, maxPending: 1, queueTimeout: 10s")]);
     rig.counts("limit_now", WAITING, 2);
