@@ -41,6 +41,8 @@ pub enum Failure {
     Overload,
     /// The upstream has as many requests in flight as it may.
     RequestLimit,
+    /// The upstream has as many connections as it may, and none is free.
+    ConnectionLimit,
     /// Too many requests wait for a place or a connection already.
     PendingLimit,
     /// We have no file descriptor or port left for a connection.
@@ -83,6 +85,7 @@ impl Failure {
             Self::NoEndpoint
             | Self::Overload
             | Self::RequestLimit
+            | Self::ConnectionLimit
             | Self::PendingLimit
             | Self::Exhausted
             | Self::Refused => StatusCode::SERVICE_UNAVAILABLE,
@@ -109,6 +112,7 @@ impl Failure {
             | Self::Connect(_)
             | Self::Overload
             | Self::RequestLimit
+            | Self::ConnectionLimit
             | Self::PendingLimit
             | Self::Exhausted
             | Self::Reset
@@ -137,7 +141,7 @@ impl Failure {
             Self::NoEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
             Self::RateLimit { .. } | Self::CallerLimit => Flag::RateLimited,
-            Self::Overload | Self::RequestLimit | Self::PendingLimit | Self::Exhausted => {
+            Self::Overload | Self::RequestLimit | Self::ConnectionLimit | Self::PendingLimit | Self::Exhausted => {
                 Flag::UpstreamOverflow
             }
             Self::Reset
@@ -177,6 +181,7 @@ impl Failure {
             Self::CallerLimit => "limit-caller",
             Self::Overload => "overload",
             Self::RequestLimit => "limit-requests",
+            Self::ConnectionLimit => "limit-connections",
             Self::PendingLimit => "limit-pending",
             Self::Exhausted => "limit-descriptors",
             Self::Reset => "upstream-reset",
@@ -208,6 +213,7 @@ impl Failure {
             | Self::CallerLimit
             | Self::Overload
             | Self::RequestLimit
+            | Self::ConnectionLimit
             | Self::PendingLimit
             | Self::Exhausted
             | Self::Refused => Some(1),
@@ -242,6 +248,7 @@ impl Failure {
             Self::BadBody(Malformation::Extensions) => Some("chunk-extensions"),
             Self::BadBody(Malformation::TrailersTooLarge) => Some("trailers"),
             Self::RequestLimit => Some("requests"),
+            Self::ConnectionLimit => Some("upstream-connections"),
             Self::PendingLimit => Some("pending"),
             Self::Exhausted => Some("file-descriptors"),
             Self::Garbage(HeadError::TooLarge) => Some("response-head"),

@@ -4,7 +4,11 @@
 //! retries go on in it. So what is in flight is bounded by the same number, a retry never waits behind newcomers, and an
 //! upstream that fails is not met by more callers while others pause between their attempts.
 
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -18,7 +22,7 @@ use crate::clock::now;
 use crate::policy::concurrency::Ended;
 use crate::snapshot::limiter::{Admission, Caller, Denial, RateLimiter};
 use crate::snapshot::{Backend, Rule, request};
-use crate::upstream::bulkhead::{Bulkhead, Entry, Permit, Turned};
+use crate::upstream::bulkhead::{Bulkhead, Entry, Permit, Turned, Waiting};
 
 /// What the policies that concern it let it have; nothing is spent where one of them says no.
 pub async fn admit<'s>(
@@ -195,24 +199,52 @@ fn look(
     Ok(())
 }
 
-/// Waits for a place no longer than the queue allows, nor the deadline, nor the caller.
+/// A place, waited for if need be.
 async fn enter(
     limit: &Arc<Bulkhead>,
     exchange: &mut Exchange<'_>,
     down: &mut Down<'_>,
-    [full, late]: [Failure; 2],
+    why: [Failure; 2],
 ) -> Result<Permit, Failure> {
-    let waiting = match limit.enter(exchange.class) {
-        Entry::Inside(permit) => return Ok(permit),
-        Entry::Refused => return Err(full),
-        Entry::Waits(waiting) => waiting,
-    };
-    let (until, deadline) = (waiting.until, exchange.deadline.head);
+    let nothing_else = |_: &mut Context<'_>| Poll::<Infallible>::Pending;
+    match limit.enter(exchange.class) {
+        Entry::Inside(permit) => Ok(permit),
+        Entry::Refused => Err(why[0]),
+        Entry::Waits(waiting) => match wait(waiting, exchange, down, why, nothing_else).await? {
+            Got::Place(permit) => Ok(permit),
+            Got::Other(never) => match never {},
+        },
+    }
+}
+
+/// What one that waited got.
+#[derive(Debug)]
+pub enum Got<T> {
+    /// The place that it waited for.
+    Place(Permit),
+    /// Something as good.
+    Other(T),
+}
+
+/// Waits for a place, or for `other`, no longer than the queue allows, nor the deadline, nor the caller. `why` not: the
+/// queue is full, or it took too long.
+pub async fn wait<T>(
+    mut waiting: Waiting,
+    exchange: &mut Exchange<'_>,
+    down: &mut Down<'_>,
+    why: [Failure; 2],
+    mut other: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<Got<T>, Failure> {
+    let ([full, late], until, deadline) = (why, waiting.until, exchange.deadline.head);
     down.alarm().set(until.min(deadline));
-    let verdict = watched(exchange, down, waiting).await;
+    let either = poll_fn(|cx| match other(cx) {
+        Poll::Ready(other) => Poll::Ready(Ok(Got::Other(other))),
+        Poll::Pending => Pin::new(&mut waiting).poll(cx).map(|verdict| verdict.map(Got::Place)),
+    });
+    let verdict = watched(exchange, down, either).await;
     exchange.attempt_began = now();
     match verdict {
-        Ok(Ok(permit)) => Ok(permit),
+        Ok(Ok(got)) => Ok(got),
         Ok(Err(Turned::Full)) => Err(full),
         Err(Stopped::Rung) if deadline <= until => Err(Failure::Deadline),
         Ok(Err(Turned::Late)) | Err(Stopped::Rung) => Err(late),

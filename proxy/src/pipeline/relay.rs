@@ -17,12 +17,13 @@ use super::up::Up;
 use super::upload::{Upload, UploadError};
 use crate::clock::now;
 use crate::http1::encoder::push_field;
-use crate::http1::{ClientConn, Encoder};
+use crate::http1::Encoder;
 use crate::message::transfer::Passing;
 use crate::message::{Framing, ResponseHead, Source, TransferError, Version, poll_transfer};
 use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
 use crate::upstream::endpoint::InFlight;
+use crate::upstream::pool::Client;
 
 /// Passes an answer on, to its last byte.
 pub async fn relay(
@@ -144,7 +145,7 @@ pub fn discard(exchange: &Exchange<'_>, backend: &Backend, answer: Answer, uploa
 }
 
 /// A connection goes back only if both messages ended where they should: what follows is nobody's answer.
-fn give_back(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight, conn: Box<ClientConn>) {
+fn give_back(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight, conn: Box<Client>) {
     let wire = &conn.channel.wire;
     if wire.is_flushed() && wire.ahead().is_empty() && !wire.is_eof() {
         exchange.worker.pools.give(

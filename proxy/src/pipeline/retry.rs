@@ -123,6 +123,7 @@ fn classify(ended: &Attempt) -> Outcome {
             | Failure::CallerLimit
             | Failure::Overload
             | Failure::RequestLimit
+            | Failure::ConnectionLimit
             | Failure::PendingLimit
             | Failure::Exhausted
             | Failure::BadRequest(_)

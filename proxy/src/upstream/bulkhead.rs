@@ -46,6 +46,11 @@ impl Rules {
         }
     }
 
+    /// On the connections of an upstream.
+    pub fn of_connections(limits: &UpstreamLimits) -> Self {
+        Self { max: limits.max_connections, adaptive: None, shares: Shares::ALL, queue: limits.queue() }
+    }
+
     fn limit_anything(&self) -> bool {
         self.max.is_some() || self.adaptive.is_some()
     }
@@ -259,6 +264,11 @@ impl Permit {
     /// Somebody waits for it.
     pub fn is_wanted(&self) -> bool {
         self.0.is_wanted()
+    }
+
+    /// Within which it is a place.
+    pub fn limit(&self) -> Arc<Bulkhead> {
+        Arc::clone(&self.0)
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Upstream {
     pub discovered: Mutex<Option<Update>>,
     /// How many requests may be in flight; `None`: as many as come.
     pub requests: Option<Arc<Bulkhead>>,
+    /// How many connections there may be; `None`: as many as requests need.
+    pub connections: Option<Arc<Bulkhead>>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     budget: Mutex<Budget>,
     pending: AtomicUsize,
@@ -49,11 +51,15 @@ impl Upstream {
     ) -> Arc<Self> {
         let requests = old.and_then(|old| old.requests.clone());
         let requests = bulkhead::next(requests, Rules::of_requests(&config.limits), &metrics.requests, now);
+        let connections = old.and_then(|old| old.connections.clone());
+        let rules = Rules::of_connections(&config.limits);
+        let connections = bulkhead::next(connections, rules, &metrics.connections, now);
         let budget = Mutex::new(Budget::new(&config.retry_budget, now));
         let upstream = Self {
             config,
             metrics,
             requests,
+            connections,
             discovered: Mutex::default(),
             endpoints: ArcSwap::default(),
             budget,
