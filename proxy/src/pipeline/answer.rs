@@ -110,7 +110,6 @@ impl Answer {
                 for (name, value) in &self.fields {
                     push_field(out, name.as_str(), value.as_bytes());
                 }
-                // Without content it has an end as well, which HTTP/1 must be told of.
                 if !self.fields.contains_key(CONTENT_LENGTH) {
                     push_field(out, CONTENT_LENGTH.as_str(), b"0");
                 }

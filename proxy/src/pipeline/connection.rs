@@ -23,6 +23,9 @@ use crate::upstream::endpoint::InFlight;
 use crate::upstream::multiplexed::OpenError;
 use crate::upstream::pool::Client;
 
+/// Shared connections that one attempt waits for, where others take the room of each as it opens.
+const MAX_OPENINGS: u32 = 8;
+
 /// Why a wait was cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
@@ -105,7 +108,7 @@ async fn shared(
     let _pending = upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = upstream.metrics.pending(worker.id);
     let limits = &upstream.config.limits;
-    loop {
+    for _ in 0..MAX_OPENINGS {
         let opening = match worker.multiplexed.join(load, limits) {
             Some(opening) => opening,
             None => {
@@ -123,12 +126,15 @@ async fn shared(
             Ok(()) => {}
             Err(OpenError::Connect(error)) => return Err(failed(error)),
             Err(OpenError::Protocol) => return Err(Failure::Garbage(HeadError::Version)),
+            Err(OpenError::Useless) => return Err(Failure::GoneAway { progressed: false }),
         }
         // Who came first may have taken all of it.
         if let Some(place) = worker.multiplexed.take(load, trailers, now()) {
             return Ok(Up::Http2(Box::new(place)));
         }
     }
+    // As many as it opens, it closes: whoever comes back to it comes later.
+    Err(Failure::GoneAway { progressed: true })
 }
 
 /// What one without a connection gets.

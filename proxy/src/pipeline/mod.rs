@@ -14,6 +14,7 @@ mod retry;
 mod tunnel;
 mod up;
 mod upload;
+mod waiting;
 
 use std::time::Instant;
 
