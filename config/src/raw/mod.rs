@@ -2,6 +2,8 @@
 
 mod balancer;
 mod declare;
+mod fallback;
+mod fault;
 mod key;
 mod limits;
 mod policy;
@@ -23,6 +25,8 @@ use serde_json::json;
 
 pub(crate) use balancer::{Balancer, BalancerPolicy};
 pub(crate) use declare::Words;
+pub(crate) use fallback::{CacheUse, Canned, Fallback, FallbackRef, Headers};
+pub(crate) use fault::{FaultCaps, Injection};
 pub(crate) use key::KeyPart;
 pub(crate) use limits::{Adaptive, Http2, Limits, Shares, UpstreamLimits};
 pub(crate) use policy::{Backoff, Retry, RetryBudget, Timeouts};

@@ -76,7 +76,7 @@ macro_rules! numbers {
     )*)*};
 }
 numbers! {
-    Whole => u16, u32, usize;
+    Whole => u16, u32, u64, usize;
     Bytes => u32, u64, usize;
 }
 

@@ -3,16 +3,12 @@
 /// Keys.
 pub(crate) const KEYS: &[&str] = &[
     "<<",
-    "cache",
     "cohort",
-    "fallback",
-    "fault",
     "filters",
     "handshakeTimeout",
     "identity",
     "mirror",
     "plaintextPaths",
-    "priority",
     "slo",
     "telemetry",
     "tls",

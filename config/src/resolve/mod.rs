@@ -3,7 +3,10 @@
 mod balancer;
 mod bounds;
 mod breaker;
+mod cache;
 mod concurrency;
+mod fallback;
+mod fault;
 mod health;
 mod layers;
 mod listeners;

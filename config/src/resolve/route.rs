@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::fallback;
+use super::fault;
 use super::matches;
 use super::policy::{self, Layer};
 use super::unique;
@@ -96,14 +98,15 @@ fn rule(
         None => Name(format!("rule-{index}").into()),
     };
     let matches = matches.into_iter().map(|(found, _)| found).collect();
+    let backends = backends?;
     Some(Rule {
         name,
         matches,
-        backends: backends?,
         policy,
-        priority: None,
-        fallback: None,
-        fault: None,
+        priority: written.priority.map(|priority| priority.value),
+        fallback: fallback::resolve(written, direction, &backends, scope, faults),
+        backends,
+        fault: fault::resolve(written, direction, scope.sidecar, faults),
         location: faults.locate(*span),
     })
 }
@@ -144,27 +147,32 @@ fn backends(
     if !refs.value.is_empty() && refs.value.iter().all(|backend| weight(&backend.value) == 0) {
         faults.at(refs.span, "all weights are 0: no request could go anywhere");
     }
-    let mut backends = Vec::new();
-    for backend in refs.value.iter() {
-        let Some(name) = &backend.value.name else { continue };
-        match scope.upstreams.by_name.get(name.value.as_str()) {
-            Some((upstream, document)) => {
-                let direction = Direction::Outbound;
-                let defaults = Layer::defaults(scope.defaults, direction);
-                let layers = [defaults, Layer::upstream(document), Layer::rule(written)];
-                let policy = policy::resolve(direction, &layers, faults);
-                backends.push(Backend { upstream: *upstream, weight: weight(&backend.value), policy });
-            }
-            None if faults.incomplete => {}
-            None => {
-                let known = scope.upstreams.by_name.keys().copied();
-                let message = format!("no upstream is named `{}`", name.value);
-                let help = raw::similar_to(name.value.as_str(), known);
-                faults.report(name.span, &message, help.as_deref());
-            }
+    let backend = |backend: &Spanned<raw::BackendRef>| {
+        self::backend(backend.value.name.as_ref()?, weight(&backend.value), written, scope, faults)
+    };
+    Some(refs.value.iter().filter_map(backend).collect())
+}
+
+/// An upstream by its name, with the policy of a rule's requests to it.
+pub(super) fn backend(
+    name: &Spanned<Name>,
+    weight: u32,
+    rule: &raw::Rule,
+    scope: &Scope<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<Backend> {
+    let Some((upstream, document)) = scope.upstreams.by_name.get(name.value.as_str()) else {
+        if !faults.incomplete {
+            let known = scope.upstreams.by_name.keys().copied();
+            let help = raw::similar_to(name.value.as_str(), known);
+            faults.report(name.span, &format!("no upstream is named `{}`", name.value), help.as_deref());
         }
-    }
-    Some(backends)
+        return None;
+    };
+    let defaults = Layer::defaults(scope.defaults, Direction::Outbound);
+    let layers = [defaults, Layer::upstream(document), Layer::rule(rule)];
+    let policy = policy::resolve(Direction::Outbound, &layers, faults);
+    Some(Backend { upstream: *upstream, weight, policy })
 }
 
 /// What no listener feeds would do nothing.
