@@ -57,7 +57,7 @@ impl Attempt {
 
 /// Whom the next attempt goes to. What stands against it has met nobody, so it is nobody's outcome.
 pub fn pick(exchange: &mut Exchange<'_>, backend: &Backend, tried: &[u64]) -> Result<InFlight, Failure> {
-    let began = if exchange.attempts == 0 { exchange.started } else { now() };
+    let began = if exchange.attempts == 0 { exchange.attempt_began } else { now() };
     let upstream = &backend.upstream;
     let key = upstream.config.balancing.hash_on.as_ref().and_then(|on| exchange.key(on));
     let picked = exchange.worker.rng(|rng| upstream.pick(tried, key, rng, began));
@@ -90,12 +90,16 @@ pub async fn attempt(
     backend: &Backend,
     upload: &mut Upload,
     down: &mut Down<'_>,
-    load: InFlight,
+    mut load: InFlight,
     fresh: bool,
 ) -> Attempt {
-    let began = exchange.attempt_began;
     let mut ended = Attempt { result: Err(Failure::Canceled), load: None, sent: false, stale: false };
-    let mut up = match ready(exchange, backend, &load, down, fresh, began).await {
+    let began = exchange.attempt_began;
+    let ready = ready(exchange, backend, &load, down, fresh, began).await;
+    // A wait for a place among the connections is no time of the endpoint's.
+    let began = exchange.attempt_began;
+    load.owes.begin(began);
+    let mut up = match ready {
         Ok(up) => up,
         Err(failure) => return Attempt { result: Err(failure), load: Some(load), ..ended },
     };

@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::HeaderValue;
 use outrigger_config::model::{self, Config, Direction, HttpRoute, Locality, TrafficPolicy, UpstreamId};
 
-use super::{Backend, Rule, Snapshot, Table, Via};
+use super::{Backend, Rule, Snapshot, Table, Via, limiter};
 use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
 use crate::policy::weights::Weights;
@@ -42,6 +42,8 @@ pub fn build(
         .iter()
         .map(|port| (port.listen, builder.inbound(port, previous, now)))
         .collect();
+    let known = previous.map_or(&[][..], |previous| &previous.limiters);
+    let limiters = limiter::build(&config.rate_limits, known, metrics, now);
     let limits = &config.sidecar.limits;
     Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
@@ -60,6 +62,7 @@ pub fn build(
             now,
         ),
         via: ["1.1", "2"].map(|version| via(version, config.sidecar.name.as_str())),
+        limiters,
         outbound,
         inbound,
         upstreams,
@@ -154,6 +157,7 @@ impl Builder<'_> {
         let rule = |route: &HttpRoute, rule: &model::Rule| Rule {
             route: route.name.shared(),
             name: rule.name.shared(),
+            priority: rule.priority,
             weights: Weights::new(rule.backends.iter().map(|backend| backend.weight)),
             backends: backends(route, rule),
         };
@@ -179,7 +183,7 @@ impl Builder<'_> {
     fn sole(&self, direction: Direction, upstream: Arc<Upstream>, policy: TrafficPolicy) -> Rule {
         let metrics = self.metrics.exchange(direction, NONE, upstream.config.name.as_str());
         let backends = vec![Backend { upstream, policy, metrics }];
-        Rule { route: NONE.into(), name: NONE.into(), weights: Weights::new([1]), backends }
+        Rule { route: NONE.into(), name: NONE.into(), priority: None, weights: Weights::new([1]), backends }
     }
 }
 

@@ -299,6 +299,11 @@ impl Owed {
     fn new(upstream: Pass, endpoint: Pass, streak: bool, began: Instant) -> Self {
         Self { upstream, endpoint, streak, began, took: Duration::ZERO }
     }
+
+    /// The endpoint is called from now on.
+    pub fn begin(&mut self, now: Instant) {
+        self.began = now;
+    }
 }
 
 /// The value of the label `mode`.

@@ -1,5 +1,6 @@
 //! Whom do we call? An [`Upstream`] is a named group of endpoints with what is known of them.
 
+pub mod bulkhead;
 pub mod circuit;
 pub mod condition;
 pub mod connect;
@@ -19,6 +20,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use outrigger_config::model::{self, Locality};
 
+use self::bulkhead::{Bulkhead, Rules};
 use self::discovery::Update;
 use self::endpoint::Endpoint;
 use self::guard::Guard;
@@ -36,6 +38,10 @@ pub struct Upstream {
     pub metrics: Arc<UpstreamMetrics>,
     /// What discovery said last; `None` for static endpoints, or before the first answer.
     pub discovered: Mutex<Option<Update>>,
+    /// How many requests may be in flight; `None`: as many as come.
+    pub requests: Option<Arc<Bulkhead>>,
+    /// How many connections there may be; `None`: as many as requests need.
+    pub connections: Option<Arc<Bulkhead>>,
     /// Where we are ourselves.
     near: Option<Locality>,
     roster: ArcSwap<Roster>,
@@ -51,8 +57,8 @@ impl Upstream {
     /// An upstream with its static endpoints, or none until discovery publishes some.
     ///
     /// It takes over what the `old` one of the same name has learned in the last generation: its breaker, who is ejected,
-    /// and the endpoints that stay, with load, health and idle connections. A name that is looked up again serves its last
-    /// answer until the next.
+    /// its limits with whoever is inside, and the endpoints that stay, with load, health and idle connections. A name that
+    /// is looked up again serves its last answer until the next.
     pub fn new(
         config: model::Upstream,
         near: Option<&Locality>,
@@ -60,9 +66,16 @@ impl Upstream {
         old: Option<&Self>,
         now: Instant,
     ) -> Arc<Self> {
+        let requests = old.and_then(|old| old.requests.clone());
+        let requests = bulkhead::next(requests, Rules::of_requests(&config.limits), &metrics.requests, now);
+        let connections = old.and_then(|old| old.connections.clone());
+        let rules = Rules::of_connections(&config.limits);
+        let connections = bulkhead::next(connections, rules, &metrics.connections, now);
         let upstream = Self {
             near: near.cloned(),
             metrics,
+            requests,
+            connections,
             discovered: Mutex::default(),
             roster: ArcSwap::default(),
             remaking: Mutex::default(),
