@@ -25,6 +25,9 @@
 //! discovery: {dns: market-data.internal, port: 8000, staleFor: 10m}     # or {static: [10.0.0.5:8000]}
 //! protocol: auto                   # what the caller speaks; http1, http2
 //! loadBalancer: {policy: peak-ewma}                                     # round-robin, least-request
+//! healthCheck: {http: /ping, readiness: /ready, interval: 2s, timeout: 1s, unhealthyAfter: 3, healthyAfter: 2}
+//!                                  # or {tcp: true}, {grpc: prices.v1.Prices}
+//! outlierDetection: {consecutiveFailures: 7, baseEjectionTime: 1s, maxEjectionTime: 1m, maxEjectionPercent: 50%}
 //! retryBudget: {percent: 20%, interval: 10s, minRate: 10/s}
 //! limits: {maxPending: 1024, responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s,
 //!          maxConnectionAge: 10m, http2: {maxStreams: 100}}             # as in the Sidecar, without headerList

@@ -4,6 +4,7 @@ mod declare;
 mod limits;
 mod policy;
 mod read;
+mod resilience;
 mod route;
 mod sidecar;
 mod similar;
@@ -22,6 +23,7 @@ pub(crate) use limits::{Http2, Limits, UpstreamLimits};
 pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts};
 use read::Read;
 pub(crate) use read::{Spanned, or};
+pub(crate) use resilience::{HealthCheck, Mode};
 pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };

@@ -1,16 +1,12 @@
 //! What may a connection or an upstream cost, and how many retries does it earn? The last word wins, value by value.
 
+use super::layers::Layers;
 use crate::defaults;
 use crate::faults::Faults;
+use crate::model::priority::Shares;
 use crate::model::{Http2Limits, RetryBudget, UpstreamLimits};
-use crate::raw::{self, Spanned, or};
+use crate::raw;
 use crate::scalars::Size;
-
-/// The same block in `Defaults` and in the document for which they hold.
-pub(super) struct Layers<'a, B> {
-    pub(super) defaults: Option<&'a B>,
-    pub(super) own: Option<&'a B>,
-}
 
 impl Layers<'_, raw::RetryBudget> {
     pub(super) fn retry_budget(&self) -> RetryBudget {
@@ -26,6 +22,11 @@ impl<'a> Layers<'a, raw::UpstreamLimits> {
     pub(super) fn limits(&self, faults: &mut Faults<'_>) -> UpstreamLimits {
         let http2 = |layer: Option<&'a raw::UpstreamLimits>| Some(&layer?.http2.as_ref()?.value.0);
         UpstreamLimits {
+            max_connections: None,
+            max_requests: Some(defaults::MAX_REQUESTS),
+            adaptive: None,
+            shares: Shares::ALL,
+            queue_timeout: defaults::QUEUE_TIMEOUT,
             max_pending: self.last(|b| b.max_pending, defaults::MAX_PENDING),
             response_head: self.last(|b| b.response_head, defaults::RESPONSE_HEAD),
             response_fields: self.last(|b| b.response_fields, defaults::RESPONSE_FIELDS),
@@ -65,13 +66,5 @@ impl Layers<'_, raw::Http2> {
                 format!("`connectionWindow` ({connection}) is smaller than `streamWindow` ({stream})");
             faults.at_with(span, message, "no stream could use all of its window");
         }
-    }
-}
-
-impl<B> Layers<'_, B> {
-    /// Who has the last word.
-    fn last<W: Into<T>, T>(&self, written: impl Fn(&B) -> Option<Spanned<W>>, built_in: T) -> T {
-        let [own, defaults] = [self.own, self.defaults].map(|layer| written(layer?));
-        or(own.or(defaults), built_in)
     }
 }

@@ -1,8 +1,11 @@
 //! What does it mean? The only way from raw to model; it collects every error and stops at none.
 
 mod bounds;
+mod health;
+mod layers;
 mod listeners;
 mod matches;
+mod outlier;
 mod policy;
 mod route;
 mod sidecar;
@@ -29,7 +32,12 @@ pub(crate) fn resolve(documents: &Documents, faults: &mut Faults<'_>) -> Option<
     let sidecar = documents.sidecars.first().map(|sidecar| &sidecar.value);
     let routes =
         route::resolve(&documents.routes, &route::Scope { defaults, upstreams: &upstreams, sidecar }, faults);
-    Some(Config { sidecar: sidecars.into_iter().next()?, upstreams: upstreams.resolved, routes })
+    Some(Config {
+        sidecar: sidecars.into_iter().next()?,
+        upstreams: upstreams.resolved,
+        routes,
+        rate_limits: Vec::new(),
+    })
 }
 
 /// Two documents never merge into one thing.

@@ -98,7 +98,16 @@ fn rule(
         None => Name(format!("rule-{index}").into()),
     };
     let matches = matches.into_iter().map(|(found, _)| found).collect();
-    Some(Rule { name, matches, backends: backends?, policy, location: faults.locate(*span) })
+    Some(Rule {
+        name,
+        matches,
+        backends: backends?,
+        policy,
+        priority: None,
+        fallback: None,
+        fault: None,
+        location: faults.locate(*span),
+    })
 }
 
 /// The matches that can be told; every request when nothing is written.

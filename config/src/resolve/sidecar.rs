@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
-use super::bounds::Layers;
+use super::layers::Layers;
 use super::listeners;
 use super::policy::{self, Layer};
 use crate::defaults;
@@ -45,6 +45,8 @@ pub(super) fn resolve(
         },
         access_log: access_log(written.access_log.as_ref().map(|log| &log.value)),
         limits,
+        locality: None,
+        faults: defaults::FAULTS,
     })
 }
 

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
-use super::bounds::Layers;
+use super::health;
+use super::layers::Layers;
+use super::outlier;
 use super::policy::{self, Layer};
 use super::unique;
 use crate::defaults;
 use crate::faults::{Faults, Span};
-use crate::model::{Direction, Discovery, Upstream, UpstreamId};
+use crate::model::{Balancing, Direction, Discovery, Origin, Setting, Upstream, UpstreamId};
 use crate::raw::{self, Spanned, items, or};
 
 /// Upstreams by name, for the routes that lead to them.
@@ -72,6 +74,11 @@ fn one(
         load_balancer: balancer(written.load_balancer.as_ref())
             .or_else(|| balancer(defaults?.load_balancer.as_ref()))
             .unwrap_or(defaults::LOAD_BALANCER),
+        balancing: Balancing::default(),
+        health_check: health::checks(written, defaults, faults),
+        outlier_detection: outlier::resolve(written, defaults, faults),
+        circuit_breaker: Setting { value: None, origin: Origin::BuiltIn },
+        cache: Setting { value: None, origin: Origin::BuiltIn },
         retry_budget: budget.retry_budget(),
         limits: limits.limits(faults),
         policy,

@@ -1,0 +1,64 @@
+//! What holds for an upstream? Each block in the words of the schema.
+
+use serde_json::{Value, json};
+
+use super::{describe_policy, resilience, size};
+use crate::model::{Discovery, Http2Limits, RetryBudget, Upstream, UpstreamLimits};
+use crate::raw::Words;
+use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
+
+/// An upstream, as in [`describe`].
+pub fn describe_upstream(upstream: &Upstream) -> Value {
+    json!({
+        "name": upstream.name.as_str(),
+        "hosts": upstream.hosts,
+        "discovery": match &upstream.discovery {
+            Discovery::Static(addresses) => {
+                json!({ "static": addresses.iter().map(ToString::to_string).collect::<Vec<_>>() })
+            }
+            Discovery::Dns { name, port, stale_for } => {
+                json!({ "dns": name, "port": port, "staleFor": NonZeroDuration::format(*stale_for) })
+            }
+        },
+        "protocol": upstream.protocol.word(),
+        "loadBalancer": { "policy": upstream.load_balancer.word() },
+        "healthCheck": resilience::health_check(&upstream.health_check),
+        "outlierDetection": resilience::outlier_detection(&upstream.outlier_detection),
+        "retryBudget": retry_budget(&upstream.retry_budget),
+        "limits": upstream_limits(&upstream.limits),
+        "policy": describe_policy(&upstream.policy),
+        "location": upstream.location.to_string(),
+    })
+}
+
+fn retry_budget(budget: &RetryBudget) -> Value {
+    json!({
+        "percent": Percent::from_share(budget.percent).to_string(),
+        "interval": NonZeroDuration::format(budget.interval),
+        "minRate": Rate::from_per_second(budget.min_rate).to_string(),
+    })
+}
+
+fn upstream_limits(limits: &UpstreamLimits) -> Value {
+    json!({
+        "maxPending": limits.max_pending,
+        "responseHead": size(limits.response_head),
+        "responseFields": limits.response_fields,
+        "maxIdle": limits.max_idle,
+        "idleTimeout": NonZeroDuration::format(limits.idle_timeout),
+        "maxConnectionAge": NonZeroDuration::format(limits.max_connection_age),
+        "http2": http2_limits(&limits.http2),
+    })
+}
+
+pub(super) fn http2_limits(limits: &Http2Limits) -> Value {
+    let window = |bytes: u32| Size::from_bytes(bytes.into()).to_string();
+    json!({
+        "maxStreams": limits.max_streams,
+        "streamWindow": window(limits.stream_window),
+        "connectionWindow": window(limits.connection_window),
+        "resets": limits.resets,
+        "controlFrames": Rate::from_per_second(limits.control_frames).to_string(),
+        "emptyData": limits.empty_data,
+    })
+}
