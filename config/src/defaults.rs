@@ -9,8 +9,8 @@ use http::Method;
 use crate::model::fault::FaultCaps;
 use crate::model::priority::Shares;
 use crate::model::{
-    Applied, Backoff, Direction, Http2Limits, LoadBalancer, Mode, OutlierDetection, Protocol, RetryBudget,
-    RetryCondition, Upgrade, UpstreamLimits,
+    Applied, Backoff, BreakerScope, Direction, Http2Limits, LoadBalancer, Mode, OutlierDetection, Protocol,
+    RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
 };
 
 /// Until the response head. Envoy's 15 s: longer than any healthy call, shorter than a user's patience with a reload.
@@ -77,6 +77,16 @@ pub const OUTLIER_DETECTION: Applied<OutlierDetection> = Applied::enforced(Outli
     max_ejection_time: MAX_EJECTION_TIME,
     max_ejection_percent: MAX_EJECTION_PERCENT,
 });
+/// A single endpoint is `outlierDetection`'s business, which knows a maximum; what is left is that all of them fail.
+pub const BREAKER_SCOPE: BreakerScope = BreakerScope::Upstream;
+/// Long enough for a rate at little traffic, short enough to open before callers have given up.
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
+/// Half of fewer requests is chance.
+pub const BREAKER_MIN_REQUESTS: u32 = 20;
+/// One real request finds out as much as ten, and costs less if nothing has changed (Linkerd).
+pub const BREAKER_TRIALS: NonZeroU32 = NonZeroU32::MIN;
+/// The same as of an ejection.
+pub const BREAKER_BACKOFF: Backoff = Backoff { base: BASE_EJECTION_TIME, max: MAX_EJECTION_TIME };
 /// Everyone or nobody is an operator's choice: off as in Istio, where Envoy's 50 % surprised those who had not made it.
 pub const PANIC_THRESHOLD: f64 = 0.0;
 
@@ -85,6 +95,8 @@ pub const PANIC_THRESHOLD: f64 = 0.0;
 pub const MAX_REQUESTS: u32 = 1024;
 /// Envoy's number. What waits longer than this queue takes to drain has timed out anyway.
 pub const MAX_PENDING: usize = 1024;
+/// Envoy's number: with fewer places an answer's latency says nothing about a queue.
+pub const ADAPTIVE_MIN: u32 = 3;
 /// Longer than a burst lasts, shorter than callers wait.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Applications answer with large cookies; 64 KiB is what peers accept, more is an attack or a bug.

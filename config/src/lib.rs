@@ -28,8 +28,11 @@
 //! healthCheck: {http: /ping, readiness: /ready, interval: 2s, timeout: 1s, unhealthyAfter: 3, healthyAfter: 2}
 //!                                  # or {tcp: true}, {grpc: prices.v1.Prices}
 //! outlierDetection: {consecutiveFailures: 7, baseEjectionTime: 1s, maxEjectionTime: 1m, maxEjectionPercent: 50%}
+//! circuitBreaker: {scope: upstream, window: 10s, failureRate: 50%, minRequests: 20, consecutive: 10,
+//!                  slowCallDuration: 2s, trialRequests: 1, backoff: {base: 1s, max: 1m}}     # endpoint, both
 //! retryBudget: {percent: 20%, interval: 10s, minRate: 10/s}
-//! limits: {maxPending: 1024, responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s,
+//! limits: {maxConnections: 256, maxRequests: 1024, adaptive: {min: 3, max: 1024},
+//!          shares: {default: 80%, sheddable: 50%}, maxPending: 1024, queueTimeout: 1s, responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s,
 //!          maxConnectionAge: 10m, http2: {maxStreams: 100}}             # as in the Sidecar, without headerList
 //! timeouts: {request: 10s}         # as in a rule
 //! retry: {attempts: 2}             # as in a rule

@@ -2,10 +2,12 @@
 
 mod documents;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use documents::{DEFAULTS, SIDECAR, UPSTREAM, config, read};
-use outrigger_config::model::{Mode, Probe, Upstream};
+use outrigger_config::model::priority::Shares;
+use outrigger_config::model::{BreakerScope, Mode, Probe, Upstream};
 use outrigger_config::{defaults, describe};
 
 /// The upstream, with these lines in its document and in `Defaults`.
@@ -83,6 +85,79 @@ fn ejection_follows_the_usual_order_value_by_value() {
     assert_eq!(upstream("outlierDetection: {mode: off}", defaults).outlier_detection.value, None);
     let longer = fault("outlierDetection: {baseEjectionTime: 11s}", defaults);
     assert!(longer.contains("`baseEjectionTime` (11s) is longer than `maxEjectionTime` (10s)"), "{longer}");
+}
+
+#[test]
+fn cb_1_a_breaker_has_a_threshold_or_is_none() {
+    assert_eq!(upstream("", "").circuit_breaker.value, None);
+    let breaker = |own: &str| upstream(own, "").circuit_breaker.value.expect("a breaker");
+    let by_rate = breaker("circuitBreaker: {failureRate: 50%}");
+    assert_eq!((by_rate.thresholds.failure_rate, by_rate.thresholds.consecutive), (Some(0.5), None));
+    assert_eq!((by_rate.thresholds.window, by_rate.thresholds.min_requests), (Duration::from_secs(10), 20));
+    assert_eq!(by_rate.scope, BreakerScope::Upstream);
+    let by_count = breaker("circuitBreaker: {mode: dryRun, scope: both, consecutive: 7}");
+    assert_eq!((by_count.thresholds.failure_rate, by_count.mode), (None, Mode::DryRun));
+    assert_eq!(by_count.thresholds.consecutive.map(NonZeroU32::get), Some(7));
+    assert!(by_count.scope.of_endpoints() && by_count.scope.of_upstream());
+    assert!(fault("circuitBreaker: {}", "").contains("missing `failureRate` or `consecutive`"));
+    assert!(fault("circuitBreaker: {failureRate: 0%}", "").contains("without a failure"));
+    assert!(
+        fault("circuitBreaker: {consecutive: 7, window: 1s}", "").contains("`window` without `failureRate`")
+    );
+}
+
+#[test]
+fn defaults_may_leave_to_each_upstream_when_a_breaker_opens() {
+    let closing = "circuitBreaker: {window: 30s, trialRequests: 3, backoff: {base: 2s, max: 4s}}";
+    assert_eq!(upstream("", closing).circuit_breaker.value, None, "no threshold");
+    let breaker = upstream("circuitBreaker: {failureRate: 20%}", closing).circuit_breaker.value;
+    let thresholds = breaker.expect("a breaker").thresholds;
+    assert_eq!((thresholds.window, thresholds.trial_requests.get()), (Duration::from_secs(30), 3));
+    assert_eq!(thresholds.backoff.max, Duration::from_secs(4));
+    let everywhere = "circuitBreaker: {consecutive: 9}";
+    assert!(upstream("", everywhere).circuit_breaker.value.is_some());
+    assert!(upstream("circuitBreaker: {}", everywhere).circuit_breaker.value.is_some());
+    assert_eq!(upstream("circuitBreaker: {mode: off}", everywhere).circuit_breaker.value, None);
+}
+
+#[test]
+fn bh_2_limits_are_bounded_unless_written_and_follow_the_usual_order() {
+    let built_in = upstream("", "").limits;
+    assert_eq!((built_in.max_connections, built_in.max_requests), (None, Some(1024)));
+    assert_eq!((built_in.queue().capacity, built_in.queue().timeout), (1024, Duration::from_secs(1)));
+    assert_eq!((built_in.adaptive, built_in.shares), (None, Shares { default: 1.0, sheddable: 1.0 }));
+    let limits = upstream(
+        "limits: {maxConnections: 9, queueTimeout: 5ms}",
+        "limits: {maxRequests: 7, maxConnections: 8, maxPending: 6}",
+    );
+    let limits = limits.limits;
+    assert_eq!((limits.max_connections, limits.max_requests), (Some(9), Some(7)));
+    assert_eq!((limits.queue().capacity, limits.queue().timeout), (6, Duration::from_millis(5)));
+}
+
+#[test]
+fn bh_4_what_is_worth_less_may_fill_no_more() {
+    let shares = |own: &str, defaults: &str| upstream(own, defaults).limits.shares;
+    let own = shares("limits: {shares: {default: 80%}}", "");
+    assert_eq!(own, Shares { default: 0.8, sheddable: 0.8 });
+    let both = shares("limits: {shares: {default: 80%}}", "limits: {shares: {default: 60%, sheddable: 50%}}");
+    assert_eq!(both, Shares { default: 0.8, sheddable: 0.5 });
+    let more = fault("limits: {shares: {default: 40%}}", "limits: {shares: {sheddable: 50%}}");
+    assert!(more.contains("`sheddable` (50%) may fill more than `default` (40%)"), "{more}");
+}
+
+#[test]
+fn bp_4_an_adaptive_limit_stays_within_what_may_be_in_flight() {
+    let adaptive = |own: &str, defaults: &str| upstream(own, defaults).limits.adaptive;
+    let built_in = adaptive("limits: {adaptive: {}}", "").expect("on");
+    assert_eq!((built_in.mode, built_in.min, built_in.max), (Mode::Enforce, 3, 1024));
+    let layered =
+        adaptive("limits: {maxRequests: 90, adaptive: {min: 5}}", "limits: {adaptive: {mode: dryRun}}");
+    assert_eq!(layered.map(|a| (a.mode, a.min, a.max)), Some((Mode::DryRun, 5, 90)));
+    assert_eq!(adaptive("limits: {maxRequests: 2, adaptive: {}}", "").map(|a| a.min), Some(2));
+    assert_eq!(adaptive("limits: {adaptive: {mode: off}}", "limits: {adaptive: {}}"), None);
+    assert!(fault("limits: {adaptive: {max: 2000}}", "").contains("more than `maxRequests` (1024)"));
+    assert!(fault("limits: {adaptive: {min: 9, max: 8}}", "").contains("`min` (9) is more than `max` (8)"));
 }
 
 #[test]

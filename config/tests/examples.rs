@@ -110,7 +110,8 @@ fn source(path: &Path) -> Source {
     Source { name, text: fs::read_to_string(path).expect("a readable file") }
 }
 
-/// The documents as JSON, read by another reader of YAML than the crate's own tree.
+/// The documents as JSON, read by another reader of YAML 1.2 than the crate's own tree.
 fn documents(text: &str) -> Vec<serde_json::Value> {
-    serde_saphyr::from_multiple(text).expect("YAML")
+    let yaml_1_2 = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_multiple_with_options(text, yaml_1_2).expect("YAML")
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::setting;
-use crate::model::{ActiveCheck, Applied, Mode, OutlierDetection, Probe, Setting};
+use crate::model::{ActiveCheck, Applied, CircuitBreakers, Mode, OutlierDetection, Probe, Setting};
 use crate::raw::{self, Words};
 use crate::scalars::{NonZeroDuration, Percent};
 
@@ -35,6 +35,25 @@ pub(super) fn outlier_detection(outliers: &Setting<Option<Applied<OutlierDetecti
             "maxEjectionTime": NonZeroDuration::format(outliers.max_ejection_time),
             "maxEjectionPercent": Percent::from_share(outliers.max_ejection_percent).to_string(),
         })
+    })
+}
+
+pub(super) fn circuit_breaker(breakers: &Setting<Option<Applied<CircuitBreakers>>>) -> Value {
+    block(breakers, |CircuitBreakers { scope, thresholds }| {
+        let [base, max] = [thresholds.backoff.base, thresholds.backoff.max].map(NonZeroDuration::format);
+        let mut described = json!({
+            "scope": scope.word(),
+            "consecutive": thresholds.consecutive,
+            "slowCallDuration": thresholds.slow_call_duration.map(NonZeroDuration::format),
+            "trialRequests": thresholds.trial_requests,
+            "backoff": { "base": base, "max": max },
+        });
+        if let Some(rate) = thresholds.failure_rate {
+            described["failureRate"] = json!(Percent::from_share(rate).to_string());
+            described["window"] = json!(NonZeroDuration::format(thresholds.window));
+            described["minRequests"] = json!(thresholds.min_requests);
+        }
+        described
     })
 }
 

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::resilience::applied;
 use super::{describe_policy, resilience, size};
-use crate::model::{Discovery, Http2Limits, RetryBudget, Upstream, UpstreamLimits};
+use crate::model::priority::Shares;
+use crate::model::{AdaptiveLimit, Applied, Discovery, Http2Limits, RetryBudget, Upstream, UpstreamLimits};
 use crate::raw::Words;
 use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
 
@@ -24,6 +26,7 @@ pub fn describe_upstream(upstream: &Upstream) -> Value {
         "loadBalancer": { "policy": upstream.load_balancer.word() },
         "healthCheck": resilience::health_check(&upstream.health_check),
         "outlierDetection": resilience::outlier_detection(&upstream.outlier_detection),
+        "circuitBreaker": resilience::circuit_breaker(&upstream.circuit_breaker),
         "retryBudget": retry_budget(&upstream.retry_budget),
         "limits": upstream_limits(&upstream.limits),
         "policy": describe_policy(&upstream.policy),
@@ -41,7 +44,12 @@ fn retry_budget(budget: &RetryBudget) -> Value {
 
 fn upstream_limits(limits: &UpstreamLimits) -> Value {
     json!({
+        "maxConnections": limits.max_connections,
+        "maxRequests": limits.max_requests,
+        "adaptive": adaptive(limits.adaptive.as_ref()),
+        "shares": shares(&limits.shares),
         "maxPending": limits.max_pending,
+        "queueTimeout": NonZeroDuration::format(limits.queue_timeout),
         "responseHead": size(limits.response_head),
         "responseFields": limits.response_fields,
         "maxIdle": limits.max_idle,
@@ -49,6 +57,15 @@ fn upstream_limits(limits: &UpstreamLimits) -> Value {
         "maxConnectionAge": NonZeroDuration::format(limits.max_connection_age),
         "http2": http2_limits(&limits.http2),
     })
+}
+
+pub(super) fn adaptive(limit: Option<&Applied<AdaptiveLimit>>) -> Value {
+    applied(limit, |limit| json!({ "min": limit.min, "max": limit.max }))
+}
+
+pub(super) fn shares(shares: &Shares) -> Value {
+    let [default, sheddable] = [shares.default, shares.sheddable].map(|s| Percent::from_share(s).to_string());
+    json!({ "default": default, "sheddable": sheddable })
 }
 
 pub(super) fn http2_limits(limits: &Http2Limits) -> Value {

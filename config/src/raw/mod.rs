@@ -19,8 +19,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
 pub(crate) use declare::Words;
-pub(crate) use limits::{Http2, Limits, UpstreamLimits};
-pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts};
+pub(crate) use limits::{Adaptive, Http2, Limits, Shares, UpstreamLimits};
+pub(crate) use policy::{Backoff, Balancer, Retry, RetryBudget, Timeouts};
 use read::Read;
 pub(crate) use read::{Spanned, or};
 pub(crate) use resilience::{HealthCheck, Mode};

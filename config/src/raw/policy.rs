@@ -47,7 +47,7 @@ mapping! {
 }
 
 mapping! {
-    /// Retry n waits between nothing and base·2ⁿ⁻¹, at most max.
+    /// The n-th wait is up to base·2ⁿ⁻¹, at most max.
     Backoff {
         /// Of the first retry.
         "base" => base: NonZeroDuration, required;

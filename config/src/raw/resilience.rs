@@ -3,10 +3,12 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::declare::{mapping, words};
+use super::policy::Backoff;
 use super::read::{Read, text};
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Lasting, Text, Whole};
 use crate::faults::Faults;
+use crate::model::BreakerScope;
 use crate::scalars::{NonZeroDuration, Percent};
 
 mapping! {
@@ -48,6 +50,32 @@ mapping! {
         "maxEjectionPercent" => max_ejection_percent: Percent;
     }
 }
+
+mapping! {
+    /// When requests are refused at once. Opens at `failureRate`, after `consecutive` failures, or at either.
+    CircuitBreaker {
+        /// Whether it acts.
+        "mode" => mode: Mode;
+        /// What it stands before: the upstream as a whole unless written.
+        "scope" => scope: BreakerScope;
+        /// Length of the sliding window of `failureRate`.
+        "window" => window: Lasting<1000, 3_600_000>;
+        /// Share of failures in the window.
+        "failureRate" => failure_rate: Percent;
+        /// Requests in the window below which the rate says nothing.
+        "minRequests" => min_requests: Whole<1, 1_000_000>;
+        /// Failures in a row.
+        "consecutive" => consecutive: Whole<1, 10_000>;
+        /// A call that takes as long is a failure.
+        "slowCallDuration" => slow_call_duration: NonZeroDuration;
+        /// Trials that must succeed before it closes, and the most at one time.
+        "trialRequests" => trial_requests: Whole<1, 1000>;
+        /// How long it stays open: `base` at first, twice as long after each failed trial, up to half more by chance.
+        "backoff" => backoff: Backoff;
+    }
+}
+
+words!(BreakerScope { "upstream" => Self::Upstream, "endpoint" => Self::Endpoint, "both" => Self::Both, });
 
 /// Whether a policy acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::declare::{mapping, words};
 use super::limits::UpstreamLimits;
 use super::policy::{Balancer, Retry, RetryBudget, Timeouts};
-use super::resilience::{HealthCheck, OutlierDetection};
+use super::resilience::{CircuitBreaker, HealthCheck, OutlierDetection};
 use super::types::{List, Whole};
 use super::upgrade::Upgrades;
 use crate::model::{Name, Protocol};
@@ -24,6 +24,8 @@ mapping! {
         "healthCheck" => health_check: HealthCheck;
         /// Of every upstream.
         "outlierDetection" => outlier_detection: OutlierDetection;
+        /// Of every upstream; without a threshold, of those that write one.
+        "circuitBreaker" => circuit_breaker: CircuitBreaker;
         /// Of every upstream.
         "retryBudget" => retry_budget: RetryBudget;
         /// Of every upstream.
@@ -50,6 +52,8 @@ mapping! {
         "healthCheck" => health_check: HealthCheck;
         /// When an endpoint is left alone because it fails real requests.
         "outlierDetection" => outlier_detection: OutlierDetection;
+        /// When requests are refused at once; never unless written.
+        "circuitBreaker" => circuit_breaker: CircuitBreaker;
         /// How many retries its traffic earns.
         "retryBudget" => retry_budget: RetryBudget;
         /// Bounds on what it may cost.

@@ -1,6 +1,8 @@
 //! What does it mean? The only way from raw to model; it collects every error and stops at none.
 
 mod bounds;
+mod breaker;
+mod concurrency;
 mod health;
 mod layers;
 mod listeners;

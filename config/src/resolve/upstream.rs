@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
+use super::breaker;
 use super::health;
 use super::layers::Layers;
 use super::outlier;
@@ -77,7 +78,7 @@ fn one(
         balancing: Balancing::default(),
         health_check: health::checks(written, defaults, faults),
         outlier_detection: outlier::resolve(written, defaults, faults),
-        circuit_breaker: Setting { value: None, origin: Origin::BuiltIn },
+        circuit_breaker: breaker::resolve(written, defaults, faults),
         cache: Setting { value: None, origin: Origin::BuiltIn },
         retry_budget: budget.retry_budget(),
         limits: limits.limits(faults),
