@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::now;
 use crate::downstream::fleet::{BindError, Fleet};
+use crate::snapshot::stand_in::BodyFileError;
 use crate::snapshot::{self, Snapshot};
 use crate::telemetry::{LineSink, Metrics, SinkEnd, WorkerId};
 use crate::upstream::Upstream;
@@ -49,6 +50,8 @@ pub enum AppError {
     Bind(BindError),
     /// A thread cannot be had.
     Thread(io::Error),
+    /// A file that the policy names cannot be had.
+    BodyFile(BodyFileError),
     /// The name server's address is none.
     Resolver(String),
 }
@@ -57,6 +60,7 @@ impl fmt::Display for AppError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::BodyFile(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
             Self::Resolver(error) => f.write_str(error),
         }
@@ -72,7 +76,7 @@ impl App {
         let descriptors = raise_descriptor_limit();
         let metrics = Metrics::new(workers, SERIES_CAP);
         let (log, log_end) = LineSink::spawn(log, metrics.access_log_dropped()).map_err(AppError::Thread)?;
-        let snapshot = snapshot::build(config, None, &metrics, &log, now());
+        let snapshot = snapshot::build(config, None, &metrics, &log, now()).map_err(AppError::BodyFile)?;
         let resolver = Resolver::from_environment().map_err(|error| AppError::Resolver(error.to_string()))?;
         let wanted = snapshot.listeners();
         let backlog = snapshot.limits().backlog;
@@ -98,7 +102,8 @@ impl App {
         // Before anything is built: what is built sets gauges, which must not tell of a generation that never runs.
         let bound = self.fleet.bind(&wanted, config.sidecar.limits.backlog).map_err(AppError::Bind)?;
         let current = self.shared.snapshot.load_full();
-        let next = snapshot::build(config, Some(&current), &self.shared.metrics, &self.log, now());
+        let next = snapshot::build(config, Some(&current), &self.shared.metrics, &self.log, now())
+            .map_err(AppError::BodyFile)?;
         let generation = next.generation;
         self.shared.snapshot.store(Arc::new(next));
         self.fleet.serve(bound, &wanted);

@@ -8,6 +8,7 @@ use outrigger_config::model::{Direction, Upgrade};
 
 use super::After;
 use super::error::Failure;
+use super::fallback::Fell;
 use super::ids::Ids;
 use crate::http2::fields::is_grpc;
 use crate::message::RequestHead;
@@ -60,6 +61,10 @@ pub struct Exchange<'s> {
     pub failure: Option<Failure>,
     /// The upstream's answer stands although a retry was wanted.
     pub gave_up: bool,
+    /// Something of the request has gone out.
+    pub sent: bool,
+    /// What stands in for its upstream.
+    pub fell: Option<Fell>,
     /// By which it is known.
     pub ids: Ids,
     /// Octets of content from the downstream.
@@ -99,6 +104,8 @@ impl<'s> Exchange<'s> {
             grpc_status: None,
             failure: None,
             gave_up: false,
+            sent: false,
+            fell: None,
             ids,
             bytes_in: 0,
             bytes_out: 0,
@@ -188,14 +195,16 @@ impl<'s> Exchange<'s> {
     }
 
     fn flag(&self) -> Flag {
-        match self.failure {
-            Some(failure) => failure.flag(),
-            None if self.gave_up => Flag::UpstreamRetryLimit,
-            None => Flag::None,
+        match (self.failure, self.fell) {
+            (Some(failure), _) => failure.flag(),
+            (None, Some(fell)) => fell.flag,
+            (None, None) if self.gave_up => Flag::UpstreamRetryLimit,
+            (None, None) => Flag::None,
         }
     }
 
-    fn count_failure(&self, failure: Failure) {
+    /// Counts the limit or deadline that it was.
+    pub fn count_failure(&self, failure: Failure) {
         let (metrics, id) = (&self.worker.shared.metrics, self.worker.id);
         if let Some(limit) = failure.limit() {
             metrics.limit_exceeded(id, limit);
@@ -233,7 +242,8 @@ impl<'s> Exchange<'s> {
             status,
             grpc_status: self.grpc_status.map(grpc::Status::name),
             flag,
-            reason: self.failure.map(Failure::cause),
+            reason: self.failure.map(Failure::cause).or(self.fell.map(|fell| fell.instead_of)),
+            stand_in: self.fell.map(|fell| fell.kind),
             attempts: self.attempts,
             request_id: self.ids.request(&self.head.headers).map(Text),
             trace_id: self.ids.trace(&self.head.headers),

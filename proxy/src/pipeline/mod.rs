@@ -1,11 +1,13 @@
 //! What happens to one request? [`handle`] is its life, in order.
 
 mod answer;
+mod at_hand;
 mod attempt;
 mod connection;
 mod down;
 mod error;
 mod exchange;
+mod fallback;
 pub mod headers;
 mod ids;
 mod relay;
@@ -21,6 +23,7 @@ pub use self::answer::refuse;
 pub use self::down::Down;
 pub use self::error::Failure;
 use self::exchange::Exchange;
+use self::fallback::Found;
 use self::upload::Upload;
 use crate::message::{Known, RequestHead};
 use crate::policy::deadline::Told;
@@ -65,13 +68,14 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), F
     exchange.tunnel = tunnel::wanted(exchange, backend)?;
     exchange.set_deadline(backend);
     exchange.deadline.left(exchange.started).ok_or(Failure::Expired)?;
-    let mut upload = Upload::of(exchange, backend);
-    let answer = retry::until_answered(exchange, backend, &mut upload, down).await;
+    let mut upload = Upload::of(exchange, rule, backend);
+    let found = fallback::until_found(exchange, backend, &mut upload, down).await;
     exchange.bytes_in = upload.taken;
-    match answer? {
-        answer if tunnel::is_agreed(exchange, &answer) => {
+    match found? {
+        Found::Answer(backend, answer) if tunnel::is_agreed(exchange, &answer) => {
             tunnel::relay(exchange, backend, answer, down).await
         }
-        answer => relay::relay(exchange, backend, upload, answer, down).await,
+        Found::Answer(backend, answer) => relay::relay(exchange, backend, upload, answer, down).await,
+        Found::AtHand(at_hand) => at_hand::give(exchange, at_hand, down).await,
     }
 }

@@ -169,7 +169,9 @@ fn downstream_framing(framing: Framing, exchange: &mut Exchange<'_>) -> Framing 
 
 /// Tells the hops above that retries are done with (RT-10), and people why the answer is what it is.
 fn mark(exchange: &mut Exchange<'_>, head: &ResponseHead) -> Option<String> {
-    if exchange.gave_up && !is_settled(&head.headers) {
+    if let Some(fell) = exchange.fell {
+        Some(reason(exchange, fell.cause))
+    } else if exchange.gave_up && !is_settled(&head.headers) {
         Some(reason(exchange, "upstream-failure"))
     } else if head.status.is_server_error() && !is_settled(&head.headers) && exchange.is_settled_below() {
         exchange.gave_up = true;

@@ -31,6 +31,7 @@ pub async fn until_answered(
         exchange.attempts += 1;
         let ended = attempt::attempt(exchange, backend, upload, down, &tried, repaired).await;
         let outcome = classify(&ended);
+        exchange.sent |= ended.sent;
         let now = now();
         if let Some(endpoint) = ended.endpoint() {
             endpoint.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);

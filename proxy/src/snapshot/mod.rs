@@ -1,6 +1,7 @@
 //! What is in force? The running configuration: immutable, numbered, swapped whole.
 
 mod build;
+pub mod stand_in;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
 
 pub use build::build;
+use self::stand_in::Chain;
 
 /// One generation. A request holds it to its end.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ pub struct Rule {
     pub route: Arc<str>,
     /// The rule's name; `-` without one.
     pub name: Arc<str>,
+    /// What is tried when they fail; `None`: nothing.
+    pub fallback: Option<Chain>,
     weights: Weights,
     backends: Vec<Backend>,
 }
@@ -183,6 +187,11 @@ impl Rule {
     pub fn backends(&self) -> impl Iterator<Item = (&Backend, f64)> {
         let share = |nth| if self.backends.len() == 1 { 1.0 } else { self.weights.share(nth) };
         self.backends.iter().enumerate().map(move |(nth, backend)| (backend, share(nth)))
+    }
+
+    /// Another upstream may get the request when its own has failed.
+    pub fn has_spare(&self) -> bool {
+        self.fallback.as_ref().is_some_and(Chain::has_spare)
     }
 
     /// One of the backends, by weight; `draw` is uniform.

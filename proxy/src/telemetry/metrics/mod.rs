@@ -13,6 +13,7 @@ mod families;
 mod flag;
 mod generation;
 mod registry;
+mod route;
 mod scrape;
 mod series;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use self::downstream::{DownstreamMetrics, Protocol};
 pub use self::exchange::ExchangeMetrics;
 pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
+pub use self::route::RouteMetrics;
 pub use self::upstream::UpstreamMetrics;
 
 /// Everything that is counted, of all generations.
@@ -42,6 +44,7 @@ pub struct Metrics {
     inbound: Side,
     outbound: Side,
     upstreams: Registry<Box<str>, UpstreamMetrics>,
+    routes: Registry<Box<str>, RouteMetrics>,
     limits: Series<&'static str>,
     deadlines: Series<&'static str>,
     panics: Counter,
@@ -77,6 +80,7 @@ impl Metrics {
             inbound: side(),
             outbound: side(),
             upstreams: Registry::new(&cap, overflow),
+            routes: Registry::new(&cap, (OVERFLOW.into(), RouteMetrics::new(workers, &cap))),
             limits: Series::new(workers, &fixed),
             deadlines: Series::new(workers, &fixed),
             panics: Counter::new(workers),
@@ -98,6 +102,12 @@ impl Metrics {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
         let new = || UpstreamMetrics::new(self.workers, &self.cap);
         self.upstreams.resolve(name.into(), UpstreamMetrics::SERIES, new)
+    }
+
+    /// The counters of a route's fallbacks and faults. For snapshot builds: takes a lock and compares names.
+    pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
+        let new = || RouteMetrics::new(self.workers, &self.cap);
+        self.routes.resolve(name.into(), RouteMetrics::SERIES, new)
     }
 
     /// The counters of a direction's connections.
@@ -149,5 +159,5 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The overflow handles: an exchange a direction, and an upstream.
-const OVERFLOW_SERIES: usize = 2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES;
+/// The overflow handles: an exchange a direction, an upstream, and a route.
+const OVERFLOW_SERIES: usize = 2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES + RouteMetrics::SERIES;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
+use outrigger_config::model::Mode;
+
 use super::super::cells::{Counter, Gauge, Held, WorkerId};
+use super::route::Acted;
 use super::series::{Series, SeriesCap};
 
 /// The counters of one upstream, shared by all generations that name it. The label values are words of closed sets,
@@ -14,14 +17,15 @@ pub struct UpstreamMetrics {
     pub(super) retries: Series<&'static str>,
     pub(super) refused: Series<&'static str>,
     pub(super) dns: Series<&'static str>,
+    pub(super) cache: Series<Acted>,
     pub(super) stale: Counter,
     pub(super) pending: Gauge,
     pub(super) endpoints: AtomicI64,
 }
 
 impl UpstreamMetrics {
-    /// Series that exist from the start: three plain ones, and four places for words that find none.
-    pub(super) const SERIES: usize = 7;
+    /// Series that exist from the start: three plain ones, and five places for words that find none.
+    pub(super) const SERIES: usize = 8;
 
     pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
         Self {
@@ -29,6 +33,7 @@ impl UpstreamMetrics {
             retries: Series::new(workers, cap),
             refused: Series::new(workers, cap),
             dns: Series::new(workers, cap),
+            cache: Series::new(workers, cap),
             stale: Counter::new(workers),
             pending: Gauge::new(workers),
             endpoints: AtomicI64::new(0),
@@ -63,6 +68,11 @@ impl UpstreamMetrics {
     /// The resolver was asked, with this result.
     pub fn dns_refresh(&self, worker: WorkerId, result: &'static str) {
         self.dns.inc(worker, result);
+    }
+
+    /// The cache was looked at, with this result.
+    pub fn cache(&self, worker: WorkerId, result: &'static str, mode: Mode) {
+        self.cache.inc(worker, (result, mode));
     }
 
     /// So many endpoints are known now.
