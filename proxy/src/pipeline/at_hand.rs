@@ -2,10 +2,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, DATE};
+use http::header::{AGE, CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::answer::reason;
@@ -15,6 +17,7 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::headers::REASON;
 use super::headers::http1::{push_number, write_persistence, write_status};
+use crate::cache::Stored;
 use crate::clock::now;
 use crate::http1::Encoder;
 use crate::http1::encoder::push_field;
@@ -29,6 +32,8 @@ const PIECE: usize = 16 * 1024;
 /// An answer that lies ready.
 #[derive(Debug)]
 pub enum AtHand<'s> {
+    /// From the cache, and how old it is.
+    Stored(Arc<Stored>, Duration),
     /// Written down in the policy.
     Canned(&'s Canned),
 }
@@ -36,18 +41,21 @@ pub enum AtHand<'s> {
 impl AtHand<'_> {
     fn status(&self) -> StatusCode {
         match self {
+            Self::Stored(stored, _) => stored.status,
             Self::Canned(canned) => canned.status,
         }
     }
 
     fn headers(&self) -> &HeaderMap {
         match self {
+            Self::Stored(stored, _) => &stored.headers,
             Self::Canned(canned) => &canned.headers,
         }
     }
 
     fn content(&self) -> &Bytes {
         match self {
+            Self::Stored(stored, _) => &stored.body,
             Self::Canned(canned) => &canned.body,
         }
     }
@@ -113,6 +121,11 @@ fn write(
         AtHand::Canned(canned) if !canned.headers.contains_key(DATE) => {
             Some(httpdate::HttpDate::from(std::time::SystemTime::now()).to_string())
         }
+        AtHand::Stored(..) | AtHand::Canned(_) => None,
+    };
+    // RFC 9111 §5.1.
+    let age = match at_hand {
+        AtHand::Stored(_, age) => Some(age.as_secs()),
         AtHand::Canned(_) => None,
     };
     let texts = [(REASON, reason), (DATE, date)];
@@ -125,6 +138,9 @@ fn write(
                 push_field(out, name.as_str(), value.as_bytes());
             }
             texts.for_each(|(name, text)| push_field(out, name.as_str(), text.as_bytes()));
+            if let Some(age) = age {
+                push_number(out, AGE.as_str(), age);
+            }
             if let Some(length) = length {
                 push_number(out, CONTENT_LENGTH.as_str(), length as u64);
             }
@@ -136,6 +152,7 @@ fn write(
         Down::Http2(stream) => {
             let mut fields = at_hand.headers().clone();
             fields.extend(texts.filter_map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?))));
+            fields.extend(age.map(|age| (AGE, HeaderValue::from(age))));
             fields.extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from(length))));
             stream.answer(at_hand.status(), fields, follows == 0).map_err(|_| Failure::Canceled)
         }

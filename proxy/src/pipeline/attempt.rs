@@ -64,7 +64,7 @@ pub async fn attempt(
     tried: &[u64],
     fresh: bool,
 ) -> Attempt {
-    let began = if exchange.attempts == 1 { exchange.started } else { now() };
+    let began = if exchange.attempts == 1 { exchange.attempt_began } else { now() };
     exchange.attempt_began = began;
     let mut ended = Attempt { result: Err(Failure::NoEndpoint), load: None, sent: false, stale: false };
     let Some(load) = exchange.worker.rng(|rng| backend.upstream.pick(tried, rng, began)) else {

@@ -7,6 +7,7 @@ use http::StatusCode;
 use outrigger_config::model::{Direction, Upgrade};
 
 use super::After;
+use super::cached::Visit;
 use super::error::Failure;
 use super::fallback::Fell;
 use super::ids::Ids;
@@ -47,7 +48,7 @@ pub struct Exchange<'s> {
     pub deadline: Deadline,
     /// Attempts that have begun.
     pub attempts: u32,
-    /// When the last of them began.
+    /// When the last of them began, or the first may.
     pub attempt_began: Instant,
     /// Whom the last attempt met.
     pub endpoint: Option<SocketAddr>,
@@ -63,6 +64,8 @@ pub struct Exchange<'s> {
     pub gave_up: bool,
     /// Something of the request has gone out.
     pub sent: bool,
+    /// What the cache has to do with it.
+    pub visit: Option<Visit>,
     /// What stands in for its upstream.
     pub fell: Option<Fell>,
     /// By which it is known.
@@ -105,6 +108,7 @@ impl<'s> Exchange<'s> {
             failure: None,
             gave_up: false,
             sent: false,
+            visit: None,
             fell: None,
             ids,
             bytes_in: 0,

@@ -10,6 +10,7 @@ use outrigger_config::model::{FallbackCondition, Mode};
 
 use super::at_hand::AtHand;
 use super::attempt::Answer;
+use super::cached;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
@@ -73,9 +74,10 @@ async fn along<'s>(
 ) -> Result<Found<'s>, Failure> {
     for step in &chain.steps {
         let Some(trouble) = Trouble::of(exchange, &ended) else { break };
-        if !step.on.iter().any(|on| trouble.is(*on)) || !can_help(exchange, step, upload) {
+        let Some(help) = help(exchange, step, upload).filter(|_| step.on.iter().any(|on| trouble.is(*on)))
+        else {
             continue;
-        }
+        };
         let (kind, cause) = words(&step.with);
         chain.metrics.fallback(exchange.worker.id, kind, chain.mode);
         if chain.mode == Mode::DryRun {
@@ -83,12 +85,11 @@ async fn along<'s>(
         }
         exchange.fell = Some(Fell { kind, cause, instead_of: trouble.cause, flag: trouble.flag });
         lay_aside(exchange, backend, ended, upload);
-        match &step.with {
-            StandIn::Stale => return Err(Failure::NoEndpoint),
-            StandIn::Canned { answer, .. } => return Ok(Found::AtHand(AtHand::Canned(answer))),
-            StandIn::Backend(other) => {
+        match help {
+            Help::AtHand(at_hand) => return Ok(Found::AtHand(at_hand)),
+            Help::Ask(other) => {
                 exchange.gave_up = false;
-                exchange.chosen = exchange.chosen.map(|(rule, _)| (rule, &**other));
+                exchange.chosen = exchange.chosen.map(|(rule, _)| (rule, other));
                 backend = other;
                 // On the heap, so that requests without it have no larger future.
                 ended = Box::pin(retry::until_answered(exchange, backend, upload, down)).await;
@@ -98,16 +99,25 @@ async fn along<'s>(
     ended.map(|answer| Found::Answer(backend, answer))
 }
 
-/// Whether a step is of any use to this request.
-fn can_help(exchange: &Exchange<'_>, step: &Step, upload: &Upload) -> bool {
+/// What a step has for a request.
+enum Help<'s> {
+    AtHand(AtHand<'s>),
+    Ask(&'s Backend),
+}
+
+/// `None`: the step is of no use to this request.
+fn help<'s>(exchange: &Exchange<'s>, step: &'s Step, upload: &Upload) -> Option<Help<'s>> {
     match &step.with {
-        StandIn::Stale => false,
-        StandIn::Canned { answer, .. } => is_readable(exchange, answer),
+        StandIn::Stale => cached::stale(exchange).map(Help::AtHand),
+        StandIn::Canned { answer, .. } => {
+            is_readable(exchange, answer).then_some(Help::AtHand(AtHand::Canned(answer)))
+        }
         StandIn::Backend(other) => {
-            let again = exchange.head.headers.contains_key("idempotency-key")
+            let repeatable = exchange.head.headers.contains_key("idempotency-key")
                 || other.policy.retry.methods.contains(&exchange.head.method);
             let in_time = exchange.deadline.left(now()).is_some();
-            in_time && (again || !exchange.sent) && upload.body() == Body::Replayable
+            let sendable = upload.body() == Body::Replayable && (repeatable || !exchange.sent);
+            (in_time && sendable).then_some(Help::Ask(other))
         }
     }
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod at_hand;
 mod attempt;
+mod cached;
 mod connection;
 mod down;
 mod error;
@@ -41,7 +42,7 @@ pub enum After {
     Abort,
 }
 
-/// The life of a request: one snapshot, a route, a deadline, attempts, the answer.
+/// The life of a request: one snapshot, a route, a deadline, the cache, attempts, what stands in for them, the answer.
 pub async fn handle(
     worker: &Worker,
     snapshot: &Snapshot,
@@ -68,6 +69,9 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), F
     exchange.tunnel = tunnel::wanted(exchange, backend)?;
     exchange.set_deadline(backend);
     exchange.deadline.left(exchange.started).ok_or(Failure::Expired)?;
+    if let Some(at_hand) = cached::look(exchange, backend, down).await? {
+        return at_hand::give(exchange, at_hand, down).await;
+    }
     let mut upload = Upload::of(exchange, rule, backend);
     let found = fallback::until_found(exchange, backend, &mut upload, down).await;
     exchange.bytes_in = upload.taken;

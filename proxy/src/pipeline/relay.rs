@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::After;
 use super::answer::reason;
 use super::attempt::{Answer, Ended};
+use super::cached;
 use super::connection::poll_left;
 use super::down::Down;
 use super::error::Failure;
@@ -15,6 +16,7 @@ use super::headers::{REASON, http1, http2, is_settled, kept_for};
 use super::retry::answered;
 use super::up::Up;
 use super::upload::{Upload, UploadError};
+use crate::cache::Recording;
 use crate::clock::now;
 use crate::http1::encoder::push_field;
 use crate::http1::{ClientConn, Encoder};
@@ -46,18 +48,32 @@ pub async fn relay(
     exchange.keep_alive &= !exchange.drains();
     exchange.status = Some(head.status);
     let mark = mark(exchange, &head);
+    let mut recording = cached::recording(exchange, backend, &head);
     let kept_for = kept_for(&head);
     let streams = exchange.deadline.whole.is_some()
         && head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
     answer_with(exchange, &mut head, mark, down)?;
-    let mut relay =
-        Relay { exchange, backend, upload: &mut upload, up: &mut up, down, streams, ended, waiting: None };
+    let (up_end, recorded) = (&mut up, &mut recording);
+    let mut relay = Relay {
+        exchange,
+        backend,
+        upload: &mut upload,
+        up: up_end,
+        down,
+        recorded,
+        streams,
+        ended,
+        waiting: None,
+    };
     let result = poll_fn(|cx| relay.poll(cx)).await;
     let ended = relay.ended;
     exchange.bytes_in = upload.taken;
     exchange.grpc_status = ended.map(|ended| ended.status);
     report(exchange, backend, &load, (outcome, ended), result);
     result?;
+    if let Some(recording) = recording {
+        recording.finish();
+    }
     if let Up::Http1(mut conn) = up
         && head.keep_alive
         && upload.is_complete()
@@ -188,6 +204,8 @@ struct Relay<'w, 's, 'c> {
     upload: &'w mut Upload,
     up: &'w mut Up,
     down: &'w mut Down<'c>,
+    /// What of it is kept.
+    recorded: &'w mut Option<Box<Recording>>,
     streams: bool,
     /// What a gRPC call has ended in.
     ended: Option<Ended>,
@@ -208,10 +226,17 @@ impl Relay<'_, '_, '_> {
             }
         }
         let (bytes_out, ended, grpc) = (&mut self.exchange.bytes_out, &mut self.ended, self.exchange.grpc);
+        let recorded = &mut *self.recorded;
         let tap = |passing: Passing<'_>| match passing {
-            Passing::Data(data) => *bytes_out += data.len() as u64,
+            Passing::Data(data) => {
+                *bytes_out += data.len() as u64;
+                if let Some(recording) = recorded {
+                    recording.add(data);
+                }
+            }
             Passing::Trailers(trailers) if grpc => *ended = Ended::read(trailers),
-            Passing::Trailers(_) => {}
+            // They have no place in what is kept.
+            Passing::Trailers(_) => *recorded = None,
         };
         match poll_transfer(cx, scratch, self.up, self.down, tap) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),

@@ -48,7 +48,11 @@ impl Upload {
     /// Of this request; kept for replay as far as its policy says and a retry could use it.
     pub fn of(exchange: &Exchange<'_>, rule: &Rule, backend: &Backend) -> Self {
         let (framing, gated) = (exchange.head.framing, exchange.head.expects_continue);
-        let keep = if rule.has_spare() || is_repeatable(exchange, backend) { *backend.policy.retry.replay_body } else { 0 };
+        let keep = if rule.has_spare() || is_repeatable(exchange, backend) {
+            *backend.policy.retry.replay_body
+        } else {
+            0
+        };
         let kept = (keep > 0 && framing != Framing::None).then(Vec::new);
         Self { framing, kept, keep, replayed: 0, gated, complete: framing == Framing::None, taken: 0 }
     }

@@ -93,6 +93,7 @@ fn same(old: &model::Upstream, new: &model::Upstream) -> bool {
         && old.load_balancer == new.load_balancer
         && old.retry_budget == new.retry_budget
         && old.limits == new.limits
+        && *old.cache == *new.cache
 }
 
 struct Builder<'b> {
@@ -112,7 +113,10 @@ impl Builder<'_> {
             }
         }
         let backends = |route: &HttpRoute, rule: &model::Rule| {
-            rule.backends.iter().map(|backend| self.named(Direction::Outbound, &route.name, backend)).collect()
+            rule.backends
+                .iter()
+                .map(|backend| self.named(Direction::Outbound, &route.name, backend))
+                .collect()
         };
         Ok(Table {
             router: Router::new(&self.config.routes, Direction::Outbound),
@@ -186,7 +190,7 @@ impl Builder<'_> {
     /// What stands in where no rule says it.
     fn unsaid(&self, route: &str, backends: &[Backend]) -> Option<Chain> {
         let keeps = |backend: &Backend| {
-            backend.upstream.config.cache.value.as_ref().is_some_and(|cache| cache.mode == Mode::Enforce)
+            backend.upstream.cache.as_ref().is_some_and(|cache| cache.mode == Mode::Enforce)
         };
         backends.iter().any(keeps).then(|| stand_in::stale(self.metrics.route(route)))
     }

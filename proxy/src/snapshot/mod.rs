@@ -17,8 +17,8 @@ use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
 
-pub use build::build;
 use self::stand_in::Chain;
+pub use build::build;
 
 /// One generation. A request holds it to its end.
 #[derive(Debug)]

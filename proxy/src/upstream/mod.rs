@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use outrigger_config::model;
+use outrigger_config::model::{self, Applied};
 
 use self::discovery::Update;
 use self::endpoint::{Endpoint, InFlight};
+use crate::cache::Cache;
 use crate::policy::balancer;
 use crate::policy::budget::Budget;
 use crate::telemetry::UpstreamMetrics;
@@ -28,6 +29,8 @@ pub struct Upstream {
     pub metrics: Arc<UpstreamMetrics>,
     /// What discovery said last; `None` for static endpoints, or before the first answer.
     pub discovered: Mutex<Option<Update>>,
+    /// Its responses, for those who ask again.
+    pub cache: Option<Applied<Arc<Cache>>>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     budget: Mutex<Budget>,
     pending: AtomicUsize,
@@ -38,10 +41,14 @@ impl Upstream {
     /// An upstream with its static endpoints, or none until discovery publishes some.
     pub fn new(config: model::Upstream, metrics: Arc<UpstreamMetrics>, now: Instant) -> Arc<Self> {
         let budget = Mutex::new(Budget::new(&config.retry_budget, now));
+        let kept = config.cache.as_ref();
+        let cache =
+            kept.map(|kept| Applied { mode: kept.mode, policy: Arc::new(Cache::new(kept.policy.clone())) });
         let upstream = Self {
             config,
             metrics,
             discovered: Mutex::default(),
+            cache,
             endpoints: ArcSwap::default(),
             budget,
             pending: AtomicUsize::new(0),
@@ -65,6 +72,9 @@ impl Upstream {
     /// Takes over what the upstream of the same name has learned in the last generation. Endpoints that stay keep their
     /// load and idle connections; a name that is looked up again serves its last answer until the next.
     pub fn inherit(&self, old: &Self, now: Instant) {
+        if let (Some(cache), Some(old)) = (&self.cache, &old.cache) {
+            cache.adopt(old);
+        }
         match &self.config.discovery {
             model::Discovery::Static(addrs) => {
                 self.endpoints.store(old.endpoints());

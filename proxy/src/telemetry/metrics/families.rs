@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::core::Collector;
 
-use super::scrape::Scrape;
 use super::route::{Acted, word_of};
+use super::scrape::Scrape;
 use super::series::{OVERFLOW, Series};
 use super::{ExchangeMetrics, Metrics, Protocol, RouteMetrics, Side, UpstreamMetrics};
 
@@ -99,13 +99,17 @@ impl Metrics {
         let help = "Requests for which something stood in for an upstream that failed.";
         acted("fallbacks_total", help, |of| &of.fallbacks);
         acted("faults_injected_total", "Faults injected on purpose.", |of| &of.faults);
-        scrape.counters("cache_requests_total", "Requests to an upstream with a cache, by what it had.", |row| {
-            self.upstreams.visit(|upstream, of, _| {
-                acts(&of.cache, |result, mode, count| {
-                    row(&[("upstream", upstream), ("result", result), ("mode", mode)], count);
+        scrape.counters(
+            "cache_requests_total",
+            "Requests to an upstream with a cache, by what it had.",
+            |row| {
+                self.upstreams.visit(|upstream, of, _| {
+                    acts(&of.cache, |result, mode, count| {
+                        row(&[("upstream", upstream), ("result", result), ("mode", mode)], count);
+                    });
                 });
-            });
-        });
+            },
+        );
     }
 
     fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {
