@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::model::fault::FaultCaps;
-use crate::model::priority::Shares;
+use crate::model::priority::{Order, Shares};
 use crate::model::{
-    Applied, Backoff, BreakerScope, Direction, Http2Limits, LoadBalancer, Mode, OutlierDetection, Protocol,
+    Applied, Backoff, BreakerScope, Direction, Http2Limits, LoadBalancer, OutlierDetection, Protocol,
     RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
 };
 
@@ -87,6 +86,8 @@ pub const BREAKER_MIN_REQUESTS: u32 = 20;
 pub const BREAKER_TRIALS: NonZeroU32 = NonZeroU32::MIN;
 /// The same as of an ejection.
 pub const BREAKER_BACKOFF: Backoff = Backoff { base: BASE_EJECTION_TIME, max: MAX_EJECTION_TIME };
+/// None: [`LOAD_BALANCER`] sends a slow newcomer less by itself, and nobody wants to wait for a warm-up unasked.
+pub const SLOW_START: Duration = Duration::ZERO;
 /// Everyone or nobody is an operator's choice: off as in Istio, where Envoy's 50 % surprised those who had not made it.
 pub const PANIC_THRESHOLD: f64 = 0.0;
 
@@ -97,6 +98,22 @@ pub const MAX_REQUESTS: u32 = 1024;
 pub const MAX_PENDING: usize = 1024;
 /// Envoy's number: with fewer places an answer's latency says nothing about a queue.
 pub const ADAPTIVE_MIN: u32 = 3;
+/// What a shared cache may keep at all.
+pub const CACHE_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+/// As [`STALE_FOR`]: an outage longer than that has been noticed, and answers older than that are a guess.
+pub const CACHE_STALE_IF_ERROR: Duration = STALE_FOR;
+/// Enough for the answers that matter in an outage.
+pub const CACHE_ENTRIES: usize = 1000;
+/// What a sidecar can hold beside its connections.
+pub const CACHE_BYTES: usize = 32 << 20;
+/// An answer of an API; what is larger is a download.
+pub const CACHE_BODY: usize = 1 << 20;
+/// About half a megabyte for each limit; more callers at one time share a place.
+pub const RATE_LIMIT_KEYS: u32 = 10_000;
+/// Shares are compared twice a second by sorting; who is not among so many is no cause of an overload.
+pub const FAIR_SHARE_KEYS: u32 = 256;
+/// One caller's flood should be that caller's problem.
+pub const SHED_FIRST: Order = Order::GreedyFirst;
 /// Longer than a burst lasts, shorter than callers wait.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Applications answer with large cookies; 64 KiB is what peers accept, more is an attack or a bug.
@@ -159,9 +176,6 @@ pub const LOG_BYTES_PER_SECOND: u64 = 1 << 20;
 pub const FAULTS_MAX_ACTIVE: u32 = 100;
 /// An experiment that nobody ends has been forgotten by then.
 pub const FAULTS_MAX_DURATION: Duration = Duration::from_hours(1);
-/// A rule's `fault` is written on purpose, so it acts unless the switch is off.
-pub const FAULTS: FaultCaps =
-    FaultCaps { mode: Some(Mode::Enforce), max_active: FAULTS_MAX_ACTIVE, max_duration: FAULTS_MAX_DURATION };
 
 /// The service reaches it by `HTTP_PROXY`; loopback, so that nobody else can.
 pub const OUTBOUND_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use documents::{DEFAULTS, SIDECAR, UPSTREAM, config, read};
 use outrigger_config::model::priority::Shares;
-use outrigger_config::model::{BreakerScope, Mode, Probe, Upstream};
+use outrigger_config::model::{BreakerScope, HashOn, LoadBalancer, Locality, Mode, Probe, Upstream};
 use outrigger_config::{defaults, describe};
 
 /// The upstream, with these lines in its document and in `Defaults`.
@@ -158,6 +158,46 @@ fn bp_4_an_adaptive_limit_stays_within_what_may_be_in_flight() {
     assert_eq!(adaptive("limits: {adaptive: {mode: off}}", "limits: {adaptive: {}}"), None);
     assert!(fault("limits: {adaptive: {max: 2000}}", "").contains("more than `maxRequests` (1024)"));
     assert!(fault("limits: {adaptive: {min: 9, max: 8}}", "").contains("`min` (9) is more than `max` (8)"));
+}
+
+#[test]
+fn lb_10_a_key_and_a_ring_need_each_other() {
+    let chosen = |own: &str, defaults: &str| {
+        let upstream = upstream(own, defaults);
+        (upstream.load_balancer, upstream.balancing.hash_on)
+    };
+    assert_eq!(chosen("", ""), (LoadBalancer::PeakEwma, None));
+    let by_user = Some(HashOn::Header("x-user-id".parse().expect("a name")));
+    let ring = "loadBalancer: {policy: ring-hash, hashOn: \"header:x-user-id\"}";
+    assert_eq!(chosen(ring, ""), (LoadBalancer::PeakEwma, by_user.clone()));
+    assert_eq!(chosen("loadBalancer: {slowStart: 1s}", ring), (LoadBalancer::PeakEwma, by_user));
+    assert_eq!(chosen("loadBalancer: {policy: round-robin}", ring), (LoadBalancer::RoundRobin, None));
+    assert_eq!(chosen("loadBalancer: {hashOn: source}", ring).1, Some(HashOn::Source));
+    assert!(fault("loadBalancer: {policy: ring-hash}", "").contains("`ring-hash` without `hashOn`"));
+    assert!(fault("loadBalancer: {hashOn: source}", "").contains("`hashOn` without `ring-hash`"));
+}
+
+#[test]
+fn lb_6_lb_8_panic_and_slow_start_are_off_unless_written() {
+    let built_in = upstream("", "").balancing;
+    assert_eq!((built_in.panic_threshold, built_in.slow_start), (0.0, Duration::ZERO));
+    let written = upstream("loadBalancer: {panicThreshold: 30%}", "loadBalancer: {slowStart: 30s}").balancing;
+    assert_eq!((written.panic_threshold, written.slow_start), (0.3, Duration::from_secs(30)));
+}
+
+#[test]
+fn lb_9_the_smallest_network_around_an_address_says_where_it_is() {
+    let sidecar = format!("{SIDECAR}locality: eu/a\n");
+    let places = "loadBalancer: {localities: [{locality: eu/a, addresses: [10.0.0.0/8, \"2001:db8::/32\"]}, \
+                  {locality: eu/b, addresses: [10.0.1.0/24]}, {locality: us, addresses: [10.0.1.7]}]}";
+    let upstream = format!("{UPSTREAM}{places}\n");
+    let config = config(&[&sidecar, &upstream]);
+    assert_eq!(config.sidecar.locality.as_ref().map(Locality::as_str), Some("eu/a"));
+    let localities = &config.upstreams[0].balancing.localities;
+    let of = |address: &str| localities.of(address.parse().expect("an address"));
+    assert_eq!([of("10.9.9.9"), of("10.0.1.6"), of("10.0.1.7")], ["eu/a", "eu/b", "us"]);
+    assert_eq!([of("11.0.0.1"), of("2001:db8::7"), of("2001:db9::7")], ["", "eu/a", ""]);
+    assert!(fault(places, "").contains("the Sidecar does not say where we are"));
 }
 
 #[test]

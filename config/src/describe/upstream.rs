@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 
 use super::resilience::applied;
-use super::{describe_policy, resilience, size};
+use super::{describe_policy, fallback, resilience, size};
 use crate::model::priority::Shares;
-use crate::model::{AdaptiveLimit, Applied, Discovery, Http2Limits, RetryBudget, Upstream, UpstreamLimits};
-use crate::raw::Words;
+use crate::model::{
+    AdaptiveLimit, Applied, Balancing, Discovery, Http2Limits, Locality, Network, RetryBudget, Upstream,
+    UpstreamLimits,
+};
+use crate::raw::{BalancerPolicy, Words};
 use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
 
 /// An upstream, as in [`describe`].
@@ -23,14 +26,31 @@ pub fn describe_upstream(upstream: &Upstream) -> Value {
             }
         },
         "protocol": upstream.protocol.word(),
-        "loadBalancer": { "policy": upstream.load_balancer.word() },
+        "loadBalancer": load_balancer(upstream),
         "healthCheck": resilience::health_check(&upstream.health_check),
         "outlierDetection": resilience::outlier_detection(&upstream.outlier_detection),
         "circuitBreaker": resilience::circuit_breaker(&upstream.circuit_breaker),
+        "cache": fallback::cache(&upstream.cache),
         "retryBudget": retry_budget(&upstream.retry_budget),
         "limits": upstream_limits(&upstream.limits),
         "policy": describe_policy(&upstream.policy),
         "location": upstream.location.to_string(),
+    })
+}
+
+fn load_balancer(upstream: &Upstream) -> Value {
+    let Balancing { hash_on, slow_start, panic_threshold, localities } = &upstream.balancing;
+    let policy = match hash_on {
+        Some(_) => BalancerPolicy::Ring,
+        None => BalancerPolicy::Cost(upstream.load_balancer),
+    };
+    let place = |(network, locality): (&Network, &Locality)| json!({ "locality": locality.as_str(), "addresses": [network.to_string()] });
+    json!({
+        "policy": policy.word(),
+        "hashOn": hash_on.as_ref().map(ToString::to_string),
+        "slowStart": NonZeroDuration::format(*slow_start),
+        "panicThreshold": Percent::from_share(*panic_threshold).to_string(),
+        "localities": localities.iter().map(place).collect::<Vec<_>>(),
     })
 }
 
