@@ -13,6 +13,7 @@ mod classification;
 mod commands;
 mod deadlines;
 mod drain;
+mod fallbacks;
 mod http2;
 mod ids;
 mod keep_alive;

@@ -79,9 +79,9 @@ async fn along<'s>(
             continue;
         };
         let (kind, cause) = words(&step.with);
-        chain.metrics.fallback(exchange.worker.id, kind, chain.mode);
-        if chain.mode == Mode::DryRun {
-            break;
+        chain.metrics.fallback(exchange.worker.id, kind, step.mode);
+        if step.mode == Mode::DryRun {
+            continue;
         }
         exchange.fell = Some(Fell { kind, cause, instead_of: trouble.cause, flag: trouble.flag });
         lay_aside(exchange, backend, ended, upload);

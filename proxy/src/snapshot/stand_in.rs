@@ -19,8 +19,6 @@ const MAX_BODY: u64 = 1 << 20;
 /// What is tried in turn when the attempts have failed.
 #[derive(Debug)]
 pub struct Chain {
-    /// Whether it acts.
-    pub mode: Mode,
     /// In the order in which they are tried.
     pub steps: Vec<Step>,
     /// What is counted.
@@ -30,6 +28,8 @@ pub struct Chain {
 /// One of them.
 #[derive(Debug)]
 pub struct Step {
+    /// Whether it acts.
+    pub mode: Mode,
     /// The failures for which it stands in.
     pub on: Vec<FallbackCondition>,
     /// What stands in.
@@ -89,7 +89,7 @@ impl std::error::Error for BodyFileError {}
 /// Whether every `bodyFile` of a policy can be read, before anything of its snapshot is built.
 pub fn check(config: &Config) -> Result<(), BodyFileError> {
     for route in &config.routes {
-        for fallback in route.rules.iter().filter_map(|rule| rule.fallback.as_ref()).flat_map(|f| &**f) {
+        for fallback in route.rules.iter().filter_map(|rule| rule.fallback.as_ref()).flatten() {
             if let model::StandIn::Static(canned) | model::StandIn::Degrade(canned) = &fallback.with {
                 read(canned, route.name.as_str())?;
             }
@@ -101,30 +101,30 @@ pub fn check(config: &Config) -> Result<(), BodyFileError> {
 /// What a rule says. `backend` finds another upstream.
 pub(super) fn chain(
     route: &str,
-    wanted: &Applied<Vec<Fallback>>,
+    wanted: &[Applied<Fallback>],
     metrics: Arc<RouteMetrics>,
     backend: impl Fn(&model::Backend) -> Backend,
 ) -> Result<Chain, BodyFileError> {
     let canned = |canned: &model::Canned, degraded| -> Result<_, BodyFileError> {
         Ok(StandIn::Canned { answer: ready(canned, route)?, degraded })
     };
-    let step = |fallback: &Fallback| -> Result<_, BodyFileError> {
+    let step = |fallback: &Applied<Fallback>| -> Result<_, BodyFileError> {
         let with = match &fallback.with {
             model::StandIn::Stale => StandIn::Stale,
             model::StandIn::Backend(other) => StandIn::Backend(Box::new(backend(other))),
             model::StandIn::Static(answer) => canned(answer, false)?,
             model::StandIn::Degrade(answer) => canned(answer, true)?,
         };
-        Ok(Step { on: fallback.on.clone(), with })
+        Ok(Step { mode: fallback.mode, on: fallback.on.clone(), with })
     };
     let steps = wanted.iter().map(step).collect::<Result<_, _>>()?;
-    Ok(Chain { mode: wanted.mode, steps, metrics })
+    Ok(Chain { steps, metrics })
 }
 
 /// What a rule that says nothing has where an upstream has a cache: what is there is better than an error.
 pub(super) fn stale(metrics: Arc<RouteMetrics>) -> Chain {
-    let step = Step { on: vec![FallbackCondition::Any], with: StandIn::Stale };
-    Chain { mode: Mode::Enforce, steps: vec![step], metrics }
+    let step = Step { mode: Mode::Enforce, on: vec![FallbackCondition::Any], with: StandIn::Stale };
+    Chain { steps: vec![step], metrics }
 }
 
 fn ready(canned: &model::Canned, route: &str) -> Result<Canned, BodyFileError> {
