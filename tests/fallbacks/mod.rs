@@ -1,7 +1,8 @@
-//! What gets a caller whose upstream fails? Chains of fallbacks, and what the cache still has.
+//! What gets a caller whose upstream fails, by itself or on purpose? Chains of fallbacks, what the cache has, faults.
 
 mod cache;
 mod chain;
+mod faults;
 
 use super::support::rig::upstream;
 use std::net::SocketAddr;

@@ -52,6 +52,9 @@ pub fn reason(exchange: &Exchange<'_>, cause: &str) -> String {
     if let Some(fell) = exchange.fell {
         let _ = write!(reason, "; instead-of={}", fell.instead_of);
     }
+    if exchange.injected.is_some() {
+        reason.push_str("; injected");
+    }
     if exchange.gave_up {
         let _ = write!(reason, "; attempts={}", exchange.attempts);
     }

@@ -9,6 +9,7 @@ use super::connection::ready;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::fault;
 use super::headers::{http1, http2};
 use super::up::Up;
 use super::upload::Upload;
@@ -67,11 +68,18 @@ pub async fn attempt(
     let began = if exchange.attempts == 1 { exchange.attempt_began } else { now() };
     exchange.attempt_began = began;
     let mut ended = Attempt { result: Err(Failure::NoEndpoint), load: None, sent: false, stale: false };
-    let Some(load) = exchange.worker.rng(|rng| backend.upstream.pick(tried, rng, began)) else {
+    let Some(load) = fault::pick(exchange, backend, tried, began) else {
         return ended;
     };
     exchange.endpoint = Some(load.addr);
-    let mut up = match ready(exchange, backend, &load, down, fresh, began).await {
+    let goes_on = match fault::meet(exchange, backend, down, began).await {
+        Ok(goes_on) => goes_on,
+        Err(failure) => {
+            ended.sent = matches!(failure, Failure::Injected(_) | Failure::Reset);
+            return Attempt { result: Err(failure), load: Some(load), ..ended };
+        }
+    };
+    let mut up = match ready(exchange, backend, &load, down, fresh, goes_on).await {
         Ok(up) => up,
         Err(failure) => return Attempt { result: Err(failure), load: Some(load), ..ended },
     };
@@ -80,7 +88,7 @@ pub async fn attempt(
         return ended;
     }
     upload.rewind(&mut up);
-    if let Err(failure) = send(exchange, upload, &mut up, began) {
+    if let Err(failure) = send(exchange, upload, &mut up, goes_on) {
         return Attempt { result: Err(failure), load: Some(load), ..ended };
     }
     ended.sent = true;

@@ -16,6 +16,7 @@ use crate::message::RequestHead;
 use crate::policy::deadline::{Deadline, Told};
 use crate::policy::grpc;
 use crate::policy::outcome::ConnectFailure;
+use crate::snapshot::fault::Met;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
 use crate::telemetry::{Flag, Record};
@@ -64,6 +65,10 @@ pub struct Exchange<'s> {
     pub gave_up: bool,
     /// Something of the request has gone out.
     pub sent: bool,
+    /// What was injected into the last attempt: the flag of it.
+    pub injected: Option<Flag>,
+    /// What is injected into the content of its answer.
+    pub met: Option<Met>,
     /// What the cache has to do with it.
     pub visit: Option<Visit>,
     /// What stands in for its upstream.
@@ -108,6 +113,8 @@ impl<'s> Exchange<'s> {
             failure: None,
             gave_up: false,
             sent: false,
+            injected: None,
+            met: None,
             visit: None,
             fell: None,
             ids,
@@ -199,6 +206,9 @@ impl<'s> Exchange<'s> {
     }
 
     fn flag(&self) -> Flag {
+        if let Some(injected) = self.injected {
+            return injected;
+        }
         match (self.failure, self.fell) {
             (Some(failure), _) => failure.flag(),
             (None, Some(fell)) => fell.flag,

@@ -197,7 +197,9 @@ fn conditions(failure: Failure) -> &'static [FallbackCondition] {
         Failure::AttemptTimeout | Failure::Deadline => &[On::Timeout],
         Failure::NoEndpoint => &[On::NoEndpoint],
         Failure::PendingLimit | Failure::Exhausted => &[On::Limit],
-        Failure::BadRequest(_)
+        Failure::Injected(status) if status.is_server_error() => &[On::ServerError],
+        Failure::Injected(_)
+        | Failure::BadRequest(_)
         | Failure::SlowHead
         | Failure::BadBody(_)
         | Failure::ConnectNotAllowed

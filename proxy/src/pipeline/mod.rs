@@ -9,6 +9,7 @@ mod down;
 mod error;
 mod exchange;
 mod fallback;
+mod fault;
 pub mod headers;
 mod ids;
 mod relay;

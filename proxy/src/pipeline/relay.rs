@@ -12,6 +12,7 @@ use super::connection::poll_left;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::fault::Faulty;
 use super::headers::{REASON, http1, http2, is_settled, kept_for};
 use super::retry::answered;
 use super::up::Up;
@@ -54,6 +55,7 @@ pub async fn relay(
         && head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
     answer_with(exchange, &mut head, mark, down)?;
     let (up_end, recorded) = (&mut up, &mut recording);
+    let faulty = Faulty::of(exchange);
     let mut relay = Relay {
         exchange,
         backend,
@@ -61,6 +63,7 @@ pub async fn relay(
         up: up_end,
         down,
         recorded,
+        faulty,
         streams,
         ended,
         waiting: None,
@@ -206,6 +209,8 @@ struct Relay<'w, 's, 'c> {
     down: &'w mut Down<'c>,
     /// What of it is kept.
     recorded: &'w mut Option<Box<Recording>>,
+    /// What is wrong with it on purpose.
+    faulty: Option<Box<Faulty>>,
     streams: bool,
     /// What a gRPC call has ended in.
     ended: Option<Ended>,
@@ -238,7 +243,11 @@ impl Relay<'_, '_, '_> {
             // They have no place in what is kept.
             Passing::Trailers(_) => *recorded = None,
         };
-        match poll_transfer(cx, scratch, self.up, self.down, tap) {
+        let moved = match &mut self.faulty {
+            Some(fault) => poll_transfer(cx, scratch, &mut fault.over(self.up), self.down, tap),
+            None => poll_transfer(cx, scratch, self.up, self.down, tap),
+        };
+        match moved {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(TransferError::Sink(_))) => Poll::Ready(Err(Failure::Canceled)),
             Poll::Ready(Err(TransferError::Source(_) | TransferError::Malformed(_))) => {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::attempt::{self, Answer, Attempt};
@@ -13,6 +14,7 @@ use super::headers::is_settled;
 use super::relay;
 use super::upload::Upload;
 use crate::clock::now;
+use crate::policy::grpc;
 use crate::policy::outcome::{Class, Outcome};
 use crate::policy::retry::{Decision, Kind, Refused, Standing, decide};
 use crate::snapshot::Backend;
@@ -30,7 +32,7 @@ pub async fn until_answered(
     loop {
         exchange.attempts += 1;
         let ended = attempt::attempt(exchange, backend, upload, down, &tried, repaired).await;
-        let outcome = classify(&ended);
+        let outcome = classify(&ended, exchange.grpc);
         exchange.sent |= ended.sent;
         let now = now();
         if let Some(endpoint) = ended.endpoint() {
@@ -102,11 +104,12 @@ fn stand(
 }
 
 /// What happened, in the words that breaker, retry and metrics share.
-fn classify(ended: &Attempt) -> Outcome {
+fn classify(ended: &Attempt, grpc: bool) -> Outcome {
     match &ended.result {
         Ok(answer) => answered(answer),
         Err(failure) => match failure {
             Failure::NoEndpoint => Outcome::Unresolved,
+            Failure::Injected(status) => injected(*status, grpc),
             Failure::Connect(kind) => Outcome::ConnectFailure(*kind),
             Failure::Reset if ended.stale => Outcome::Stale,
             Failure::Reset => Outcome::Reset { responded: false },
@@ -130,6 +133,16 @@ fn classify(ended: &Attempt) -> Outcome {
             | Failure::BadDeadline
             | Failure::NoRoute => Outcome::Canceled,
         },
+    }
+}
+
+/// What an endpoint in whose place we answer is taken to have said.
+fn injected(status: StatusCode, grpc: bool) -> Outcome {
+    if grpc {
+        let status = grpc::Status::of_http(status);
+        Outcome::Grpc { status, pushback: None, settled_below: false }
+    } else {
+        Outcome::Response { status, retry_after: None, settled_below: false }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use http::HeaderValue;
 use outrigger_config::model::{self, Config, Direction, HttpRoute, Mode, TrafficPolicy, UpstreamId};
 
+use super::fault::{Caps, Fault};
 use super::stand_in::{self, BodyFileError, Chain};
 use super::{Backend, Rule, Snapshot, Table, Via};
 use crate::message::{HeadLimits, TrailerLimits};
@@ -35,7 +36,10 @@ pub fn build(
             next(known.find(|old| old.config.name == wanted.name), wanted.clone(), metrics, now)
         })
         .collect();
-    let builder = Builder { config: &config, upstreams: &upstreams, metrics };
+    let caps = previous.map(|previous| Arc::clone(&previous.caps)).unwrap_or_default();
+    caps.set(&config.sidecar.faults);
+    let experiments = experiments(&config, previous, &caps, metrics, now);
+    let builder = Builder { config: &config, upstreams: &upstreams, experiments: &experiments, metrics };
     let outbound = builder.outbound()?;
     let inbound = config
         .sidecar
@@ -43,6 +47,11 @@ pub fn build(
         .iter()
         .map(|port| Ok((port.listen, builder.inbound(port, previous, now)?)))
         .collect::<Result<_, _>>()?;
+    for old in previous.iter().flat_map(|previous| &previous.experiments) {
+        if !experiments.iter().any(|new| Arc::ptr_eq(old, new)) {
+            old.end();
+        }
+    }
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
@@ -61,6 +70,8 @@ pub fn build(
             now,
         ),
         via: ["1.1", "2"].map(|version| via(version, config.sidecar.name.as_str())),
+        experiments,
+        caps,
         outbound,
         inbound,
         upstreams,
@@ -96,9 +107,34 @@ fn same(old: &model::Upstream, new: &model::Upstream) -> bool {
         && *old.cache == *new.cache
 }
 
+/// The experiment of each rule that has one. An unchanged one goes on, a changed one begins anew.
+fn experiments(
+    config: &Config,
+    previous: Option<&Snapshot>,
+    caps: &Arc<Caps>,
+    metrics: &Metrics,
+    now: Instant,
+) -> Vec<Arc<Fault>> {
+    let rules = config.routes.iter().flat_map(|route| route.rules.iter().map(move |rule| (route, rule)));
+    let wanted = rules.filter_map(|(route, rule)| Some((&route.name, &rule.name, rule.fault.as_ref()?)));
+    let running = |route: &model::Name, rule: &model::Name, wanted| {
+        let mut known = previous.iter().flat_map(|previous| &previous.experiments);
+        known.find(|old| old.is(route.as_str(), rule.as_str(), wanted)).cloned()
+    };
+    wanted
+        .map(|(route, rule, wanted)| {
+            running(route, rule, wanted).unwrap_or_else(|| {
+                let (names, metrics) = ((route.shared(), rule.shared()), metrics.route(route.as_str()));
+                Fault::new(names, wanted.clone(), Arc::clone(caps), metrics, now)
+            })
+        })
+        .collect()
+}
+
 struct Builder<'b> {
     config: &'b Config,
     upstreams: &'b [Arc<Upstream>],
+    experiments: &'b [Arc<Fault>],
     metrics: &'b Metrics,
 }
 
@@ -162,12 +198,19 @@ impl Builder<'_> {
                 route: route.name.shared(),
                 name: rule.name.shared(),
                 fallback: self.fallback(direction, route, rule, &backends)?,
+                fault: self.fault(route, rule),
                 weights: Weights::new(rule.backends.iter().map(|backend| backend.weight)),
                 backends,
             })
         };
         let routes = self.config.routes.iter();
         routes.map(|route| route.rules.iter().map(|inner| rule(route, inner)).collect()).collect()
+    }
+
+    fn fault(&self, route: &HttpRoute, rule: &model::Rule) -> Option<Arc<Fault>> {
+        rule.fault.as_ref()?;
+        let (route, rule) = (route.name.as_str(), rule.name.as_str());
+        self.experiments.iter().find(|found| &*found.route == route && &*found.rule == rule).cloned()
     }
 
     fn fallback(
@@ -217,7 +260,14 @@ impl Builder<'_> {
         let metrics = self.metrics.exchange(direction, NONE, upstream.config.name.as_str());
         let backends = vec![Backend { upstream, policy, metrics }];
         let fallback = self.unsaid(NONE, &backends);
-        Rule { route: NONE.into(), name: NONE.into(), fallback, weights: Weights::new([1]), backends }
+        Rule {
+            route: NONE.into(),
+            name: NONE.into(),
+            fallback,
+            fault: None,
+            weights: Weights::new([1]),
+            backends,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is in force? The running configuration: immutable, numbered, swapped whole.
 
 mod build;
+pub mod fault;
 pub mod stand_in;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
 
+use self::fault::{Caps, Fault};
 use self::stand_in::Chain;
 pub use build::build;
 
@@ -35,6 +37,9 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Counts what reaches no route.
     pub unrouted: [Arc<ExchangeMetrics>; 2],
+    /// Experiments that inject faults.
+    pub experiments: Vec<Arc<Fault>>,
+    caps: Arc<Caps>,
     via: [Via; 2],
     /// What is written of exchanges.
     pub access_log: AccessLog,
@@ -71,6 +76,8 @@ pub struct Rule {
     pub name: Arc<str>,
     /// What is tried when they fail; `None`: nothing.
     pub fallback: Option<Chain>,
+    /// What goes wrong with them on purpose.
+    pub fault: Option<Arc<Fault>>,
     weights: Weights,
     backends: Vec<Backend>,
 }
