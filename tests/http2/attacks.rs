@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attacked::Victim;
 use super::{GET, POST, with};
 use crate::support::frames::{Frame, REMEMBERED, block, code, flag, kind, octets, remember, setting};
 use crate::support::link::Link;
+use crate::support::origin::Reply;
 use crate::support::peer::End;
 
 /// Frames of a flood. Any limit is far below.
@@ -65,6 +66,29 @@ fn rapid_reset(stream: u32) -> Vec<Frame> {
 #[test]
 fn se_5_rapid_reset_of_20_000_streams() {
     is_cut_off(&streams(20_000, rapid_reset), "http2-resets");
+}
+
+/// One at a time, each when the application has it: no codec takes offence at that. What is under way while the last
+/// reset is counted still goes through, so that the limit must lie below what the application may see.
+#[test]
+fn se_5_rapid_reset_of_requests_under_way() {
+    let victim = Victim::new("limits: {http2: {resets: 100}}", |_| Reply::Hang);
+    let (said, end) = victim.under(|inbound| {
+        let mut link = Link::connect(inbound);
+        for nth in 0..1000 {
+            let (stream, until) = (link.open(&GET, true), Instant::now() + Duration::from_millis(200));
+            while victim.requests() <= nth && Instant::now() < until {
+                thread::sleep(Duration::from_micros(100));
+            }
+            if victim.requests() <= nth {
+                break;
+            }
+            link.send(&Frame::reset(stream, code::CANCEL));
+        }
+        link.end()
+    });
+    assert!(said.is_none_or(|said| said == code::ENHANCE_YOUR_CALM) && end != End::Open, "{said:?} {end:?}");
+    victim.counted("http2-resets");
 }
 
 /// The upstream's connection is everybody's: it must not end because one caller resets too much.

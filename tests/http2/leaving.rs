@@ -119,8 +119,13 @@ fn late(sidecar: &str) -> (Rig, Origin) {
         "POST" => Reply::Late(Duration::from_millis(600), answer(201)),
         _ => Reply::Answer(answer(200)),
     });
-    let (app_addr, inbound) = (Some(app.addr), ", protocol: http1");
-    let wishes = Wishes { app: app_addr, inbound, sidecar: sidecar.to_owned(), ..Wishes::default() };
+    let (app_addr, inbound) = (Some(app.addr), "protocol: http1");
+    let wishes = Wishes {
+        app: app_addr,
+        inbound: inbound.to_owned(),
+        sidecar: sidecar.to_owned(),
+        ..Wishes::default()
+    };
     (Rig::with(&wishes, &[]), app)
 }
 

@@ -101,6 +101,23 @@ fn limit_body_idle_of_an_upload() {
 }
 
 #[test]
+fn limit_trailers() {
+    let origin = Upstream::answering(OK1);
+    let sidecar = before_http1(&origin);
+    let (many, large) = (vec![("x", "y"); 65], "y".repeat(8 << 10));
+    for trailers in [many, vec![("x", large.as_str())]] {
+        let mut link = Link::connect(sidecar.outbound);
+        let stream = link.open(&POST, false);
+        link.send(&Frame::data(stream, *b"hi", false)).send(&Frame::headers(stream, &trailers, true));
+        match link.message(stream) {
+            Ok(answer) => assert_eq!((answer.status(), answer.reason()), (400, "malformed-request-body")),
+            Err(broken) => assert!(matches!(broken, Broken::Reset(_)), "{broken:?}"),
+        }
+    }
+    assert!(origin.seen().is_empty(), "none was ever whole");
+}
+
+#[test]
 fn limit_keep_alive_idle() {
     let origin = Upstream::answering(OK1);
     let policy =

@@ -2,6 +2,7 @@
 
 mod attacked;
 mod attacks;
+mod ends;
 mod flow;
 mod goaway;
 mod leaving;

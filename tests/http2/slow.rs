@@ -13,6 +13,8 @@ use crate::support::frames::{Frame, PREFACE, block, flag, kind, setting};
 use crate::support::link::{Broken, Event, Link};
 use crate::support::origin::Reply;
 use crate::support::peer::{End, Message, Peer};
+use crate::support::scripted::Upstream;
+use crate::support::sidecar::{Policy, Sidecar};
 
 const CROWD: usize = 300;
 /// Timeouts short enough to wait for; what they do does not depend on their length.
@@ -79,6 +81,23 @@ fn se_5_slow_heads_of_http2_are_not_put_off_by_parts_that_trickle() {
     });
 }
 
+/// That is the body's time, not the head's.
+#[test]
+fn content_may_pause_within_a_frame() {
+    let origin = Upstream::echoing();
+    let policy =
+        Policy { sidecar: "limits: {headTimeout: 100ms}", upstream: "protocol: http1", ..Policy::default() };
+    let sidecar = Sidecar::with(origin.addr, policy);
+    let mut link = Link::connect(sidecar.outbound);
+    let stream = link.open(&POST, false);
+    let frame = Frame::data(stream, *b"hello", true).octets();
+    let (first, rest) = frame.split_at(11);
+    link.peer.send(first);
+    thread::sleep(Duration::from_millis(500));
+    link.peer.send(rest);
+    assert_eq!(link.message(stream).expect("an answer").text(), "hello");
+}
+
 #[test]
 fn se_5_300_stalled_uploads_of_http1() {
     are_sent_away(b"POST / HTTP/1.1\r\nhost: us\r\ncontent-length: 100000\r\n\r\nsome");
@@ -99,7 +118,7 @@ fn se_5_300_stalled_uploads_of_http2() {
         for link in &mut crowd {
             for nth in 0..100 {
                 match link.message(nth * 2 + 1) {
-                    Ok(answer) => assert_eq!(answer.status(), 408),
+                    Ok(answer) => assert_eq!((answer.status(), answer.reason()), (408, "body-idle-timeout")),
                     Err(broken) => assert_ne!(broken, Broken::End(End::Open), "it is not cut off"),
                 }
             }

@@ -69,6 +69,17 @@ fn te_is_dropped_unless_it_is_trailers() {
     assert_eq!(seen.head.get("te"), None);
 }
 
+/// RFC 9113 §3.1: who wants HTTP/2 in the clear begins with it.
+#[test]
+fn the_upgrade_of_the_past_is_not_taken() {
+    let seen = seen_by_http2(
+        "GET / HTTP/1.1\r\nhost: origin\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\n\
+         http2-settings: AAMAAABkAAQAAP__\r\n\r\n",
+    )
+    .head;
+    assert_eq!((seen.get("upgrade"), seen.get("http2-settings")), (None, None));
+}
+
 #[test]
 fn crumbs_of_a_cookie_become_one_field() {
     let seen = seen_by_http1(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2"), ("cookie", "c=3")]);

@@ -3,14 +3,15 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{GET, GET1, OK, before, with};
 use crate::support::PATIENCE;
 use crate::support::eventually;
-use crate::support::frames::{Frame, code, setting};
+use crate::support::frames::{Frame, REMEMBERED, block, code, flag, kind, remember, setting};
 use crate::support::link::{Broken, Exchange, Link};
 use crate::support::peer::End;
+use crate::support::rig::{Rig, upstream};
 use crate::support::scripted::Upstream;
 use crate::support::server::Server;
 use crate::support::sidecar::{Policy, Sidecar};
@@ -81,6 +82,68 @@ fn an_answer_that_breaks_off_never_looks_whole() {
     assert_eq!(peer.send(GET1).try_message().expect_err("it breaks off"), End::Reset);
 }
 
+/// In HTTP/1, what goes beyond the announced length would be the next answer.
+#[test]
+fn content_of_another_length_than_announced_never_looks_whole() {
+    let origin = Server::treating(|link, stream, request| {
+        let body = request.head.get("x-body").unwrap_or_default().to_owned();
+        link.answer(stream, &[(":status", "200"), ("content-length", "5")], body.as_bytes());
+    });
+    let sidecar = before(&origin);
+    for body in ["much too long", "less"] {
+        let answer = Link::connect(sidecar.outbound).ask(&with(&GET, &[("x-body", body)]));
+        assert!(
+            matches!(answer, Err(Broken::Reset(_))) || answer.is_ok_and(|answer| answer.status() == 502),
+            "{body}"
+        );
+        let mut peer = sidecar.calls_out();
+        peer.send(format!("GET / HTTP/1.1\r\nhost: origin\r\nx-body: {body}\r\n\r\n{GET1}"));
+        let answer = peer.try_message();
+        assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status() == 502), "{body}");
+    }
+    assert_eq!(
+        Link::connect(sidecar.outbound).ask(&with(&GET, &[("x-body", "right")])).expect("an answer").text(),
+        "right"
+    );
+}
+
+/// Content where there may be none is not passed on: in HTTP/1, it would be the next answer. Rather none at all.
+#[test]
+fn content_where_there_may_be_none_is_not_passed_on() {
+    let origin = Server::treating(|link, stream, request| {
+        let status = request.head.get("x-status").unwrap_or("200").to_owned();
+        link.answer(
+            stream,
+            &[(":status", &status)],
+            b"HTTP/1.1 200 OK\r\nx-evil: 1\r\ncontent-length: 0\r\n\r\n",
+        );
+    });
+    let sidecar = before(&origin);
+    for (method, status) in [("HEAD", "200"), ("GET", "204"), ("GET", "304")] {
+        let mut peer = sidecar.calls_out();
+        peer.send(format!("{method} / HTTP/1.1\r\nhost: origin\r\nx-status: {status}\r\n\r\n"));
+        peer.send("GET / HTTP/1.1\r\nhost: origin\r\nx-status: 404\r\nconnection: close\r\n\r\n");
+        let (came, _) = peer.rest();
+        let came = String::from_utf8_lossy(&came);
+        assert!(!came.contains("x-evil"), "{method} {status}: {came}");
+    }
+}
+
+/// However long its caller's connection lasts (REQUIREMENTS U16).
+#[test]
+fn u_16_requests_of_one_connection_are_spread_over_endpoints() {
+    let origins = [Server::answering(OK, "ok"), Server::answering(OK, "ok")];
+    let addrs = origins.each_ref().map(|origin| origin.addr);
+    let settings = "protocol: http2\nloadBalancer: {policy: round-robin}";
+    let rig = Rig::start(&[upstream("origin", &addrs, settings)]);
+    let mut link = Link::connect(rig.outbound);
+    for _ in 0..100 {
+        assert_eq!(link.ask(&GET).map(|answer| answer.text()), Ok("ok".to_owned()));
+    }
+    assert_eq!(origins.each_ref().map(|origin| origin.seen().len()), [50, 50]);
+    assert_eq!(origins.each_ref().map(Server::connections), [1, 1]);
+}
+
 #[test]
 fn malformed_answers_are_bad_gateways() {
     let origin = Server::treating(|link, stream, request| {
@@ -131,6 +194,67 @@ fn what_speaks_no_http2_is_a_bad_gateway() {
         let policy = Policy { upstream: "protocol: http2\nretry: {attempts: 0}", ..Policy::default() };
         let sidecar = Sidecar::with(origin.addr, policy);
         assert_eq!(sidecar.calls_out().send(GET1).message().status(), 502, "{said:?}");
+    }
+}
+
+/// What an upstream sends instead of an answer.
+fn flood(kind: &str, stream: u32) -> Vec<u8> {
+    const MANY: usize = 100_000;
+    let head = Frame::headers(stream, OK, false).octets();
+    match kind {
+        "pings" => Frame::ping().octets().repeat(MANY),
+        "settings" => Frame::settings(&[]).octets().repeat(MANY),
+        "priorities" => Frame::priority(stream).octets().repeat(MANY),
+        "windows" => Frame::window(0, 1).octets().repeat(MANY),
+        "continuations" => {
+            let first = Frame::new(kind::HEADERS, 0, stream, block(OK)).octets();
+            [first, Frame::continuation(stream, *b"", false).octets().repeat(MANY)].concat()
+        }
+        "empty data" => [head, Frame::data(stream, *b"", false).octets().repeat(MANY)].concat(),
+        "interim heads" => Frame::headers(stream, &[(":status", "103")], false).octets().repeat(MANY),
+        "resets" => Frame::reset(stream, code::CANCEL).octets().repeat(MANY),
+        _ => {
+            let bomb = [block(OK), remember("x", &"y".repeat(4000)), vec![REMEMBERED; 12_000]].concat();
+            Frame::new(kind::HEADERS, flag::END_HEADERS, stream, bomb).octets()
+        }
+    }
+}
+
+/// An upstream may be as hostile as a caller. Its exchanges fail at once, and others go on over another connection.
+#[test]
+fn se_5_an_upstream_that_floods_is_left_at_once() {
+    let origin = Server::treating(|link, stream, request| match request.head.get("x-flood") {
+        Some(kind) => {
+            let _ = link.peer.stream.set_write_timeout(Some(Duration::from_secs(1)));
+            link.peer.send(flood(kind, stream));
+        }
+        None => link.answer(stream, OK, b"ok"),
+    });
+    let sidecar = before(&origin);
+    let kinds = [
+        "pings",
+        "settings",
+        "priorities",
+        "windows",
+        "continuations",
+        "empty data",
+        "interim heads",
+        "resets",
+        "bomb",
+    ];
+    for kind in kinds {
+        let mut link = Link::connect(sidecar.outbound);
+        let began = Instant::now();
+        let answer = link.ask(&with(&GET, &[("x-flood", kind)]));
+        let failed = answer
+            .as_ref()
+            .map_or_else(|broken| matches!(broken, Broken::Reset(_)), |answer| answer.status() == 502);
+        assert!(
+            failed && began.elapsed() < Duration::from_secs(2),
+            "{kind}: {:?}, {answer:?}",
+            began.elapsed()
+        );
+        assert_eq!(link.ask(&GET).map(|answer| answer.text()), Ok("ok".to_owned()), "after {kind}");
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod draft;
 pub mod frames;
+pub mod inside;
 pub mod link;
 pub mod origin;
 pub mod peer;

@@ -19,7 +19,7 @@ use super::listener::contained;
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http2::fields;
-use crate::http2::guard::{Guarded, Watch, limit_of};
+use crate::http2::guard::{Guarded, Watch};
 use crate::http2::server::{ServerStream, builder};
 use crate::pipeline::{self, After, Down, Failure};
 use crate::snapshot::ListenerId;
@@ -54,7 +54,8 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
     let life =
         Life { until: now + age, idle_since: now, moved: [0; 2], streams: Rc::default(), stage: Stage::Open };
     let mut session = Session { worker, listener, peer, limits, codec, watch, alarm, life };
-    session.look_again(now);
+    // A drain may have begun meanwhile.
+    session.look(now);
     poll_fn(|cx| session.poll(cx)).await;
 }
 
@@ -122,6 +123,10 @@ impl Session {
             if self.alarm.poll(cx).is_pending() {
                 return Poll::Pending;
             }
+            // Who reads nothing doesn't take its dismissal either.
+            if self.life.stage == Stage::Cut {
+                return Poll::Ready(());
+            }
             self.look(now());
         }
     }
@@ -171,7 +176,8 @@ impl Session {
     fn look(&mut self, now: Instant) {
         let moved = self.watch.moved();
         let stood_still = moved == self.life.moved;
-        if self.life.streams.get() > 0 || !stood_still {
+        // Who was told to leave may say what it likes: only requests under way keep the connection.
+        if self.life.streams.get() > 0 || !stood_still && self.life.stage == Stage::Open {
             self.life.idle_since = now;
         }
         self.life.moved = moved;
@@ -217,12 +223,13 @@ impl Session {
     fn cut(&mut self) {
         self.life.stage = Stage::Cut;
         self.codec.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.look_again(now());
     }
 
     /// The codec sees some floods before we do: they come in one piece.
     fn count_end(&self, error: &h2::Error) {
         let (metrics, id) = (&self.worker.shared.metrics, self.worker.id);
-        match self.watch.cut().or_else(|| limit_of(error)) {
+        match self.watch.cut() {
             Some(_) if self.life.stage == Stage::Cut => {}
             Some(limit) => metrics.limit_exceeded(id, limit),
             None if error.is_library() || error.is_go_away() => {

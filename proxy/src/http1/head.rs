@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 
-use crate::message::head::{MAX_FIELDS, connection_tokens};
+use crate::message::head::{MAX_FIELDS, connection_tokens, is_form_of};
 use crate::message::{Framing, HeadError, HeadLimits, Known, RequestHead, ResponseHead, Scratch, Version};
 
 type Slots<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
@@ -42,6 +42,10 @@ pub fn parse_request(
     let (headers, known) = collect(&whole, bytes, parsed.headers, scratch.map())?;
     let persistence = Persistence::of(&headers, known);
     let framing = request_framing(&headers, known, version)?;
+    // What follows CONNECT is the tunnel's (RFC 9110 §9.3.6): who announces content means something else by it.
+    if method == Method::CONNECT && framing != Framing::None {
+        return Err(HeadError::Framing);
+    }
     check_host(&headers, version)?;
     let expects_continue = version == Version::Http11
         && framing != Framing::None
@@ -71,9 +75,7 @@ fn target(text: Bytes, method: &Method) -> Result<Uri, HeadError> {
         return Err(HeadError::Syntax);
     }
     let target = Uri::from_maybe_shared(text).map_err(|_| HeadError::Syntax)?;
-    // The authority form is CONNECT's alone, and its only one (RFC 9112 §3.2.3): else a relative path would overrule
-    // `Host`.
-    if (target.authority().is_some() && target.scheme().is_none()) != (*method == Method::CONNECT) {
+    if !is_form_of(method, &target) {
         return Err(HeadError::Syntax);
     }
     // Credentials in a target would end up in `Host` (RFC 9110 §4.2.4).

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use h2::Reason;
 use outrigger_config::model::Http2Limits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,6 +22,8 @@ use crate::clock::now;
 const PROVOKED: [u32; 4] = [1, 3, 5, REFUSED];
 /// A stream more than were allowed.
 const REFUSED: u32 = 7;
+/// The peer behaves in a way that might be an attack.
+const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// What is known of a connection without asking the codec.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Watch {
     refused: Cell<u32>,
     head_since: Cell<Option<Instant>>,
     settled: Cell<bool>,
+    /// The peer knows what we allow.
+    acknowledged: Cell<bool>,
     last_stream: Cell<Option<u32>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -51,6 +54,7 @@ impl Watch {
             refused: Cell::new(0),
             head_since: Cell::new(None),
             settled: Cell::new(false),
+            acknowledged: Cell::new(false),
             last_stream: Cell::new(None),
             waker: RefCell::default(),
         })
@@ -117,19 +121,14 @@ impl Watch {
     }
 }
 
-/// The limit for which the codec cut a peer off by itself; which of its own it was, it says in words only.
-pub fn limit_of(error: &h2::Error) -> Option<&'static str> {
-    if !error.is_library() || error.reason() != Some(Reason::ENHANCE_YOUR_CALM) {
-        return None;
+/// The limit for which the codec cuts a peer off by itself. It says which in the text of its GOAWAY only.
+fn limit_of(text: &[u8]) -> &'static str {
+    match text {
+        b"too_many_data_fr" => "http2-empty-data",
+        b"too_many_continu" => "http2-continuation",
+        b"header_list_way_" => "http2-header-list",
+        _ => "http2-resets",
     }
-    let said = error.to_string();
-    let limits = [
-        ("continuations", "http2-continuation"),
-        ("header_list", "http2-header-list"),
-        ("data_frames", "http2-empty-data"),
-    ];
-    let limit = limits.into_iter().find_map(|(word, limit)| said.contains(word).then_some(limit));
-    Some(limit.unwrap_or("http2-resets"))
 }
 
 /// A connection's octets under watch.
@@ -141,22 +140,24 @@ pub struct Guarded<T> {
     reads: Scanner,
     writes: Scanner,
     tally: Tally,
+    /// Nothing more is read of a peer that is cut off. A server then says why; for a client, that is the end.
+    fails: bool,
 }
 
 impl<T> Guarded<T> {
     /// The server's end; `ahead` was read of it already.
     pub fn server(io: T, ahead: Vec<u8>, watch: Rc<Watch>) -> Self {
-        Self::new(io, ahead, watch, [PREFACE.len(), 0])
+        Self { ahead, ..Self::new(io, watch, [PREFACE.len(), 0]) }
     }
 
     /// The client's end.
     pub fn client(io: T, watch: Rc<Watch>) -> Self {
-        Self::new(io, Vec::new(), watch, [0, PREFACE.len()])
+        Self { fails: true, ..Self::new(io, watch, [0, PREFACE.len()]) }
     }
 
-    fn new(io: T, ahead: Vec<u8>, watch: Rc<Watch>, [read, written]: [usize; 2]) -> Self {
+    fn new(io: T, watch: Rc<Watch>, [read, written]: [usize; 2]) -> Self {
         let (reads, writes) = (Scanner::new(read), Scanner::new(written));
-        Self { io, ahead, watch, reads, writes, tally: Tally::default() }
+        Self { io, ahead: Vec::new(), watch, reads, writes, tally: Tally::default(), fails: false }
     }
 
     fn on_read(&mut self, octets: &[u8]) {
@@ -165,7 +166,10 @@ impl<T> Guarded<T> {
         let mut began = false;
         self.reads.feed(octets, |frame| {
             began = true;
-            watch.settled.set(watch.settled.get() || frame.kind == Kind::Settings);
+            if frame.kind == Kind::Settings {
+                let heard = if frame.is_ack() { &watch.acknowledged } else { &watch.settled };
+                heard.set(true);
+            }
             if frame.kind == Kind::GoAway {
                 // The highest bit is reserved.
                 watch.last_stream.set(Some(frame.lead[0] & 0x7fff_ffff));
@@ -187,9 +191,14 @@ impl<T> Guarded<T> {
             Kind::Data => tally.on_sent(frame.length),
             // Resets that we are provoked to send cost as much as those that come (CVE-2025-8671).
             Kind::Reset if PROVOKED.contains(&frame.lead[0]) => {
-                watch.refused.update(|refused| refused + u32::from(frame.lead[0] == REFUSED));
-                watch.on_reset();
+                let refused = frame.lead[0] == REFUSED;
+                watch.refused.update(|count| count + u32::from(refused));
+                // Who doesn't know yet how many streams are allowed may well open more.
+                if !refused || watch.acknowledged.get() {
+                    watch.on_reset();
+                }
             }
+            Kind::GoAway if frame.lead[1] == ENHANCE_YOUR_CALM => watch.cut_off(limit_of(&frame.text)),
             _ => {}
         });
     }
@@ -198,8 +207,10 @@ impl<T> Guarded<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.watch.cut.get().is_some() {
-            return Poll::Pending;
+        match this.watch.cut.get() {
+            Some(_) if this.fails => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            Some(_) => return Poll::Pending,
+            None => {}
         }
         let before = buf.filled().len();
         if this.ahead.is_empty() {

@@ -15,13 +15,15 @@ const FREE: u32 = 1000;
 const PER_REQUEST: u32 = 4;
 /// Beside those, one window update for as many octets of content: less is not worth a frame.
 const OCTETS_PER_UPDATE: u32 = 256;
+/// Or so many for each frame of content, however small: for its stream and for the connection. They cost us no more than
+/// the frame did.
+const PER_FRAME: u64 = 2;
 /// What a long quiet time can save up for later.
 const MOST: u32 = 1_000_000;
 /// CONTINUATION frames that a head may be split into.
 const MAX_CONTINUATIONS: u32 = 8;
 
 const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// Counts what happens in a span of time.
@@ -68,7 +70,7 @@ pub struct Tally {
 #[derive(Debug, Default, Clone, Copy)]
 struct Credit {
     requests: u32,
-    octets: u64,
+    updates: u64,
 }
 
 impl Tally {
@@ -95,7 +97,7 @@ impl Tally {
                 self.in_head = frame.flags & END_HEADERS == 0;
                 (self.continuations > MAX_CONTINUATIONS).then_some("http2-continuation")
             }
-            Kind::Settings | Kind::Ping if frame.flags & ACK != 0 => None,
+            Kind::Settings | Kind::Ping if frame.is_ack() => None,
             Kind::Settings | Kind::Ping => self.is_over_control(limits).then_some("http2-control-frames"),
             Kind::WindowUpdate => self.is_over_updates().then_some("http2-window-updates"),
             Kind::Priority | Kind::Other => {
@@ -121,8 +123,8 @@ impl Tally {
     }
 
     fn is_over_updates(&mut self) -> bool {
-        let octets = self.credit.octets / u64::from(OCTETS_PER_UPDATE);
-        let limit = self.allowance().saturating_add(u32::try_from(octets).unwrap_or(MOST)).min(MOST);
+        let due = u32::try_from(self.credit.updates).unwrap_or(MOST);
+        let limit = self.allowance().saturating_add(due).min(MOST);
         let over = self.updates.is_over(limit, WINDOW);
         // A count that begins anew needs no credit of the past.
         if self.updates.count == 1 {
@@ -133,7 +135,7 @@ impl Tally {
 
     /// Content has gone out, which makes some frames due.
     pub fn on_sent(&mut self, octets: u32) {
-        self.credit.octets += u64::from(octets);
+        self.credit.updates += PER_FRAME.max(u64::from(octets / OCTETS_PER_UPDATE));
         self.sent = self.sent.saturating_add(1).min(FREE);
     }
 

@@ -23,6 +23,7 @@ use crate::http1::encoder::push_field;
 use crate::http1::{ClientConn, Encoder};
 use crate::message::transfer::Passing;
 use crate::message::{Framing, ResponseHead, Source, TransferError, Version, poll_transfer};
+use crate::policy::grpc;
 use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
 use crate::upstream::endpoint::InFlight;
@@ -69,7 +70,7 @@ pub async fn relay(
         waiting: None,
     };
     let result = poll_fn(|cx| relay.poll(cx)).await;
-    let ended = relay.ended;
+    let ended = relay.ended.or_else(|| unsaid(exchange, result));
     exchange.bytes_in = upload.taken;
     exchange.grpc_status = ended.map(|ended| ended.status);
     report(exchange, backend, &load, (outcome, ended), result);
@@ -116,6 +117,12 @@ fn answer_with(
     }
 }
 
+/// A gRPC call that went well says so at its end: who hears nothing takes it for UNKNOWN, whatever the head promised.
+fn unsaid(exchange: &Exchange<'_>, result: Result<(), Failure>) -> Option<Ended> {
+    let status = exchange.status.filter(|status| exchange.grpc && result.is_ok() && status.is_success())?;
+    Some(Ended { status: grpc::Status::of_http(status), pushback: None })
+}
+
 /// The attempt is over: counted once, and an endpoint that broke off its answer is told.
 fn report(
     exchange: &Exchange<'_>,
@@ -127,6 +134,8 @@ fn report(
     let outcome = match result {
         Err(Failure::BrokenBody) => Outcome::Reset { responded: true },
         Err(Failure::AttemptTimeout) => Outcome::AttemptTimeout,
+        // A gRPC call has succeeded when it says so, not before.
+        Err(Failure::Canceled) if exchange.grpc && ended.is_none() => Outcome::Canceled,
         _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(answered),
     };
     if outcome != answered {

@@ -12,6 +12,7 @@ use super::connection::poll_left;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::tunnel;
 use super::up::Up;
 use super::upload::{Upload, UploadError};
 use crate::clock::now;
@@ -139,7 +140,10 @@ impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
             }
         };
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        if !head.status.is_informational() || switches && self.exchange.tunnel.is_some() {
+        // HTTP/2 has no 101 (RFC 9113 §8.6).
+        let agrees =
+            switches && matches!(self.up, Up::Http1(_)) && tunnel::is_asked_for(self.exchange, &head);
+        if !head.status.is_informational() || agrees {
             return Poll::Ready(Ok(Some(head)));
         }
         self.interims += 1;
@@ -192,8 +196,10 @@ impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
     /// limit on the whole attempt begins with it.
     fn set_alarm(&self) -> Instant {
         let timeouts = &self.backend.policy.timeouts;
-        let head =
-            timeouts.response_headers.filter(|_| self.is_upstreams_turn()).map(|limit| self.flowed + limit);
+        let head = timeouts
+            .response_headers
+            .filter(|_| self.is_upstreams_turn() && self.peeking.is_none())
+            .map(|limit| self.flowed + limit);
         let whole = timeouts.backend_request.map(|limit| self.began + limit);
         let patience = self.upload.is_gated().then(|| self.began + CONTINUE_PATIENCE);
         let peek = self.peeking.as_ref().map(|(_, until)| *until);
