@@ -98,22 +98,6 @@ pub const MAX_REQUESTS: u32 = 1024;
 pub const MAX_PENDING: usize = 1024;
 /// Envoy's number: with fewer places an answer's latency says nothing about a queue.
 pub const ADAPTIVE_MIN: u32 = 3;
-/// What a shared cache may keep at all.
-pub const CACHE_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
-/// As [`STALE_FOR`]: an outage longer than that has been noticed, and answers older than that are a guess.
-pub const CACHE_STALE_IF_ERROR: Duration = STALE_FOR;
-/// Enough for the answers that matter in an outage.
-pub const CACHE_ENTRIES: usize = 1000;
-/// What a sidecar can hold beside its connections.
-pub const CACHE_BYTES: usize = 32 << 20;
-/// An answer of an API; what is larger is a download.
-pub const CACHE_BODY: usize = 1 << 20;
-/// About half a megabyte for each limit; more callers at one time share a place.
-pub const RATE_LIMIT_KEYS: u32 = 10_000;
-/// Shares are compared twice a second by sorting; who is not among so many is no cause of an overload.
-pub const FAIR_SHARE_KEYS: u32 = 256;
-/// One caller's flood should be that caller's problem.
-pub const SHED_FIRST: Order = Order::GreedyFirst;
 /// Longer than a burst lasts, shorter than callers wait.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Applications answer with large cookies; 64 KiB is what peers accept, more is an attack or a bug.
@@ -124,6 +108,24 @@ pub const RESPONSE_FIELDS: usize = 200;
 pub const MAX_IDLE: usize = 128;
 /// Below NGINX's 75 s, so that we mostly close first; what they close earlier is repaired by a fresh connection.
 pub const POOL_IDLE: Duration = Duration::from_mins(1);
+
+/// About half a megabyte for each limit; more callers at one time share a place.
+pub const RATE_LIMIT_KEYS: u32 = 10_000;
+/// Shares are compared twice a second by sorting; who is not among so many is no cause of an overload.
+pub const FAIR_SHARE_KEYS: u32 = 256;
+/// One caller's flood should be that caller's problem.
+pub const SHED_FIRST: Order = Order::GreedyFirst;
+
+/// What a shared cache may keep at all.
+pub const CACHE_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+/// As [`STALE_FOR`]: an outage longer than that has been noticed, and answers older than that are a guess.
+pub const CACHE_STALE_IF_ERROR: Duration = STALE_FOR;
+/// Enough for the answers that matter in an outage.
+pub const CACHE_ENTRIES: usize = 1000;
+/// What a sidecar can hold beside its connections.
+pub const CACHE_BYTES: usize = 32 << 20;
+/// An answer of an API; what is larger is a download.
+pub const CACHE_BODY: usize = 1 << 20;
 
 /// Holds the largest tokens and cookies in use; Envoy takes 60 KiB.
 pub const REQUEST_HEAD: usize = 64 << 10;

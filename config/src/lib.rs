@@ -36,11 +36,17 @@
 //! cache: {methods: [GET], ttl: 5m, staleIfError: 30m, maxEntries: 1000, maxBytes: 32MiB, maxBody: 1MiB}
 //! retryBudget: {percent: 20%, interval: 10s, minRate: 10/s}
 //! limits: {maxConnections: 256, maxRequests: 1024, adaptive: {min: 3, max: 1024},
-//!          shares: {default: 80%, sheddable: 50%}, maxPending: 1024, queueTimeout: 1s, responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s,
-//!          maxConnectionAge: 10m, http2: {maxStreams: 100}}             # as in the Sidecar, without headerList
+//!          shares: {default: 80%, sheddable: 50%}, maxPending: 1024, queueTimeout: 1s,
+//!          responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s, maxConnectionAge: 10m,
+//!          http2: {maxStreams: 100}}                                    # as in the Sidecar, without headerList
 //! timeouts: {request: 10s}         # as in a rule
 //! retry: {attempts: 2}             # as in a rule
 //! upgrades: [websocket]            # as in a rule
+//! ---
+//! apiVersion: outrigger/v1
+//! kind: Upstream
+//! name: market-data-b
+//! discovery: {static: [10.1.0.5:8000]}
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: HTTPRoute

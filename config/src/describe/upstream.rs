@@ -12,7 +12,7 @@ use crate::model::{
 use crate::raw::{BalancerPolicy, Words};
 use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
 
-/// An upstream, as in [`describe`].
+/// An upstream, as in [`describe`](super::describe).
 pub fn describe_upstream(upstream: &Upstream) -> Value {
     json!({
         "name": upstream.name.as_str(),

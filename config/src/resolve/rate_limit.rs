@@ -117,7 +117,7 @@ fn rate_limit(rate: Option<Spanned<Rate>>, burst: Option<u32>, faults: &mut Faul
 /// `perIdentity` first, then `perKey` in the order of writing.
 fn callers(written: &raw::RateLimitPolicy, faults: &mut Faults<'_>) -> Vec<PerKey> {
     let by_identity = KeyBy { identity: true, ..KeyBy::default() };
-    let identity = written.per_identity.as_ref().and_then(|each| {
+    let identity = written.per_identity.as_ref().map(|each| {
         let raw::Each { rate, burst, max_concurrent, max_keys, whole } = each.value;
         let limits = raw::PerKey { by: None, rate, burst, max_concurrent, max_keys, whole };
         per_key(by_identity, &limits, each.span, faults)
@@ -125,12 +125,12 @@ fn callers(written: &raw::RateLimitPolicy, faults: &mut Faults<'_>) -> Vec<PerKe
     let mut callers: Vec<_> = identity.into_iter().collect();
     for each in items(written.per_key.as_ref()) {
         let by = key_by(items(each.value.by.as_ref()), faults);
-        callers.extend(per_key(by, &each.value, each.span, faults));
+        callers.push(per_key(by, &each.value, each.span, faults));
     }
     callers
 }
 
-fn per_key(by: KeyBy, written: &raw::PerKey, span: Span, faults: &mut Faults<'_>) -> Option<PerKey> {
+fn per_key(by: KeyBy, written: &raw::PerKey, span: Span, faults: &mut Faults<'_>) -> PerKey {
     if written.rate.is_none() && written.max_concurrent.is_none() && written.whole {
         let help = "a caller has a rate, requests in flight, or both";
         faults.at_with(span, "missing `rate` or `maxConcurrent`", help);
@@ -140,12 +140,12 @@ fn per_key(by: KeyBy, written: &raw::PerKey, span: Span, faults: &mut Faults<'_>
     {
         faults.at_with(burst.span, "`burst` without `rate`", "it is what may come at once at that rate");
     }
-    Some(PerKey {
+    PerKey {
         by,
         limit: rate_limit(written.rate, written.burst.map(|burst| burst.value.into()), faults),
         max_concurrent: written.max_concurrent.map(|most| most.value.into()),
         max_keys: or(written.max_keys, defaults::RATE_LIMIT_KEYS),
-    })
+    }
 }
 
 fn key_by<'a>(parts: impl Iterator<Item = &'a Spanned<KeyPart>> + Clone, faults: &mut Faults<'_>) -> KeyBy {

@@ -24,15 +24,13 @@ impl Scalar for Store {
         let number = |text: &str| text.parse::<u16>().ok().filter(|_| !text.starts_with('+'));
         let database = if database.is_empty() { Some(0) } else { number(database) };
         let database = database.ok_or_else(|| wrong("after `/` comes the number of a database"))?;
-        let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, port)) => {
-                host.parse::<Ipv6Addr>().map_err(|_| wrong("an IPv6 address in brackets"))?;
-                (host.to_owned(), port)
-            }
-            None => {
-                let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
-                (Host::parse(host).map_err(|_| wrong("a name or an IP address"))?.as_str().to_owned(), port)
-            }
+        let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let (host, port) = if let Some((host, port)) = bracketed {
+            host.parse::<Ipv6Addr>().map_err(|_| wrong("an IPv6 address in brackets"))?;
+            (host.to_owned(), port)
+        } else {
+            let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            (Host::parse(host).map_err(|_| wrong("a name or an IP address"))?.as_str().to_owned(), port)
         };
         let port = if port.is_empty() { Some(PORT) } else { port.strip_prefix(':').and_then(number) };
         let port = port.filter(|&port| port > 0).ok_or_else(|| wrong("ports are 1 to 65535"))?;
