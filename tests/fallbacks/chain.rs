@@ -94,6 +94,19 @@ fn fb_6_what_is_listed_has_a_stand_in_and_nothing_else() {
 }
 
 #[test]
+fn fb_6_where_nobody_is_reachable_nobody_is_stormed() {
+    let settings = "retry: {on: [connect-failure], attempts: 3, backoff: {base: 1ms, max: 1ms}}\n\
+                    retryBudget: {percent: 20%, minRate: 0/s}";
+    let fallback = "fallback: [{on: [any], backendRef: {name: other}}, {on: [any], static: {status: 203}}]";
+    let rig =
+        Rig::start(&[up(free_addr(), ""), upstream("other", &[free_addr()], settings), route(fallback)]);
+    rig.storm(4, 25, |caller, _| assert_eq!(caller.send(&get("up")).unwrap().status(), 203));
+    rig.counts("fallbacks_total", &[("kind", "backend")], 100);
+    let asked = rig.metric("attempts_total", &[("upstream", "other")]);
+    assert!((100..=120).contains(&asked), "{asked} attempts at the other upstream for 100 requests");
+}
+
+#[test]
 fn fb_4_another_upstream_serves_until_the_first_is_back() {
     let down = Arc::new(AtomicBool::new(true));
     let is_down = Arc::clone(&down);

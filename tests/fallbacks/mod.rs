@@ -3,16 +3,17 @@
 mod cache;
 mod chain;
 mod faults;
+mod protocols;
 
 use super::support::rig::upstream;
 use std::net::SocketAddr;
 
 /// A route `prices` for the authority `up`, with further keys of its one rule.
 fn route(rule: &str) -> String {
+    let rule = rule.replace('\n', "\n  ");
     format!(
         "apiVersion: outrigger/v1\nkind: HTTPRoute\nname: prices\nhosts: [up]\nrules:\n\
-         - backendRefs: [{{name: up}}]\n{}\n",
-        rule.lines().map(|line| format!("  {line}\n")).collect::<String>()
+         - backendRefs: [{{name: up}}]\n  {rule}\n"
     )
 }
 

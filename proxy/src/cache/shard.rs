@@ -152,16 +152,11 @@ impl Shard {
             return place;
         }
         let slot = Slot { hash, variants: SmallVec::new(), newer: NONE, older: NONE };
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.slots[place] = slot;
-                place
-            }
-            None => {
-                self.slots.push(slot);
-                self.slots.len() - 1
-            }
-        };
+        let place = self.free.pop().unwrap_or(self.slots.len());
+        match self.slots.get_mut(place) {
+            Some(free) => *free = slot,
+            None => self.slots.push(slot),
+        }
         self.places.insert(hash, place);
         self.link(place);
         place

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_LENGTH, DATE};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::answer::reason;
@@ -76,7 +76,7 @@ pub async fn give(
     let length = has_length(status).then_some(whole.len());
     let bodiless = exchange.head.method == Method::HEAD || length.is_none();
     let left = if bodiless { Bytes::new() } else { whole };
-    write(exchange, &at_hand, length.filter(|_| !exchange.grpc), left.len(), down)?;
+    write(exchange, &at_hand, length, left.len(), down)?;
     let (mut content, mut sent, mut waits_since) = (Content { left }, 0, None);
     let idle = exchange.snapshot.limits().body_idle_timeout;
     let result = poll_fn(|cx| {
@@ -128,7 +128,9 @@ fn write(
         AtHand::Stored(_, age) => Some(age.as_secs()),
         AtHand::Canned(_) => None,
     };
-    let texts = [(REASON, reason), (DATE, date)];
+    let kind =
+        (exchange.grpc && !at_hand.headers().contains_key(CONTENT_TYPE)).then(|| "application/grpc".into());
+    let texts = [(REASON, reason), (DATE, date), (CONTENT_TYPE, kind)];
     let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
     match down {
         Down::Http1(conn) => {

@@ -63,8 +63,6 @@ pub struct Exchange<'s> {
     pub failure: Option<Failure>,
     /// The upstream's answer stands although a retry was wanted.
     pub gave_up: bool,
-    /// Something of the request has gone out.
-    pub sent: bool,
     /// What was injected into the last attempt: the flag of it.
     pub injected: Option<Flag>,
     /// What is injected into the content of its answer.
@@ -112,7 +110,6 @@ impl<'s> Exchange<'s> {
             grpc_status: None,
             failure: None,
             gave_up: false,
-            sent: false,
             injected: None,
             met: None,
             visit: None,

@@ -54,7 +54,7 @@ pub async fn until_found<'s>(
     upload: &mut Upload,
     down: &mut Down<'_>,
 ) -> Result<Found<'s>, Failure> {
-    let ended = retry::until_answered(exchange, backend, upload, down).await;
+    let ended = ask(exchange, backend, upload, down).await;
     match exchange.chosen.and_then(|(rule, _)| rule.fallback.as_ref()) {
         // CONNECT and other changes of protocol want a peer: nothing else will do.
         Some(chain) if !exchange.head.upgrade && exchange.head.method != Method::CONNECT => {
@@ -62,6 +62,16 @@ pub async fn until_found<'s>(
         }
         _ => ended.map(|answer| Found::Answer(backend, answer)),
     }
+}
+
+/// Asks an upstream, whether it is the first or stands in, by its own policy.
+async fn ask(
+    exchange: &mut Exchange<'_>,
+    backend: &Backend,
+    upload: &mut Upload,
+    down: &mut Down<'_>,
+) -> Result<Answer, Failure> {
+    retry::until_answered(exchange, backend, upload, down).await
 }
 
 /// Goes along the chain for as long as something is wrong.
@@ -92,7 +102,7 @@ async fn along<'s>(
                 exchange.chosen = exchange.chosen.map(|(rule, _)| (rule, other));
                 backend = other;
                 // On the heap, so that requests without it have no larger future.
-                ended = Box::pin(retry::until_answered(exchange, backend, upload, down)).await;
+                ended = Box::pin(ask(exchange, backend, upload, down)).await;
             }
         }
     }
@@ -116,7 +126,7 @@ fn help<'s>(exchange: &Exchange<'s>, step: &'s Step, upload: &Upload) -> Option<
             let repeatable = exchange.head.headers.contains_key("idempotency-key")
                 || other.policy.retry.methods.contains(&exchange.head.method);
             let in_time = exchange.deadline.left(now()).is_some();
-            let sendable = upload.body() == Body::Replayable && (repeatable || !exchange.sent);
+            let sendable = upload.body() == Body::Replayable && (repeatable || !upload.sent);
             (in_time && sendable).then_some(Help::Ask(other))
         }
     }

@@ -31,7 +31,8 @@ const STEP: Duration = Duration::from_millis(20);
 pub fn pick(exchange: &Exchange<'_>, backend: &Backend, tried: &[u64], now: Instant) -> Option<InFlight> {
     let pick = |excluded: &[u64]| exchange.worker.rng(|rng| backend.upstream.pick(excluded, rng, now));
     let first = pick(tried);
-    let (Some(fault), Some(chosen)) = (of(exchange), &first) else { return first };
+    let fault = of(exchange).filter(|fault| fault.hides() > 0);
+    let (Some(fault), Some(chosen)) = (fault, &first) else { return first };
     let ids: Vec<_> = backend.upstream.endpoints().iter().map(|endpoint| endpoint.id).collect();
     let hidden = fault.hidden(&ids, now);
     if !hidden.contains(&chosen.id) {
@@ -127,9 +128,17 @@ pub struct Faulty {
     passed: u64,
     /// What has come and not been passed on.
     held: Vec<u8>,
-    /// The end has come, perhaps with trailers.
-    end: Option<Option<HeaderMap>>,
-    over: bool,
+    rest: Rest,
+}
+
+/// What comes behind what is held.
+#[derive(Debug)]
+enum Rest {
+    More,
+    /// The end, perhaps with trailers.
+    End(Option<HeaderMap>),
+    /// Nothing: the end has been passed on.
+    Nothing,
 }
 
 impl Faulty {
@@ -138,7 +147,7 @@ impl Faulty {
         let met = exchange.met.take()?;
         let body = met.body?;
         let (alarm, since) = (exchange.worker.timers.alarm(), now());
-        Some(Box::new(Self { met, body, alarm, since, passed: 0, held: Vec::new(), end: None, over: false }))
+        Some(Box::new(Self { met, body, alarm, since, passed: 0, held: Vec::new(), rest: Rest::More }))
     }
 
     /// With the connection that the content comes over.
@@ -182,8 +191,11 @@ impl FaultySource<'_> {
 
 impl Source for FaultySource<'_> {
     fn is_done(&self) -> bool {
-        let fault = &self.fault;
-        fault.over || self.up.is_done() && fault.held.is_empty() && fault.end.is_none()
+        match self.fault.rest {
+            Rest::More => self.up.is_done() && self.fault.held.is_empty(),
+            Rest::End(_) => false,
+            Rest::Nothing => true,
+        }
     }
 
     fn poll_pass<K: Sink>(
@@ -193,14 +205,15 @@ impl Source for FaultySource<'_> {
         to: &mut K,
         tap: &mut impl FnMut(Passing<'_>),
     ) -> Poll<Result<(), TransferError>> {
-        if self.fault.held.is_empty() && self.fault.end.is_none() {
-            let mut hold = Hold { held: &mut self.fault.held, end: &mut self.fault.end };
+        if self.fault.held.is_empty() && matches!(self.fault.rest, Rest::More) {
+            let mut hold = Hold { held: &mut self.fault.held, rest: &mut self.fault.rest };
             ready!(self.up.poll_pass(cx, scratch, &mut hold, &mut |_| {}))?;
         }
         let fault = &mut *self.fault;
         if fault.held.is_empty() {
-            let Some(trailers) = fault.end.take() else { return Poll::Ready(Ok(())) };
-            fault.over = true;
+            let Rest::End(trailers) = &mut fault.rest else { return Poll::Ready(Ok(())) };
+            let trailers = trailers.take();
+            fault.rest = Rest::Nothing;
             if let Some(trailers) = &trailers {
                 tap(Passing::Trailers(trailers));
             }
@@ -222,7 +235,7 @@ impl Source for FaultySource<'_> {
 /// Where content waits until the fault lets it through.
 struct Hold<'a> {
     held: &'a mut Vec<u8>,
-    end: &'a mut Option<Option<HeaderMap>>,
+    rest: &'a mut Rest,
 }
 
 impl Sink for Hold<'_> {
@@ -233,13 +246,13 @@ impl Sink for Hold<'_> {
     fn push(&mut self, _: &mut Context<'_>, piece: Piece<'_>, last: bool) -> io::Result<()> {
         self.held.extend_from_slice(piece.as_slice());
         if last {
-            *self.end = Some(None);
+            *self.rest = Rest::End(None);
         }
         Ok(())
     }
 
     fn finish(&mut self, trailers: Option<&HeaderMap>) -> io::Result<()> {
-        *self.end = Some(trailers.cloned());
+        *self.rest = Rest::End(trailers.cloned());
         Ok(())
     }
 

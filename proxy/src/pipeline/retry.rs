@@ -33,7 +33,7 @@ pub async fn until_answered(
         exchange.attempts += 1;
         let ended = attempt::attempt(exchange, backend, upload, down, &tried, repaired).await;
         let outcome = classify(&ended, exchange.grpc);
-        exchange.sent |= ended.sent;
+        upload.sent |= ended.sent;
         let now = now();
         if let Some(endpoint) = ended.endpoint() {
             endpoint.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);

@@ -29,6 +29,8 @@ pub struct Upload {
     gated: bool,
     /// The current attempt has all of it.
     complete: bool,
+    /// Some attempt has sent the request, or a part of it.
+    pub sent: bool,
     /// Octets taken from the downstream.
     pub taken: u64,
 }
@@ -54,7 +56,16 @@ impl Upload {
             0
         };
         let kept = (keep > 0 && framing != Framing::None).then(Vec::new);
-        Self { framing, kept, keep, replayed: 0, gated, complete: framing == Framing::None, taken: 0 }
+        Self {
+            framing,
+            kept,
+            keep,
+            replayed: 0,
+            gated,
+            complete: framing == Framing::None,
+            sent: false,
+            taken: 0,
+        }
     }
 
     /// Whether another attempt can send it all.

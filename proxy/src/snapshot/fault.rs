@@ -132,16 +132,15 @@ impl Fault {
         (acts.then_some(met), capped)
     }
 
-    /// Which of the endpoints with these ids are out of sight.
+    /// How many endpoints are out of sight.
+    pub fn hides(&self) -> usize {
+        let count = |(_, kind): &(f64, Kind)| if let Kind::Hide(count) = kind { *count } else { 0 };
+        self.wanted.faults.iter().map(count).sum()
+    }
+
+    /// Which of those with these ids that are.
     pub fn hidden(&self, ids: &[u64], now: Instant) -> Vec<u64> {
-        let counts = self.wanted.faults.iter().map(|(_, kind)| match kind {
-            Kind::Hide(count) => *count,
-            _ => 0,
-        });
-        match counts.sum() {
-            0 => Vec::new(),
-            count => self.injector().hidden(count, ids, now),
-        }
+        self.injector().hidden(self.hides(), ids, now)
     }
 
     /// A hidden endpoint would have been chosen.
