@@ -68,6 +68,21 @@ impl App {
     /// Starts all that `config` asks for; call it on the control runtime. The access log goes to `log`.
     pub fn start(config: Config, log: Box<dyn io::Write + Send>) -> Result<Self, AppError> {
         let workers = worker_count(config.sidecar.workers);
+        Self::with(config, log, workers, |shared, descriptors| Fleet::start(shared, workers, descriptors))
+    }
+
+    /// The same with one worker that shares this thread and its `LocalRuntime`: several sidecars, their callers and their
+    /// applications can then live by one clock.
+    pub fn start_here(config: Config, log: Box<dyn io::Write + Send>) -> Result<Self, AppError> {
+        Self::with(config, log, 1, |shared, descriptors| Ok(Fleet::here(shared, descriptors)))
+    }
+
+    fn with(
+        config: Config,
+        log: Box<dyn io::Write + Send>,
+        workers: usize,
+        fleet: impl FnOnce(&Arc<Shared>, u64) -> io::Result<Fleet>,
+    ) -> Result<Self, AppError> {
         let descriptors = raise_descriptor_limit();
         let metrics = Metrics::new(workers, SERIES_CAP);
         let (log, log_end) = LineSink::spawn(log, metrics.access_log_dropped()).map_err(AppError::Thread)?;
@@ -76,7 +91,7 @@ impl App {
         let wanted = snapshot.listeners();
         let backlog = snapshot.limits().backlog;
         let shared = Shared::new(snapshot, metrics);
-        let mut fleet = Fleet::start(&shared, workers, descriptors).map_err(AppError::Thread)?;
+        let mut fleet = fleet(&shared, descriptors).map_err(AppError::Thread)?;
         let bound = match fleet.bind(&wanted, backlog) {
             Ok(bound) => bound,
             Err(error) => {

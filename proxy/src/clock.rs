@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 /// Alarms that are due within this of each other ring together; bounds the ticker to 1,000 looks a second.
 const GRAIN: Duration = Duration::from_millis(1);
 
-/// The present.
+/// The present, by the clock that tokio's timers follow: where a test has paused it, everything else stands still too. In
+/// the binary, which has no `test-util`, that is `std::time::Instant::now()` and nothing more.
 pub fn now() -> Instant {
-    Instant::now()
+    tokio::time::Instant::now().into_std()
 }
 
 /// All alarms of one worker.

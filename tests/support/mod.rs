@@ -2,10 +2,14 @@
 
 pub mod caller;
 pub mod draft;
+pub mod frames;
+pub mod inside;
+pub mod link;
 pub mod origin;
 pub mod peer;
 pub mod rig;
 pub mod scripted;
+pub mod server;
 pub mod sidecar;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

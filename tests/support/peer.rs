@@ -154,6 +154,14 @@ impl Peer {
         Ok(self.take(count))
     }
 
+    /// Whatever has come, an octet at least.
+    pub fn some(&mut self) -> Result<Vec<u8>, End> {
+        if self.ahead.is_empty() {
+            self.read_more()?;
+        }
+        Ok(std::mem::take(&mut self.ahead))
+    }
+
     fn chunks(&mut self, message: &mut Message) -> Result<(), End> {
         loop {
             let line = self.line()?;

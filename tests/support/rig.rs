@@ -38,6 +38,8 @@ pub struct Rig {
 pub struct Wishes {
     /// The application behind the inbound port.
     pub app: Option<SocketAddr>,
+    /// Further keys of the inbound port.
+    pub inbound: String,
     /// Further keys of the `Sidecar` document.
     pub sidecar: String,
     /// Further environment.
@@ -83,7 +85,11 @@ impl Rig {
     fn attempt(wishes: &Wishes, documents: &[String]) -> Option<Self> {
         let [outbound, inbound, admin, private] = [(); 4].map(|()| free_addr());
         let app = wishes.app.map_or(String::new(), |app| {
-            format!("inbound: [{{port: {}, listen: {inbound}, forwardTo: {app}}}]\n", inbound.port())
+            format!(
+                "inbound: [{{port: {}, listen: {inbound}, forwardTo: {app}, {}}}]\n",
+                inbound.port(),
+                wishes.inbound
+            )
         });
         let sidecar = format!(
             "apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\nworkers: 1\n{app}outbound: {{listen: {outbound}}}\n\
@@ -141,20 +147,7 @@ impl Rig {
 
     /// The sum of all series of a family (named without prefix) that bear these labels.
     pub fn metric(&self, family: &str, labels: &[(&str, &str)]) -> u64 {
-        let scrape = self.scrape();
-        let bears =
-            |line: &str| labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")));
-        let of_family = |line: &&str| {
-            line.strip_prefix("outrigger_")
-                .and_then(|line| line.strip_prefix(family))
-                .is_some_and(|rest| rest.starts_with(['{', ' ']))
-        };
-        scrape
-            .lines()
-            .filter(of_family)
-            .filter(|line| bears(line))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum()
+        count(&self.scrape(), family, labels)
     }
 
     /// Waits until [`metric`](Self::metric) says so: an exchange is counted when all of it is over, a moment after its
@@ -211,9 +204,14 @@ impl Rig {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory, in bytes.
     pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
@@ -235,7 +233,24 @@ impl Drop for Rig {
     }
 }
 
-fn whole(sidecar: &str, documents: &[String]) -> String {
+/// The sum of all series of a family (named without prefix) that bear these labels.
+pub fn count(scrape: &str, family: &str, labels: &[(&str, &str)]) -> u64 {
+    let bears = |line: &str| labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")));
+    let of_family = |line: &&str| {
+        line.strip_prefix("outrigger_")
+            .and_then(|line| line.strip_prefix(family))
+            .is_some_and(|rest| rest.starts_with(['{', ' ']))
+    };
+    scrape
+        .lines()
+        .filter(of_family)
+        .filter(|line| bears(line))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+/// A policy: the `Sidecar` document, and others beside it.
+pub fn whole(sidecar: &str, documents: &[String]) -> String {
     let mut policy = sidecar.to_owned();
     for document in documents {
         let _ = write!(policy, "---\n{document}");

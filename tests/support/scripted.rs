@@ -27,6 +27,8 @@ impl Upstream {
     /// Runs `script` for each connection; the connection ends with it.
     pub fn new(script: impl Fn(&mut Call) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        // A crowd of callers must not meet a queue that is full.
+        socket2::SockRef::from(&listener).listen(1024).expect("a bound socket listens");
         let addr = listener.local_addr().expect("a bound socket has an address");
         let upstream = Self { addr, seen: Arc::default(), connections: Arc::default() };
         let (running, script) = (upstream.clone(), Arc::new(script));

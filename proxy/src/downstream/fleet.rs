@@ -79,6 +79,16 @@ impl Fleet {
         Ok(Self { crew, listeners: BTreeMap::new(), open })
     }
 
+    /// One worker without a thread: a task of this thread's `LocalRuntime`, so that whoever drives that runtime's clock
+    /// drives the worker's. It ends with the runtime.
+    pub fn here(shared: &Arc<Shared>, descriptors: u64) -> Self {
+        let open = Open::default();
+        let (orders, receiver) = mpsc::unbounded_channel();
+        let worker = Worker::new(WorkerId::new(0), Arc::clone(shared), descriptors);
+        tokio::task::spawn_local(live(worker, open.clone(), receiver));
+        Self { crew: vec![Crew { orders, thread: None }], listeners: BTreeMap::new(), open }
+    }
+
     /// Binds what is wanted and not there yet.
     pub fn bind(&self, wanted: &[ListenerId], backlog: u32) -> Result<Bound, BindError> {
         let missing = wanted.iter().filter(|id| !self.listeners.contains_key(id));
@@ -129,7 +139,7 @@ impl Fleet {
     }
 }
 
-/// A worker's life.
+/// A worker's thread.
 fn work(
     id: WorkerId,
     shared: Arc<Shared>,
@@ -143,12 +153,14 @@ fn work(
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "a worker cannot start"),
     };
-    runtime.block_on(async {
-        let worker = Worker::new(id, shared, descriptors);
-        tokio::task::spawn_local(Rc::clone(&worker.timers).tick());
-        tokio::task::spawn_local(sweep(Rc::clone(&worker)));
-        obey(worker, open, orders).await;
-    });
+    runtime.block_on(async { live(Worker::new(id, shared, descriptors), open, orders).await });
+}
+
+/// A worker's life on the runtime of its thread.
+async fn live(worker: Rc<Worker>, open: Open, orders: mpsc::UnboundedReceiver<Order>) {
+    tokio::task::spawn_local(Rc::clone(&worker.timers).tick());
+    tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    obey(worker, open, orders).await;
 }
 
 /// Does as told, until nobody can tell it anything any more.

@@ -17,7 +17,8 @@ const LEAVING: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerConn) {
-    let active = worker.shared.metrics.downstream(listener.direction).active(worker.id, Protocol::Http1);
+    let metrics = worker.shared.metrics.downstream(listener.direction);
+    down.active = Some(metrics.active(worker.id, Protocol::Http1));
     let mut idle_since = now();
     loop {
         let snapshot = worker.snapshot_for(listener);
@@ -37,7 +38,7 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerCon
             Err(Ended::Malformed(error)) => refuse(&worker, listener, &mut down, Failure::BadRequest(error)),
             Err(Ended::Slow) => refuse(&worker, listener, &mut down, Failure::SlowHead),
             Err(Ended::Http2) => {
-                drop((snapshot, active));
+                drop((snapshot, down.active.take()));
                 // Boxed, so that a connection of HTTP/1 doesn't hold the room for it.
                 return Box::pin(http2::serve(worker, listener, down)).await;
             }

@@ -54,7 +54,8 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
     let life =
         Life { until: now + age, idle_since: now, moved: [0; 2], streams: Rc::default(), stage: Stage::Open };
     let mut session = Session { worker, listener, peer, limits, codec, watch, alarm, life };
-    session.look_again(now);
+    // A drain may have begun meanwhile.
+    session.look(now);
     poll_fn(|cx| session.poll(cx)).await;
 }
 
@@ -103,13 +104,14 @@ impl Session {
                     continue;
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    if error.is_library() || error.is_go_away() {
-                        self.count_error("http2");
-                    }
+                    self.count_end(&error);
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {}
+            }
+            for _ in 0..self.watch.take_refused() {
+                self.worker.shared.metrics.limit_exceeded(self.worker.id, "http2-streams");
             }
             if let Poll::Ready(limit) = self.watch.poll_cut(cx)
                 && self.life.stage != Stage::Cut
@@ -120,6 +122,10 @@ impl Session {
             }
             if self.alarm.poll(cx).is_pending() {
                 return Poll::Pending;
+            }
+            // Who reads nothing doesn't take its dismissal either.
+            if self.life.stage == Stage::Cut {
+                return Poll::Ready(());
             }
             self.look(now());
         }
@@ -170,11 +176,13 @@ impl Session {
     fn look(&mut self, now: Instant) {
         let moved = self.watch.moved();
         let stood_still = moved == self.life.moved;
-        if self.life.streams.get() > 0 || !stood_still {
+        // Who was told to leave may say what it likes: only requests under way keep the connection.
+        if self.life.streams.get() > 0 || !stood_still && self.life.stage == Stage::Open {
             self.life.idle_since = now;
         }
         self.life.moved = moved;
-        if stood_still && self.watch.is_unfinished() {
+        let heads = self.watch.head_since().map(|since| now.saturating_duration_since(since));
+        if heads.is_some_and(|age| age >= self.limits.head_timeout) {
             self.worker.shared.metrics.limit_exceeded(self.worker.id, "head-timeout");
             self.cut();
         } else if now.saturating_duration_since(self.life.idle_since) >= self.limits.idle_timeout {
@@ -215,10 +223,20 @@ impl Session {
     fn cut(&mut self) {
         self.life.stage = Stage::Cut;
         self.codec.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.look_again(now());
     }
 
-    fn count_error(&self, reason: &'static str) {
-        self.worker.shared.metrics.downstream(self.listener.direction).protocol_error(self.worker.id, reason);
+    /// The codec sees some floods before we do: they come in one piece.
+    fn count_end(&self, error: &h2::Error) {
+        let (metrics, id) = (&self.worker.shared.metrics, self.worker.id);
+        match self.watch.cut() {
+            Some(_) if self.life.stage == Stage::Cut => {}
+            Some(limit) => metrics.limit_exceeded(id, limit),
+            None if error.is_library() || error.is_go_away() => {
+                metrics.downstream(self.listener.direction).protocol_error(id, "http2");
+            }
+            None => {}
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 
-use crate::message::head::{MAX_FIELDS, connection_tokens};
+use crate::message::head::{MAX_FIELDS, connection_tokens, is_form_of};
 use crate::message::{Framing, HeadError, HeadLimits, Known, RequestHead, ResponseHead, Scratch, Version};
 
 type Slots<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
@@ -35,26 +35,17 @@ pub fn parse_request(
     if path.len() > limits.target {
         return Err(HeadError::TargetTooLong);
     }
-    // A fragment never travels in a target (RFC 9112 §3.2); `Uri` would drop it silently.
-    if path.contains('#') {
-        return Err(HeadError::Syntax);
-    }
     let version = if minor == 1 { Version::Http11 } else { Version::Http10 };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Syntax)?;
     let whole = scratch.hold(&bytes[..len]);
-    let target =
-        Uri::from_maybe_shared(within(&whole, bytes, path.as_bytes())).map_err(|_| HeadError::Syntax)?;
-    // The authority form is CONNECT's alone (RFC 9112 §3.2.3): else a relative path would overrule `Host`.
-    if target.authority().is_some() && target.scheme().is_none() && method != Method::CONNECT {
-        return Err(HeadError::Syntax);
-    }
-    // Credentials in a target would end up in `Host` (RFC 9110 §4.2.4).
-    if target.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(HeadError::Host);
-    }
+    let target = target(within(&whole, bytes, path.as_bytes()), &method)?;
     let (headers, known) = collect(&whole, bytes, parsed.headers, scratch.map())?;
     let persistence = Persistence::of(&headers, known);
     let framing = request_framing(&headers, known, version)?;
+    // What follows CONNECT is the tunnel's (RFC 9110 §9.3.6): who announces content means something else by it.
+    if method == Method::CONNECT && framing != Framing::None {
+        return Err(HeadError::Framing);
+    }
     check_host(&headers, version)?;
     let expects_continue = version == Version::Http11
         && framing != Framing::None
@@ -75,6 +66,23 @@ pub fn parse_request(
         upgrade,
     };
     Ok(Some((head, len)))
+}
+
+/// A target in one of the forms that its method may have (RFC 9112 §3.2).
+fn target(text: Bytes, method: &Method) -> Result<Uri, HeadError> {
+    // A fragment never travels in a target (RFC 9112 §3.2); `Uri` would drop it silently.
+    if text.contains(&b'#') {
+        return Err(HeadError::Syntax);
+    }
+    let target = Uri::from_maybe_shared(text).map_err(|_| HeadError::Syntax)?;
+    if !is_form_of(method, &target) {
+        return Err(HeadError::Syntax);
+    }
+    // Credentials in a target would end up in `Host` (RFC 9110 §4.2.4).
+    if target.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(HeadError::Host);
+    }
+    Ok(target)
 }
 
 /// Reads a response head from the start of `bytes`; `None`: not complete yet. Answers how many octets it took.

@@ -13,6 +13,7 @@ use super::channel::Channel;
 use super::head::{ends_head, parse_request};
 use crate::clock::{Alarm, now};
 use crate::message::{HeadError, HeadLimits, RequestHead, Scratch, TrailerLimits};
+use crate::telemetry::Held;
 
 /// What is read ahead of the exchange in hand, at most: pipelined requests wait in the kernel beyond it.
 const READ_AHEAD: usize = 16 * 1024;
@@ -45,6 +46,8 @@ pub struct ServerConn {
     pub alarm: Alarm,
     /// Who calls.
     pub peer: SocketAddr,
+    /// Counts it among those that speak as it does now.
+    pub active: Option<Held>,
     /// Idle times may be cut short by a drain.
     drains: bool,
     /// No head has come yet, so it may turn out to speak HTTP/2.
@@ -54,7 +57,7 @@ pub struct ServerConn {
 impl ServerConn {
     /// Over an accepted socket.
     pub fn new(stream: TcpStream, peer: SocketAddr, alarm: Alarm, drains: bool) -> Self {
-        Self { channel: Channel::new(stream), alarm, peer, drains, fresh: true }
+        Self { channel: Channel::new(stream), alarm, peer, active: None, drains, fresh: true }
     }
 
     /// The next request. The connection may be idle until `idle_until`; a head may take `head_timeout` from its first octet.
@@ -204,15 +207,16 @@ impl HeadReader<'_> {
             }
             Err(HeadError::Version) if self.is_preface(&buffer[..count]) => {
                 self.conn.channel.wire.unread(&buffer[..count]);
-                Some(Err(Ended::Http2))
+                self.begin(count);
+                (count >= PREFACE.len()).then_some(Err(Ended::Http2))
             }
             Err(error) => Some(Err(Ended::Malformed(error))),
         })
     }
 
-    /// To HTTP/1 the preface looks like a head of a version that nobody knows.
+    /// To HTTP/1 the preface looks like a head of a version that nobody knows, before it is complete.
     fn is_preface(&self, octets: &[u8]) -> bool {
-        self.conn.fresh && octets.starts_with(PREFACE)
+        self.conn.fresh && (octets.starts_with(PREFACE) || PREFACE.starts_with(octets))
     }
 
     /// The slow way. A head that trickles in is parsed once, when its empty line is there, not at every octet.

@@ -187,7 +187,11 @@ impl Sink for Channel {
         send.send_data(piece.into_bytes(), last).map_err(into_io)
     }
 
+    /// An answer to HEAD ends with its head, whatever follows upstream's.
     fn finish(&mut self, trailers: Option<&HeaderMap>) -> io::Result<()> {
+        if self.ended {
+            return Ok(());
+        }
         let Some(send) = &mut self.send else { return Err(io::ErrorKind::NotConnected.into()) };
         self.ended = true;
         match trailers {
@@ -221,4 +225,25 @@ fn broken(error: h2::Error) -> TransferError {
 
 fn into_io(error: h2::Error) -> io::Error {
     io::Error::other(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_is_said_once() {
+        let (stream, _peer) = tokio::io::duplex(1024);
+        let (mut connection, _driver) = h2::client::handshake(stream).await.unwrap();
+        let mut channel = Channel::new(TrailerLimits { bytes: 0, fields: 0 });
+        for ended in [true, false] {
+            let request = Request::get("http://origin/").body(()).unwrap();
+            let (_response, content) = connection.send_request(request, ended).unwrap();
+            channel.transmit(content, ended);
+            channel.finish(None).unwrap();
+            channel.finish(None).unwrap();
+        }
+    }
 }

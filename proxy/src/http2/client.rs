@@ -1,7 +1,6 @@
 //! How do requests share a connection to an endpoint? A connection of one worker, and a place on it for each exchange.
 
 use std::cell::Cell;
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -21,6 +20,10 @@ use crate::message::{HeadLimits, ReceiveError, ResponseHead, TrailerLimits};
 
 /// Octets that one stream may have waiting to be sent.
 const SEND_BUFFER: usize = 32 * 1024;
+
+/// Streams that we gave up in the last second, whose answers may still be on their way: those of more would be taken
+/// for faults of the endpoint.
+const GIVEN_UP: usize = 1024;
 
 /// A connection that many exchanges share.
 #[derive(Debug)]
@@ -53,9 +56,11 @@ impl Connection {
         let (send, mut driver) = Builder::new()
             .initial_window_size(http2.stream_window)
             .initial_connection_window_size(http2.connection_window)
+            .data_frame_budget(super::small_frames(http2.connection_window))
             .max_header_list_size(u32::try_from(limits.response_head).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
-            .max_local_error_reset_streams(Some(http2.resets as usize))
+            .max_concurrent_reset_streams(GIVEN_UP)
+            .max_local_error_reset_streams(None)
             .enable_push(false)
             .handshake(Guarded::client(stream, Rc::clone(&watch)))
             .await?;
@@ -79,6 +84,11 @@ impl Connection {
             until: now + age,
         };
         Ok((Rc::new(connection), driver))
+    }
+
+    /// What is known of it without asking the codec.
+    pub fn watch(&self) -> Rc<Watch> {
+        Rc::clone(&self.watch)
     }
 
     /// The driver has ended.
@@ -106,9 +116,14 @@ impl Connection {
         self.send.is_extended_connect_protocol_enabled()
     }
 
+    /// It may carry one request more.
+    pub fn has_room(&self) -> bool {
+        self.streams.get() < self.max_streams.min(self.send.current_max_send_streams())
+    }
+
     /// A place for one more exchange, if the peer and the policy allow one (RFC 9113 §5.1.2).
     pub fn place(self: &Rc<Self>, trailers: TrailerLimits) -> Option<ClientStream> {
-        if self.streams.get() >= self.max_streams.min(self.send.current_max_send_streams()) {
+        if !self.has_room() {
             return None;
         }
         let lonely = self.streams.get() == 0 && self.carried.get() > 0;
@@ -196,13 +211,16 @@ impl ClientStream {
         let begun = |last: u32| self.stream != 0 && self.stream <= last;
         match (error.reason(), self.connection.watch.last_stream()) {
             _ if self.response.is_none() => {
+                self.connection.retired.set(true);
                 ReceiveError::GoneAway { progressed: self.connection.carried.get() > 0 }
             }
             (_, Some(last)) if !begun(last) => ReceiveError::GoneAway { progressed: last > 0 },
             (Some(Reason::REFUSED_STREAM), _) if error.is_reset() && error.is_remote() => {
                 ReceiveError::Refused
             }
-            _ if error.is_library() => ReceiveError::Head(crate::message::HeadError::Syntax),
+            _ if error.is_library() && error.is_reset() => {
+                ReceiveError::Head(crate::message::HeadError::Syntax)
+            }
             _ => ReceiveError::Closed { silent: error.is_io() || error.is_go_away() },
         }
     }
@@ -218,7 +236,7 @@ impl Drop for ClientStream {
     }
 }
 
-/// Why no connection came about: the endpoint broke it, or doesn't speak HTTP/2.
-pub fn is_broken(error: &h2::Error) -> Option<&io::Error> {
-    error.get_io()
+/// Whether no connection came about because the endpoint ended it, in whatever way; else it doesn't speak HTTP/2.
+pub fn is_broken(error: &h2::Error) -> bool {
+    error.is_io() || error.reason() == Some(Reason::NO_ERROR)
 }

@@ -5,7 +5,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, UPGRAD
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, request, response};
 
-use crate::message::head::MAX_FIELDS;
+use crate::message::head::{MAX_FIELDS, is_form_of};
 use crate::message::{Framing, HeadError, HeadLimits, Known, RequestHead, ResponseHead, Version};
 
 /// A request as it came; `ended`: it has no content. The codec has refused what is malformed by RFC 9113 §8.2.
@@ -50,6 +50,10 @@ fn check(head: &RequestHead, limits: &HeadLimits) -> Result<(), HeadError> {
     if head.target.path_and_query().is_some_and(|path| path.as_str().len() > limits.target) {
         return Err(HeadError::TargetTooLong);
     }
+    one_length(&head.headers, head.known)?;
+    if head.method == Method::CONNECT && !is_form_of(&head.method, &head.target) {
+        return Err(HeadError::Syntax);
+    }
     // RFC 9113 §8.3.1: no credentials, and `Host` must not say otherwise.
     match head.target.authority().map(Authority::as_str) {
         Some(authority) if authority.contains('@') => return Err(HeadError::Host),
@@ -62,12 +66,19 @@ fn check(head: &RequestHead, limits: &HeadLimits) -> Result<(), HeadError> {
         let same = |authority: &Authority| authority.as_str().as_bytes().eq_ignore_ascii_case(host);
         if hosts.next().is_some()
             || Authority::try_from(host).is_err()
+            || host.contains(&b'@')
             || !head.target.authority().is_none_or(same)
         {
             return Err(HeadError::Host);
         }
     }
     Ok(())
+}
+
+/// The codec looks at one; whoever reads them behind us might look at another (RFC 9110 §8.6).
+fn one_length(headers: &HeaderMap, known: Known) -> Result<(), HeadError> {
+    let several = known.has(Known::CONTENT_LENGTH) && headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some();
+    if several { Err(HeadError::Framing) } else { Ok(()) }
 }
 
 fn expects_continue(headers: &HeaderMap) -> bool {
@@ -96,6 +107,7 @@ pub fn response_head(
         return Err(HeadError::TooManyFields);
     }
     let known = Known::all(&headers);
+    one_length(&headers, known)?;
     let bodiless = *to == Method::HEAD
         || status.is_informational()
         || status == StatusCode::NO_CONTENT

@@ -8,33 +8,22 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use outrigger_config::model::Http2Limits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::PREFACE;
-use super::scan::{Frame, Kind, Scanner};
+use super::scan::{Kind, Scanner};
+use super::tally::{Meter, Tally, WINDOW};
 use crate::clock::now;
 
-/// Over which resets, window updates and frames without effect are counted.
-const WINDOW: Duration = Duration::from_secs(10);
-/// Frames of a kind that are allowed in a [`WINDOW`] whatever else passes.
-const FREE: u32 = 1000;
-/// Beside those, per request: some clients send a few before each.
-const PER_REQUEST: u32 = 4;
-/// Beside those, one window update for as many octets of content: less is not worth a frame.
-const OCTETS_PER_UPDATE: u32 = 256;
-/// What a long quiet time can save up for later.
-const MOST: u32 = 1_000_000;
-/// CONTINUATION frames that a head may be split into.
-const MAX_CONTINUATIONS: u32 = 8;
-
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
 /// Error codes that say that the stream was broken by what came over it (RFC 9113 §7).
-const PROVOKED: [u32; 4] = [1, 3, 5, 7];
+const PROVOKED: [u32; 4] = [1, 3, 5, REFUSED];
+/// A stream more than were allowed.
+const REFUSED: u32 = 7;
+/// The peer behaves in a way that might be an attack.
+const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// What is known of a connection without asking the codec.
 #[derive(Debug)]
@@ -44,8 +33,11 @@ pub struct Watch {
     resets: Cell<Meter>,
     read: Cell<u64>,
     written: Cell<u64>,
-    unfinished: Cell<bool>,
+    refused: Cell<u32>,
+    head_since: Cell<Option<Instant>>,
     settled: Cell<bool>,
+    /// The peer knows what we allow.
+    acknowledged: Cell<bool>,
     last_stream: Cell<Option<u32>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -59,8 +51,10 @@ impl Watch {
             resets: Cell::default(),
             read: Cell::new(0),
             written: Cell::new(0),
-            unfinished: Cell::new(false),
+            refused: Cell::new(0),
+            head_since: Cell::new(None),
             settled: Cell::new(false),
+            acknowledged: Cell::new(false),
             last_stream: Cell::new(None),
             waker: RefCell::default(),
         })
@@ -97,9 +91,14 @@ impl Watch {
         [self.read.get(), self.written.get()]
     }
 
-    /// Some of a frame or of a head has come, and not all of it.
-    pub fn is_unfinished(&self) -> bool {
-        self.unfinished.get()
+    /// Streams that the codec refused since this was asked last: more than were allowed.
+    pub fn take_refused(&self) -> u32 {
+        self.refused.take()
+    }
+
+    /// Since when the head, or other frame without content, has been coming of which there is only a part.
+    pub fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
     }
 
     /// The peer has said what it allows.
@@ -122,27 +121,13 @@ impl Watch {
     }
 }
 
-/// Counts what happens in a span of time.
-#[derive(Debug, Clone, Copy, Default)]
-struct Meter {
-    count: u32,
-    since: Option<Instant>,
-}
-
-impl Meter {
-    /// One more; is it too many? Asks for the time only when it could be.
-    fn is_over(&mut self, limit: u32, per: Duration) -> bool {
-        self.count = self.count.saturating_add(1);
-        let since = *self.since.get_or_insert_with(now);
-        if self.count <= limit {
-            return false;
-        }
-        let now = now();
-        if now.saturating_duration_since(since) < per {
-            return true;
-        }
-        *self = Self { count: 1, since: Some(now) };
-        false
+/// The limit for which the codec cuts a peer off by itself. It says which in the text of its GOAWAY only.
+fn limit_of(text: &[u8]) -> &'static str {
+    match text {
+        b"too_many_data_fr" => "http2-empty-data",
+        b"too_many_continu" => "http2-continuation",
+        b"header_list_way_" => "http2-header-list",
+        _ => "http2-resets",
     }
 }
 
@@ -155,145 +140,77 @@ pub struct Guarded<T> {
     reads: Scanner,
     writes: Scanner,
     tally: Tally,
-}
-
-/// What has come so far.
-#[derive(Debug, Default)]
-struct Tally {
-    control: Meter,
-    updates: Meter,
-    idle: Meter,
-    empty: u32,
-    continuations: u32,
-    in_head: bool,
-    /// DATA frames that have gone out since PING and SETTINGS were counted anew.
-    sent: u32,
-    /// What allows frames beyond [`FREE`], since the respective count began.
-    credit: Credit,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Credit {
-    requests: u32,
-    octets: u64,
+    /// Nothing more is read of a peer that is cut off. A server then says why; for a client, that is the end.
+    fails: bool,
 }
 
 impl<T> Guarded<T> {
     /// The server's end; `ahead` was read of it already.
     pub fn server(io: T, ahead: Vec<u8>, watch: Rc<Watch>) -> Self {
-        Self::new(io, ahead, watch, [PREFACE.len(), 0])
+        Self { ahead, ..Self::new(io, watch, [PREFACE.len(), 0]) }
     }
 
     /// The client's end.
     pub fn client(io: T, watch: Rc<Watch>) -> Self {
-        Self::new(io, Vec::new(), watch, [0, PREFACE.len()])
+        Self { fails: true, ..Self::new(io, watch, [0, PREFACE.len()]) }
     }
 
-    fn new(io: T, ahead: Vec<u8>, watch: Rc<Watch>, [read, written]: [usize; 2]) -> Self {
+    fn new(io: T, watch: Rc<Watch>, [read, written]: [usize; 2]) -> Self {
         let (reads, writes) = (Scanner::new(read), Scanner::new(written));
-        Self { io, ahead, watch, reads, writes, tally: Tally::default() }
+        Self { io, ahead: Vec::new(), watch, reads, writes, tally: Tally::default(), fails: false }
     }
 
     fn on_read(&mut self, octets: &[u8]) {
         let (watch, tally) = (&self.watch, &mut self.tally);
         watch.read.set(watch.read.get() + octets.len() as u64);
+        let mut began = false;
         self.reads.feed(octets, |frame| {
-            if let Some(limit) = tally.on_read(&frame, watch) {
+            began = true;
+            if frame.kind == Kind::Settings {
+                let heard = if frame.is_ack() { &watch.acknowledged } else { &watch.settled };
+                heard.set(true);
+            }
+            if frame.kind == Kind::GoAway {
+                // The highest bit is reserved.
+                watch.last_stream.set(Some(frame.lead[0] & 0x7fff_ffff));
+            }
+            if let Some(limit) = tally.on_read(&frame, &watch.limits) {
                 watch.cut_off(limit);
             }
         });
-        watch.unfinished.set(self.reads.is_inside() || tally.in_head);
+        let in_head = tally.is_in_head() || self.reads.is_inside() && !tally.is_in_data();
+        // From its first octet: those that trickle put nothing off.
+        let since = watch.head_since.get().filter(|_| !began);
+        watch.head_since.set(in_head.then(|| since.unwrap_or_else(now)));
     }
 
     fn on_written(&mut self, octets: &[u8]) {
         let (watch, tally) = (&self.watch, &mut self.tally);
         watch.written.set(watch.written.get() + octets.len() as u64);
         self.writes.feed(octets, |frame| match frame.kind {
-            Kind::Data => {
-                tally.credit.octets += u64::from(frame.length);
-                tally.sent = tally.sent.saturating_add(1).min(FREE);
-            }
+            Kind::Data => tally.on_sent(frame.length),
             // Resets that we are provoked to send cost as much as those that come (CVE-2025-8671).
-            Kind::Reset if PROVOKED.contains(&frame.lead[0]) => watch.on_reset(),
+            Kind::Reset if PROVOKED.contains(&frame.lead[0]) => {
+                let refused = frame.lead[0] == REFUSED;
+                watch.refused.update(|count| count + u32::from(refused));
+                // Who doesn't know yet how many streams are allowed may well open more.
+                if !refused || watch.acknowledged.get() {
+                    watch.on_reset();
+                }
+            }
+            Kind::GoAway if frame.lead[1] == ENHANCE_YOUR_CALM => watch.cut_off(limit_of(&frame.text)),
             _ => {}
         });
-    }
-}
-
-impl Tally {
-    /// The limit that a frame passes.
-    fn on_read(&mut self, frame: &Frame, watch: &Watch) -> Option<&'static str> {
-        let limits = &watch.limits;
-        match frame.kind {
-            Kind::Data if frame.length == 0 && frame.flags & END_STREAM == 0 => {
-                self.empty += 1;
-                (self.empty > limits.empty_data).then_some("http2-empty-data")
-            }
-            Kind::Data => {
-                self.empty = 0;
-                None
-            }
-            Kind::Headers => {
-                self.credit.requests = self.credit.requests.saturating_add(1);
-                self.in_head = frame.flags & END_HEADERS == 0;
-                (self.empty, self.continuations) = (0, 0);
-                None
-            }
-            Kind::Continuation => {
-                self.continuations += 1;
-                self.in_head = frame.flags & END_HEADERS == 0;
-                (self.continuations > MAX_CONTINUATIONS).then_some("http2-continuation")
-            }
-            Kind::Settings | Kind::Ping => {
-                watch.settled.set(watch.settled.get() || frame.kind == Kind::Settings);
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "a rate is positive and bounded"
-                )]
-                let limit = limits.control_frames.ceil().max(1.0) as u32;
-                // Some clients measure the path by a PING for what they were just sent.
-                let limit = limit.saturating_add(self.sent);
-                let asks = frame.flags & ACK == 0;
-                let over = asks && self.control.is_over(limit, Duration::from_secs(1));
-                if self.control.count == 1 {
-                    self.sent = 0;
-                }
-                over.then_some("http2-control-frames")
-            }
-            Kind::WindowUpdate => {
-                let octets = self.credit.octets / u64::from(OCTETS_PER_UPDATE);
-                let limit = self.allowance().saturating_add(u32::try_from(octets).unwrap_or(MOST)).min(MOST);
-                let over = self.updates.is_over(limit, WINDOW);
-                // A count that begins anew needs no credit of the past.
-                if self.updates.count == 1 {
-                    self.credit = Credit::default();
-                }
-                over.then_some("http2-window-updates")
-            }
-            Kind::Priority | Kind::Other => {
-                let over = self.idle.is_over(self.allowance(), WINDOW);
-                over.then_some("http2-priority")
-            }
-            Kind::GoAway => {
-                // The highest bit is reserved.
-                watch.last_stream.set(Some(frame.lead[0] & 0x7fff_ffff));
-                None
-            }
-            Kind::Reset => None,
-        }
-    }
-
-    fn allowance(&self) -> u32 {
-        FREE.saturating_add(self.credit.requests.saturating_mul(PER_REQUEST))
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.watch.cut.get().is_some() {
-            return Poll::Pending;
+        match this.watch.cut.get() {
+            Some(_) if this.fails => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            Some(_) => return Poll::Pending,
+            None => {}
         }
         let before = buf.filled().len();
         if this.ahead.is_empty() {

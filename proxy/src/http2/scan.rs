@@ -4,6 +4,8 @@
 const HEAD: usize = 9;
 /// Octets of payload that are kept of frames that say something in them.
 const LEAD: usize = 8;
+/// And of what a GOAWAY says to people.
+const TEXT: usize = 16;
 
 /// A frame whose head, and what is kept of its payload, has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,15 @@ pub struct Frame {
     pub length: u32,
     /// The first two words of the payload of `RST_STREAM` and GOAWAY; else zero.
     pub lead: [u32; 2],
+    /// The text that a GOAWAY adds, or how it begins; else zero.
+    pub text: [u8; TEXT],
+}
+
+impl Frame {
+    /// Of SETTINGS and PING: it answers ours.
+    pub fn is_ack(&self) -> bool {
+        self.flags & 1 != 0
+    }
 }
 
 /// Types of frames (RFC 9113 §6).
@@ -67,7 +78,7 @@ impl Kind {
 /// Where in the stream of frames the octets stand.
 #[derive(Debug)]
 pub struct Scanner {
-    seen: [u8; HEAD + LEAD],
+    seen: [u8; HEAD + LEAD + TEXT],
     have: usize,
     /// Octets of payload still to pass.
     skip: usize,
@@ -76,7 +87,7 @@ pub struct Scanner {
 impl Scanner {
     /// At the start of a stream that begins with `preface` octets of no frame.
     pub fn new(preface: usize) -> Self {
-        Self { seen: [0; HEAD + LEAD], have: 0, skip: preface }
+        Self { seen: [0; HEAD + LEAD + TEXT], have: 0, skip: preface }
     }
 
     /// Some of a frame has passed, and not all of it.
@@ -108,7 +119,7 @@ impl Scanner {
 
     fn wanted(&self) -> usize {
         let speaks = self.have >= HEAD && Kind::of(self.seen[3]).speaks();
-        if speaks { HEAD + LEAD.min(self.length()) } else { HEAD }
+        if speaks { HEAD + (LEAD + TEXT).min(self.length()) } else { HEAD }
     }
 
     fn length(&self) -> usize {
@@ -116,15 +127,14 @@ impl Scanner {
     }
 
     fn frame(&self) -> Frame {
-        let word = |at: usize| {
-            let octet = |at: usize| if at < self.have { self.seen[at] } else { 0 };
-            u32::from_be_bytes([octet(at), octet(at + 1), octet(at + 2), octet(at + 3)])
-        };
+        let octet = |at: usize| if at < self.have { self.seen[at] } else { 0 };
+        let word = |at: usize| u32::from_be_bytes([octet(at), octet(at + 1), octet(at + 2), octet(at + 3)]);
         Frame {
             kind: Kind::of(self.seen[3]),
             flags: self.seen[4],
             length: u32::from_be_bytes([0, self.seen[0], self.seen[1], self.seen[2]]),
             lead: [word(HEAD), word(HEAD + 4)],
+            text: std::array::from_fn(|nth| octet(HEAD + LEAD + nth)),
         }
     }
 }
@@ -165,6 +175,8 @@ mod tests {
                 if seen.kind.speaks() && payload.len() >= 8 {
                     prop_assert_eq!(&seen.lead[0].to_be_bytes(), &payload[..4]);
                     prop_assert_eq!(&seen.lead[1].to_be_bytes(), &payload[4..8]);
+                    let text = &payload[8..payload.len().min(8 + TEXT)];
+                    prop_assert_eq!(&seen.text[..text.len()], text);
                 }
             }
         }

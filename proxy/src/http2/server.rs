@@ -22,19 +22,25 @@ const FRAME: u32 = 16 * 1024;
 const SEND_BUFFER: usize = 32 * 1024;
 /// Streams that were reset before we saw them, waiting to be seen.
 const UNSEEN_RESETS: usize = 20;
+/// Streams that we answered or broke off in the last second although their content had not ended: what of it was on its
+/// way would be taken for an offence without this memory.
+const CUT_SHORT: usize = 1024;
 
 /// What a connection from a downstream is told, and held to.
 pub fn builder(limits: &Http2Limits, header_list: u32) -> Builder {
     let mut builder = Builder::new();
+    // The codec's own bound on resets of our making counts over the whole life of a connection; the guard's is a rate.
     builder
         .max_concurrent_streams(limits.max_streams)
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
+        .data_frame_budget(super::small_frames(limits.connection_window))
         .max_frame_size(FRAME)
         .max_header_list_size(header_list)
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(UNSEEN_RESETS)
-        .max_local_error_reset_streams(Some(limits.resets as usize))
+        .max_concurrent_reset_streams(CUT_SHORT)
+        .max_local_error_reset_streams(None)
         .enable_connect_protocol();
     builder
 }

@@ -58,7 +58,7 @@ impl Malformation {
 }
 
 /// Fields that must not come after the content: framing, routing, modifiers, authentication (RFC 9110 §6.5.1).
-pub const FORBIDDEN_TRAILERS: [HeaderName; 17] = [
+pub const FORBIDDEN_TRAILERS: [HeaderName; 19] = [
     AUTHORIZATION,
     CACHE_CONTROL,
     CONNECTION,
@@ -69,8 +69,10 @@ pub const FORBIDDEN_TRAILERS: [HeaderName; 17] = [
     COOKIE,
     EXPECT,
     HOST,
+    HeaderName::from_static("keep-alive"),
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
     SET_COOKIE,
     TE,
     TRAILER,

@@ -139,6 +139,19 @@ impl HeadError {
     }
 }
 
+/// The authority form is CONNECT's alone, and its only one (RFC 9112 §3.2.3): else a relative path would overrule `Host`. It
+/// names a port (RFC 9110 §9.3.6), also where it is a field of HTTP/2 (RFC 9113 §8.5).
+pub fn is_form_of(method: &Method, target: &Uri) -> bool {
+    let bare = target.scheme().is_none();
+    match target.authority() {
+        Some(place) if *method == Method::CONNECT => {
+            bare && place.port_u16().is_some() && !place.host().is_empty()
+        }
+        Some(_) => !bare,
+        None => *method != Method::CONNECT,
+    }
+}
+
 /// The options of all `Connection` fields (RFC 9110 §7.6.1).
 pub fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers

@@ -108,6 +108,9 @@ impl Answer {
                 for (name, value) in &self.fields {
                     push_field(out, name.as_str(), value.as_bytes());
                 }
+                if !self.fields.contains_key(CONTENT_LENGTH) {
+                    push_field(out, CONTENT_LENGTH.as_str(), b"0");
+                }
                 write_persistence(out, keep_alive, version);
                 out.extend_from_slice(b"\r\n");
                 out.extend_from_slice(self.content.unwrap_or_default().as_bytes());

@@ -19,6 +19,9 @@ use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::endpoint::InFlight;
 use crate::upstream::multiplexed::OpenError;
 
+/// Shared connections that one attempt waits for, where others take the room of each as it opens.
+const MAX_OPENINGS: u32 = 8;
+
 /// Why a wait was cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
@@ -88,7 +91,7 @@ async fn shared(
     let _pending = upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = upstream.metrics.pending(worker.id);
     let timeout = *backend.policy.timeouts.connect;
-    loop {
+    for _ in 0..MAX_OPENINGS {
         let chance = worker.rng(fastrand::Rng::f64);
         let opening = worker.multiplexed.open(load, &upstream.config.limits, timeout, chance);
         let opened = poll_fn(|cx| opening.poll(cx));
@@ -96,12 +99,15 @@ async fn shared(
             Ok(()) => {}
             Err(OpenError::Connect(error)) => return Err(failed(error)),
             Err(OpenError::Protocol) => return Err(Failure::Garbage(HeadError::Version)),
+            Err(OpenError::Useless) => return Err(Failure::GoneAway { progressed: false }),
         }
         // Who came first may have taken all of it.
         if let Some(place) = worker.multiplexed.take(load, trailers, crate::clock::now()) {
             return Ok(Up::Http2(Box::new(place)));
         }
     }
+    // As many as it opens, it closes: whoever comes back to it comes later.
+    Err(Failure::GoneAway { progressed: true })
 }
 
 fn failed(error: ConnectError) -> Failure {

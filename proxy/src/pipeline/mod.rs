@@ -13,6 +13,7 @@ mod retry;
 mod tunnel;
 mod up;
 mod upload;
+mod waiting;
 
 use std::time::Instant;
 

@@ -20,6 +20,7 @@ use crate::http1::encoder::push_field;
 use crate::http1::{ClientConn, Encoder};
 use crate::message::transfer::Passing;
 use crate::message::{Framing, ResponseHead, Source, TransferError, Version, poll_transfer};
+use crate::policy::grpc;
 use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
 use crate::upstream::endpoint::InFlight;
@@ -53,7 +54,7 @@ pub async fn relay(
     let mut relay =
         Relay { exchange, backend, upload: &mut upload, up: &mut up, down, streams, ended, waiting: None };
     let result = poll_fn(|cx| relay.poll(cx)).await;
-    let ended = relay.ended;
+    let ended = relay.ended.or_else(|| unsaid(exchange, result));
     exchange.bytes_in = upload.taken;
     exchange.grpc_status = ended.map(|ended| ended.status);
     report(exchange, backend, &mut load, (outcome, ended), result);
@@ -97,6 +98,12 @@ fn answer_with(
     }
 }
 
+/// A gRPC call that went well says so at its end: who hears nothing takes it for UNKNOWN, whatever the head promised.
+fn unsaid(exchange: &Exchange<'_>, result: Result<(), Failure>) -> Option<Ended> {
+    let status = exchange.status.filter(|status| exchange.grpc && result.is_ok() && status.is_success())?;
+    Some(Ended { status: grpc::Status::of_http(status), pushback: None })
+}
+
 /// The attempt is over: counted once, and held for or against its endpoint.
 fn report(
     exchange: &Exchange<'_>,
@@ -108,10 +115,12 @@ fn report(
     let outcome = match result {
         Err(Failure::BrokenBody) => Outcome::Reset { responded: true },
         Err(Failure::AttemptTimeout) => Outcome::AttemptTimeout,
+        // A gRPC call has succeeded when it says so, not before.
+        Err(Failure::Canceled) if exchange.grpc && ended.is_none() => Outcome::Canceled,
         _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(answered),
     };
-    let now = now();
     if outcome != answered {
+        let now = now();
         load.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
     }
     backend.upstream.conclude(load, &outcome, now);

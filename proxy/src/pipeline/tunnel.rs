@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::header::UPGRADE;
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{CONTENT_LENGTH, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outrigger_config::model::{Direction, Upgrade};
 
 use super::attempt::Answer;
@@ -41,17 +41,25 @@ pub fn wanted<'s>(exchange: &Exchange<'_>, backend: &'s Backend) -> Result<Optio
     if !head.upgrade {
         return Ok(None);
     }
-    let tokens =
-        || head.headers.get_all(UPGRADE).iter().flat_map(|value| value.as_bytes().split(|&o| o == b','));
-    let names =
-        |protocol: &str| tokens().any(|token| token.trim_ascii().eq_ignore_ascii_case(protocol.as_bytes()));
-    let found =
-        allowed.iter().find(|upgrade| matches!(upgrade, Upgrade::Protocol(protocol) if names(protocol)));
+    let named = |upgrade: &Upgrade| matches!(upgrade, Upgrade::Protocol(name) if names(&head.headers, name));
+    let found = allowed.iter().find(|upgrade| named(upgrade));
     match found.filter(|_| head.framing == Framing::None) {
         // RFC 8441 §4 has no answer that means "as if it had not been asked".
         None if head.version == Version::Http2 => Err(Failure::UpgradeNotAllowed),
         found => Ok(found),
     }
+}
+
+/// Whether `Upgrade` lists this protocol.
+fn names(headers: &HeaderMap, protocol: &str) -> bool {
+    let mut tokens =
+        headers.get_all(UPGRADE).iter().flat_map(|value| value.as_bytes().split(|&octet| octet == b','));
+    tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(protocol.as_bytes()))
+}
+
+/// A server switches to nothing that it was not asked for (RFC 9110 §15.2.2).
+pub fn is_asked_for(exchange: &Exchange<'_>, head: &ResponseHead) -> bool {
+    matches!(exchange.tunnel, Some(Upgrade::Protocol(protocol)) if names(&head.headers, protocol))
 }
 
 /// Whether an answer opens the tunnel that was wanted.
@@ -75,15 +83,17 @@ pub async fn relay(
     exchange.keep_alive = false;
     agree(exchange, &mut head, down).map_err(|_| Failure::Canceled)?;
     backend.upstream.metrics.attempt(exchange.worker.id, "success");
-    // For the endpoint's sake the attempt is over: what follows is nobody's answer.
-    backend.upstream.conclude(&mut load, &OPENED, now());
-    let metrics = exchange.worker.shared.metrics.downstream(exchange.listener.direction);
-    let _active = metrics.active(exchange.worker.id, Protocol::Tcp);
+    // For the endpoint the attempt is over: what follows is nobody's answer.
+    backend.upstream.conclude(&mut load, &OPENED, now);
     if let Up::Http1(conn) = &mut up {
         conn.channel.open_tunnel();
     }
     let mut tunnel = Tunnel { exchange, backend, down, up: &mut up, ways: [Way::Flows; 2], waiting: None };
     let ended = poll_fn(|cx| tunnel.poll(cx)).await;
+    // Who reads must not take a break for an end, on either side.
+    if let (Err(_), Up::Http1(conn)) = (&ended, &mut up) {
+        conn.channel.wire.reset();
+    }
     drop(load);
     ended
 }
@@ -95,6 +105,8 @@ fn agree(exchange: &mut Exchange<'_>, head: &mut ResponseHead, down: &mut Down<'
             let connect = exchange.tunnel == Some(&Upgrade::Connect);
             let status = if connect { StatusCode::OK } else { StatusCode::SWITCHING_PROTOCOLS };
             exchange.status = Some(status);
+            let metrics = exchange.worker.shared.metrics.downstream(exchange.listener.direction);
+            conn.active = Some(metrics.active(exchange.worker.id, Protocol::Tcp));
             write_switch(conn.channel.wire.out(), status, head, exchange);
             conn.channel.open_tunnel();
             Ok(())
@@ -103,6 +115,8 @@ fn agree(exchange: &mut Exchange<'_>, head: &mut ResponseHead, down: &mut Down<'
             exchange.status = Some(StatusCode::OK);
             let mut fields = http2::response(head);
             fields.remove("sec-websocket-accept");
+            // Some servers send one with their 101, where it means nothing; here it would bound the tunnel.
+            fields.remove(CONTENT_LENGTH);
             stream.answer(StatusCode::OK, fields, false)
         }
     }
@@ -157,6 +171,9 @@ impl Tunnel<'_, '_, '_> {
         if self.waiting != Some(moved) {
             self.waiting = Some(moved);
             self.down.alarm().set(self.limit());
+        }
+        if self.down.poll_reset(cx).is_ready() {
+            return Poll::Ready(Err(Failure::Canceled));
         }
         self.down.alarm().poll(cx).map(|()| Err(Failure::BodyIdle))
     }

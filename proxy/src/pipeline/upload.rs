@@ -5,7 +5,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use outrigger_config::model::Protocol;
+use outrigger_config::model::{Protocol, RetryCondition};
 
 use super::down::Down;
 use super::exchange::Exchange;
@@ -157,7 +157,11 @@ fn is_repeatable(exchange: &Exchange<'_>, backend: &Backend) -> bool {
         Protocol::Http2 => true,
         Protocol::Auto => head.version == Version::Http2,
     };
+    // Who lists a gRPC status means calls, whatever `methods` say.
+    let listed = || retry.on.iter().any(|condition| matches!(condition, RetryCondition::Grpc(_)));
     undone
         || *retry.attempts > 0
-            && (retry.methods.contains(&head.method) || head.headers.contains_key("idempotency-key"))
+            && (retry.methods.contains(&head.method)
+                || head.headers.contains_key("idempotency-key")
+                || exchange.grpc && listed())
 }

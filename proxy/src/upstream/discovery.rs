@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 
 pub use self::resolver::{BadNameserver, Found, LookupError, Resolver};
 use self::schedule::{Bounds, Due, Schedule};
+use crate::clock::now;
 
 mod resolver;
 pub mod schedule;
@@ -94,8 +95,4 @@ fn snapshot(schedule: &Schedule, error: Option<String>) -> Update {
         stale: schedule.is_stale(),
         error,
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -163,21 +163,24 @@ impl Upstream {
         load.on_outcome(outcome, now.saturating_duration_since(load.owes.began), now);
         load.owes.took = whole.map(|whole| now.saturating_duration_since(whole)).unwrap_or_default();
         if outcome.class() != Class::Success {
-            self.conclude(load, outcome, now);
+            self.conclude(load, outcome, || now);
         } else if load.owes.upstream.is_trial() || load.owes.endpoint.is_trial() {
             self.settle(load, outcome, now);
         }
     }
 
-    /// An attempt is over, its content too. What was concluded already stays so.
-    pub fn conclude(&self, load: &mut InFlight, outcome: &Outcome, now: Instant) {
-        self.settle(load, outcome, now);
+    /// An attempt is over, its content too. What was concluded already stays so. The clock is read only if somebody wants to
+    /// know.
+    pub fn conclude(&self, load: &mut InFlight, outcome: &Outcome, clock: impl Fn() -> Instant) {
+        if !(load.owes.upstream.is_free() && load.owes.endpoint.is_free()) {
+            self.settle(load, outcome, clock());
+        }
         if let Some(outliers) = self.config.outlier_detection.as_ref()
             && std::mem::take(&mut load.owes.streak)
         {
             let failures = load.condition.on_outcome(outcome, load.owes.began);
             if failures >= outliers.consecutive_failures.get() {
-                self.suspect(load, now);
+                self.suspect(load, clock());
             }
         }
     }

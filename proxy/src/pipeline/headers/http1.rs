@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use outrigger_config::model::{Direction, Upgrade};
 
 use super::super::exchange::Exchange;
@@ -13,7 +13,7 @@ use super::{is_nominated, nominated};
 use crate::http1::encoder::push_field;
 use crate::http1::websocket;
 use crate::message::head::connection_tokens;
-use crate::message::{Framing, Known, ResponseHead, Version};
+use crate::message::{Framing, Known, RequestHead, ResponseHead, Version};
 
 /// The head of the next attempt, which begins `now`.
 pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
@@ -40,7 +40,7 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
         Framing::Length(length) => push_number(out, "content-length", length),
         // A length of zero says more than none (RFC 9110 §8.6).
         Framing::None | Framing::UntilClose => {
-            if head.known.has(Known::CONTENT_LENGTH) {
+            if head.known.has(Known::CONTENT_LENGTH) || anticipates_content(head) {
                 out.extend_from_slice(b"content-length: 0\r\n");
             }
         }
@@ -53,6 +53,11 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     }
     write_ours(out, exchange, now);
     out.extend_from_slice(b"\r\n");
+}
+
+/// HTTP/2 ends a request without content by a flag; servers of HTTP/1 may insist on a length (RFC 9110 §8.6).
+fn anticipates_content(head: &RequestHead) -> bool {
+    head.version == Version::Http2 && [Method::POST, Method::PUT, Method::PATCH].contains(&head.method)
 }
 
 /// RFC 9110 §10.1.4: `TE` is of this connection, and says so.
@@ -139,14 +144,22 @@ pub fn write_response(out: &mut Vec<u8>, answer: &ResponseHead, framing: Framing
         Framing::UntilClose => {}
         // A length that describes what a GET would bring (HEAD, 304) goes on; with 204 it is an error (RFC 9110 §8.6).
         Framing::None => {
-            if answer.status != StatusCode::NO_CONTENT {
+            if answer.known.has(Known::CONTENT_LENGTH) && answer.status != StatusCode::NO_CONTENT {
                 for length in answer.headers.get_all(CONTENT_LENGTH) {
                     push_field(out, "content-length", length.as_bytes());
                 }
+            } else if may_have_content(answer.status, &exchange.head.method) {
+                // HTTP/2 may end a stream with its head; without a length, HTTP/1 would go on to the connection's end.
+                push_number(out, "content-length", 0);
             }
         }
     }
     write_persistence(out, exchange.keep_alive, exchange.head.version);
+}
+
+/// Content follows an answer like that, unless it says that there is none (RFC 9110 §6.4.1).
+fn may_have_content(status: StatusCode, to: &Method) -> bool {
+    *to != Method::HEAD && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
 /// The answer after which the connection is a tunnel (RFC 9110 §7.8, §9.3.6).
