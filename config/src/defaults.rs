@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::model::fault::FaultCaps;
-use crate::model::priority::Shares;
+use crate::model::priority::{Order, Shares};
 use crate::model::{
-    Applied, Backoff, BreakerScope, Direction, Http2Limits, LoadBalancer, Mode, OutlierDetection, Protocol,
+    Applied, Backoff, BreakerScope, Direction, Http2Limits, LoadBalancer, OutlierDetection, Protocol,
     RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
 };
 
@@ -110,6 +109,24 @@ pub const MAX_IDLE: usize = 128;
 /// Below NGINX's 75 s, so that we mostly close first; what they close earlier is repaired by a fresh connection.
 pub const POOL_IDLE: Duration = Duration::from_mins(1);
 
+/// About half a megabyte for each limit; more callers at one time share a place.
+pub const RATE_LIMIT_KEYS: u32 = 10_000;
+/// Shares are compared twice a second by sorting; who is not among so many is no cause of an overload.
+pub const FAIR_SHARE_KEYS: u32 = 256;
+/// One caller's flood should be that caller's problem.
+pub const SHED_FIRST: Order = Order::GreedyFirst;
+
+/// What a shared cache may keep at all.
+pub const CACHE_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+/// As [`STALE_FOR`]: an outage longer than that has been noticed, and answers older than that are a guess.
+pub const CACHE_STALE_IF_ERROR: Duration = STALE_FOR;
+/// Enough for the answers that matter in an outage.
+pub const CACHE_ENTRIES: usize = 1000;
+/// What a sidecar can hold beside its connections.
+pub const CACHE_BYTES: usize = 32 << 20;
+/// An answer of an API; what is larger is a download.
+pub const CACHE_BODY: usize = 1 << 20;
+
 /// Holds the largest tokens and cookies in use; Envoy takes 60 KiB.
 pub const REQUEST_HEAD: usize = 64 << 10;
 /// What the parser holds without allocating; browsers send about twenty.
@@ -161,9 +178,6 @@ pub const LOG_BYTES_PER_SECOND: u64 = 1 << 20;
 pub const FAULTS_MAX_ACTIVE: u32 = 100;
 /// An experiment that nobody ends has been forgotten by then.
 pub const FAULTS_MAX_DURATION: Duration = Duration::from_hours(1);
-/// A rule's `fault` is written on purpose, so it acts unless the switch is off.
-pub const FAULTS: FaultCaps =
-    FaultCaps { mode: Some(Mode::Enforce), max_active: FAULTS_MAX_ACTIVE, max_duration: FAULTS_MAX_DURATION };
 
 /// The service reaches it by `HTTP_PROXY`; loopback, so that nobody else can.
 pub const OUTBOUND_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001);

@@ -1,5 +1,8 @@
 //! What holds now? The effective configuration as JSON: every default filled in, every policy value with its origin.
 
+mod fallback;
+mod fault;
+mod rate_limit;
 mod resilience;
 mod upstream;
 
@@ -25,6 +28,7 @@ pub fn describe(config: &Config) -> Value {
         "sidecar": sidecar(&config.sidecar),
         "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
+        "rateLimits": config.rate_limits.iter().map(rate_limit::policy).collect::<Vec<_>>(),
     })
 }
 
@@ -47,6 +51,7 @@ fn sidecar(sidecar: &Sidecar) -> Value {
         "shutdown": { "drain": NonZeroDuration::format(sidecar.shutdown.drain) },
         "accessLog": access_log(&sidecar.access_log),
         "limits": sidecar_limits(&sidecar.limits),
+        "faults": fault::caps(&sidecar.faults),
     })
 }
 
@@ -103,6 +108,9 @@ fn rule(rule: &Rule, config: &Config) -> Value {
     let mut described = json!({
         "name": rule.name.as_str(),
         "matches": rule.matches.iter().map(describe_match).collect::<Vec<_>>(),
+        "priority": rule.priority.map(Words::word),
+        "fallback": rule.fallback.as_ref().map(|chain| fallback::chain(chain, config)),
+        "fault": rule.fault.as_ref().map(fault::experiment),
         "location": rule.location.to_string(),
     });
     if rule.backends.is_empty() {

@@ -2,6 +2,7 @@
 
 mod names;
 mod places;
+mod store;
 mod units;
 
 use std::fmt;

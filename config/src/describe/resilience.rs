@@ -58,7 +58,7 @@ pub(super) fn circuit_breaker(breakers: &Setting<Option<Applied<CircuitBreakers>
 }
 
 /// A block with its mode, and who was the last to say something in it.
-fn block<T>(setting: &Setting<Option<Applied<T>>>, describe: impl Fn(&T) -> Value) -> Value {
+pub(super) fn block<T>(setting: &Setting<Option<Applied<T>>>, describe: impl Fn(&T) -> Value) -> Value {
     self::setting(setting, applied(setting.as_ref(), describe))
 }
 

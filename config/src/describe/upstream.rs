@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::resilience::applied;
-use super::{describe_policy, resilience, size};
+use super::{describe_policy, fallback, resilience, size};
 use crate::model::priority::Shares;
 use crate::model::{
     AdaptiveLimit, Applied, Balancing, Discovery, Http2Limits, Locality, Network, RetryBudget, Upstream,
@@ -12,7 +12,7 @@ use crate::model::{
 use crate::raw::{BalancerPolicy, Words};
 use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
 
-/// An upstream, as in [`describe`].
+/// An upstream, as in [`describe`](super::describe).
 pub fn describe_upstream(upstream: &Upstream) -> Value {
     json!({
         "name": upstream.name.as_str(),
@@ -30,6 +30,7 @@ pub fn describe_upstream(upstream: &Upstream) -> Value {
         "healthCheck": resilience::health_check(&upstream.health_check),
         "outlierDetection": resilience::outlier_detection(&upstream.outlier_detection),
         "circuitBreaker": resilience::circuit_breaker(&upstream.circuit_breaker),
+        "cache": fallback::cache(&upstream.cache),
         "retryBudget": retry_budget(&upstream.retry_budget),
         "limits": upstream_limits(&upstream.limits),
         "policy": describe_policy(&upstream.policy),

@@ -55,9 +55,9 @@ pub struct Rule {
     pub policy: TrafficPolicy,
     /// What its requests are worth; `None`: what a `RateLimitPolicy` says.
     pub priority: Option<Class>,
-    /// What stands in for a failure, in the order in which it is tried, all within the one deadline. `None`: what
-    /// the upstream's cache still has.
-    pub fallback: Option<Applied<Vec<Fallback>>>,
+    /// What stands in for a failure, in the order in which it is tried, all within the one deadline. `None`, nobody
+    /// wrote it: what the upstream's cache still has.
+    pub fallback: Option<Vec<Applied<Fallback>>>,
     /// Faults injected into its attempts, below retries and breakers.
     pub fault: Option<Applied<Experiment>>,
     /// Where the rule starts.

@@ -1,15 +1,7 @@
 //! What may a document say of how an endpoint is chosen?
 
-use std::fmt;
-
-use http::HeaderName;
-use schemars::{Schema, SchemaGenerator, json_schema};
-
 use super::declare::{mapping, words};
-use super::read::{Read, text};
-use super::tree::Node;
 use super::types::List;
-use crate::faults::Faults;
 use crate::model::{HashOn, LoadBalancer, Locality, Network};
 use crate::scalars::{NonZeroDuration, Percent};
 
@@ -53,33 +45,3 @@ words!(BalancerPolicy {
     "peak-ewma" => Self::Cost(LoadBalancer::PeakEwma),
     "ring-hash" => Self::Ring,
 });
-
-impl fmt::Display for HashOn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Source => f.write_str("source"),
-            Self::Header(name) => write!(f, "header:{name}"),
-        }
-    }
-}
-
-impl Read for HashOn {
-    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
-        let written = text(node, "`source` or a field such as `header:x-user-id`", faults)?;
-        if written == "source" {
-            return Some(Self::Source);
-        }
-        match written.strip_prefix("header:").map(HeaderName::try_from) {
-            Some(Ok(name)) => Some(Self::Header(name)),
-            _ => {
-                let help = "expected `source` or a field such as `header:x-user-id`";
-                faults.at_with(node.span, format!("no request belongs to `{written}`"), help);
-                None
-            }
-        }
-    }
-
-    fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(source|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+)$" })
-    }
-}

@@ -3,6 +3,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::declare::{mapping, words};
+use super::fault::FaultCaps;
 use super::limits::Limits;
 use super::read::Read;
 use super::tree::{Node, ScalarKind, Value};
@@ -32,6 +33,8 @@ mapping! {
         "accessLog" => access_log: AccessLog;
         /// Bounds on what a downstream peer may cost.
         "limits" => limits: Limits;
+        /// Bounds on faults that rules inject on purpose, and the switch that ends them.
+        "faults" => faults: FaultCaps;
     }
 }
 

@@ -10,7 +10,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::read::{Read, Spanned, scalar, text};
 use super::tree::{Node, ScalarKind, Value};
 use crate::faults::Faults;
-use crate::model::{HostPattern, Locality, Name, Network};
+use crate::model::{HostPattern, Locality, Name, Network, Store};
 use crate::scalars::{Destination, Host, ListenAddress, NonZeroDuration, Percent, Rate, Scalar, Size};
 
 /// A list, of at least one unless `MIN` is 0.
@@ -76,7 +76,7 @@ macro_rules! numbers {
     )*)*};
 }
 numbers! {
-    Whole => u16, u32, usize;
+    Whole => u16, u32, u64, usize;
     Bytes => u32, u64, usize;
 }
 
@@ -237,5 +237,6 @@ scalars!(
     Host,
     HostPattern,
     Network,
-    Locality
+    Locality,
+    Store
 );

@@ -3,17 +3,12 @@
 /// Keys.
 pub(crate) const KEYS: &[&str] = &[
     "<<",
-    "cache",
     "cohort",
-    "fallback",
-    "fault",
     "filters",
     "handshakeTimeout",
     "identity",
     "mirror",
-    "mode",
     "plaintextPaths",
-    "priority",
     "slo",
     "telemetry",
     "tls",
@@ -24,16 +19,8 @@ pub(crate) const KEYS: &[&str] = &[
 pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "tcp"];
 
 /// Kinds of documents.
-pub(crate) const KINDS: &[&str] = &[
-    "AuthorizationPolicy",
-    "Experiment",
-    "GRPCRoute",
-    "PolicyTest",
-    "RateLimitPolicy",
-    "Rollout",
-    "TCPRoute",
-    "TLSRoute",
-];
+pub(crate) const KINDS: &[&str] =
+    &["AuthorizationPolicy", "Experiment", "GRPCRoute", "PolicyTest", "Rollout", "TCPRoute", "TLSRoute"];
 
 /// What to say of one.
 pub(crate) fn message(word: &str) -> String {

@@ -2,6 +2,7 @@
 
 use super::balancer::Balancer;
 use super::declare::{mapping, words};
+use super::fallback::Cache;
 use super::limits::UpstreamLimits;
 use super::policy::{Retry, RetryBudget, Timeouts};
 use super::resilience::{CircuitBreaker, HealthCheck, OutlierDetection};
@@ -27,6 +28,8 @@ mapping! {
         "outlierDetection" => outlier_detection: OutlierDetection;
         /// Of every upstream; without a threshold, of those that write one.
         "circuitBreaker" => circuit_breaker: CircuitBreaker;
+        /// Of every upstream.
+        "cache" => cache: Cache;
         /// Of every upstream.
         "retryBudget" => retry_budget: RetryBudget;
         /// Of every upstream.
@@ -55,6 +58,8 @@ mapping! {
         "outlierDetection" => outlier_detection: OutlierDetection;
         /// When requests are refused at once; never unless written.
         "circuitBreaker" => circuit_breaker: CircuitBreaker;
+        /// Which of its responses are kept; none unless written.
+        "cache" => cache: Cache;
         /// How many retries its traffic earns.
         "retryBudget" => retry_budget: RetryBudget;
         /// Bounds on what it may cost.

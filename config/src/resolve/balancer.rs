@@ -16,25 +16,18 @@ impl Layers<'_, raw::Balancer> {
     ) -> (LoadBalancer, Balancing) {
         let policy = self.written(|b| b.policy);
         let written = self.written(|b| b.hash_on.as_ref());
-        let hash_on = match policy.map(|policy| (policy.value, policy.span)) {
-            Some((BalancerPolicy::Ring, span)) => {
-                let whole = [self.own, self.defaults].into_iter().flatten().all(|layer| layer.whole);
-                if written.is_none() && whole {
-                    let help =
-                        "it is what a request belongs to: `hashOn: header:x-user-id`, `hashOn: source`";
-                    faults.at_with(span, "`ring-hash` without `hashOn`", help);
-                }
-                written.map(|key| key.value.clone())
+        let ring = policy.filter(|policy| policy.value == BalancerPolicy::Ring);
+        if let Some(ring) = ring {
+            let whole = [self.own, self.defaults].into_iter().flatten().all(|layer| layer.whole);
+            if written.is_none() && whole {
+                let help = "it is what a request belongs to: `hashOn: header:x-user-id`, `hashOn: source`";
+                faults.at_with(ring.span, "`ring-hash` without `hashOn`", help);
             }
-            _ => {
-                if let Some(key) = self.own.and_then(|own| own.hash_on.as_ref()) {
-                    faults.at_with(key.span, "`hashOn` without `ring-hash`", "write `policy: ring-hash`");
-                }
-                None
-            }
-        };
+        } else if let Some(key) = self.own.and_then(|own| own.hash_on.as_ref()) {
+            faults.at_with(key.span, "`hashOn` without `ring-hash`", "write `policy: ring-hash`");
+        }
         let balancing = Balancing {
-            hash_on,
+            hash_on: ring.and(written).map(|key| key.value.clone()),
             slow_start: self.last(|b| b.slow_start, defaults::SLOW_START),
             panic_threshold: self.last(|b| b.panic_threshold, defaults::PANIC_THRESHOLD),
             localities: self.localities(sidecar, faults),

@@ -55,6 +55,11 @@ impl<'a, B> Block<'a, B> {
         self.mode == raw::Mode::Off
     }
 
+    /// Whether anybody says anything in it.
+    pub(super) fn is_written(&self) -> bool {
+        self.own.is_some() || self.defaults.is_some()
+    }
+
     /// What holds, and who was the last to say something in it.
     pub(super) fn setting<T>(&self, policy: Option<T>, faults: &Faults<'_>) -> Setting<Option<Applied<T>>> {
         let origin = match (self.own, self.defaults) {

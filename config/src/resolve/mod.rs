@@ -3,13 +3,17 @@
 mod balancer;
 mod bounds;
 mod breaker;
+mod cache;
 mod concurrency;
+mod fallback;
+mod fault;
 mod health;
 mod layers;
 mod listeners;
 mod matches;
 mod outlier;
 mod policy;
+mod rate_limit;
 mod route;
 mod sidecar;
 mod upstream;
@@ -35,12 +39,8 @@ pub(crate) fn resolve(documents: &Documents, faults: &mut Faults<'_>) -> Option<
     let upstreams = upstream::resolve(&documents.upstreams, defaults, sidecar, faults);
     let routes =
         route::resolve(&documents.routes, &route::Scope { defaults, upstreams: &upstreams, sidecar }, faults);
-    Some(Config {
-        sidecar: sidecars.into_iter().next()?,
-        upstreams: upstreams.resolved,
-        routes,
-        rate_limits: Vec::new(),
-    })
+    let rate_limits = rate_limit::resolve(&documents.rate_limits, sidecar, faults);
+    Some(Config { sidecar: sidecars.into_iter().next()?, upstreams: upstreams.resolved, routes, rate_limits })
 }
 
 /// Two documents never merge into one thing.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
+use super::fault;
 use super::layers::Layers;
 use super::listeners;
 use super::policy::{self, Layer};
@@ -46,7 +47,7 @@ pub(super) fn resolve(
         access_log: access_log(written.access_log.as_ref().map(|log| &log.value)),
         limits,
         locality: written.locality.as_ref().map(|locality| locality.value.clone()),
-        faults: defaults::FAULTS,
+        faults: fault::caps(Some(written)),
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
 use super::breaker;
+use super::cache;
 use super::health;
 use super::layers::Layers;
 use super::outlier;
@@ -12,7 +13,7 @@ use super::policy::{self, Layer};
 use super::unique;
 use crate::defaults;
 use crate::faults::{Faults, Span};
-use crate::model::{Direction, Discovery, Origin, Setting, Upstream, UpstreamId};
+use crate::model::{Direction, Discovery, Upstream, UpstreamId};
 use crate::raw::{self, Spanned, items, or};
 
 /// Upstreams by name, for the routes that lead to them.
@@ -83,7 +84,7 @@ fn one(
         health_check: health::checks(written, defaults, faults),
         outlier_detection: outlier::resolve(written, defaults, faults),
         circuit_breaker: breaker::resolve(written, defaults, faults),
-        cache: Setting { value: None, origin: Origin::BuiltIn },
+        cache: cache::resolve(written, defaults, faults),
         retry_budget: budget.retry_budget(),
         limits: limits.limits(faults),
         policy,
