@@ -152,6 +152,12 @@ impl Upstream {
             || self.roster.load().is_closed_off(now)
     }
 
+    /// Its checks say of every endpoint that it is down or not ready.
+    pub fn wants_no_work(&self) -> bool {
+        let serves = |endpoint: &Arc<Endpoint>| endpoint.condition.vitality().takes_requests();
+        enforces_checks(&self.config) && !self.roster.load().endpoints.iter().any(serves)
+    }
+
     /// Breakers ask how long an answer took: then the clock is to be read when a request has gone.
     pub fn times_calls(&self) -> bool {
         let breakers = self.config.circuit_breaker.as_ref();
@@ -276,7 +282,7 @@ impl Upstream {
 
     /// A breaker has changed its state: of an endpoint, or of the upstream.
     pub(super) fn turned(&self, endpoint: Option<&Endpoint>, turned: Transition, now: Instant) {
-        let [from, to] = [turned.from(), turned.to()].map(|phase| phase.label());
+        let [from, to] = [turned.from(), turned.to()].map(Phase::label);
         let (mode, cause) = (word(self.breaker_mode()), turned.cause());
         let scope = if endpoint.is_some() { "endpoint" } else { "upstream" };
         self.metrics.guards.turned(Turn { scope, from, to, cause, mode });
@@ -327,3 +333,6 @@ pub(super) fn enforces_ejection(config: &model::Upstream) -> bool {
 pub(super) fn enforces_checks(config: &model::Upstream) -> bool {
     config.health_check.as_ref().is_some_and(|it| it.mode == Mode::Enforce)
 }
+
+#[cfg(test)]
+mod tests;
