@@ -53,6 +53,8 @@ fn policy(origin: SocketAddr) -> Config {
 {{apiVersion: outrigger/v1, kind: Upstream, name: unguarded, discovery: {{static: [\"{origin}\"]}},
   outlierDetection: {{mode: off}}}}
 ---
+{{apiVersion: outrigger/v1, kind: Upstream, name: built-in, discovery: {{static: [\"{origin}\"]}}}}
+---
 {{apiVersion: outrigger/v1, kind: HTTPRoute, name: prices, hosts: [market-data], rules: [{{
     matches: [{{path: {{type: PathPrefix, value: /prices}}, method: GET}}], backendRefs: [{{name: market-data}}],
     timeouts: {{request: 2s, responseHeaders: 1s}}, retry: {{on: [connect-failure, reset, gateway-error], attempts: 2}}}}]}}

@@ -56,10 +56,7 @@ impl Guard {
     pub(super) fn new(config: &model::Upstream, old: Option<&Self>, now: Instant) -> Self {
         let breakers = config.circuit_breaker.as_ref().filter(|breakers| breakers.scope.of_upstream());
         let circuit = breakers.map(|breakers| match old.and_then(|old| old.circuit.as_ref()) {
-            Some(known) => {
-                known.reconfigure(&breakers.thresholds, now);
-                Arc::clone(known)
-            }
+            Some(known) => Arc::clone(known),
             None => Circuit::new(&breakers.thresholds, now),
         });
         let ejections = config.outlier_detection.as_ref().map(|outliers| {
@@ -67,6 +64,12 @@ impl Guard {
             known.unwrap_or_else(|| Arc::new(Mutex::new(Ejections::new(outliers.policy))))
         });
         Self { circuit, ejections }
+    }
+
+    /// The policy's thresholds hold from now on.
+    pub(super) fn reconfigure(&self, config: &model::Upstream, now: Instant) -> Option<Transition> {
+        let breakers = config.circuit_breaker.as_ref()?;
+        self.circuit.as_ref()?.reconfigure(&breakers.thresholds, now)
     }
 
     /// These are the endpoints from now on. Returned are those whose ejection has thereby ended although they stay.

@@ -99,6 +99,7 @@ impl GuardMetrics {
     }
 
     /// How many were.
+    #[cfg(test)]
     pub fn chronic_count(&self) -> u64 {
         self.chronic.get()
     }
