@@ -87,13 +87,14 @@ impl Worker {
     /// A worker with nothing in hand.
     pub fn new(id: WorkerId, shared: Arc<Shared>, descriptors: u64) -> Rc<Self> {
         let current = Rc::new(shared.snapshot.load_full());
+        let multiplexed = Multiplexed::new(id, Arc::clone(&shared.metrics));
         let worker = Self {
             id,
             shared,
             scratch: Scratch::default(),
             timers: Timers::new(),
             pools: Pools::default(),
-            multiplexed: Multiplexed::default(),
+            multiplexed,
             draining: Cell::new(false),
             descriptors,
             rng: RefCell::new(fastrand::Rng::new()),

@@ -39,7 +39,9 @@ fn u_2_a_drain_finishes_streams_and_sends_new_calls_elsewhere() {
         })
         .collect();
     let addrs: Vec<_> = inbound.iter().map(|rig| rig.inbound).collect();
-    let outbound = Rig::start(&[upstream("up", &addrs, "loadBalancer: {policy: round-robin}")]);
+    // Half of the calls meet the one that is leaving, and are made again elsewhere.
+    let settings = "loadBalancer: {policy: round-robin}\nretryBudget: {minRate: 100/s}";
+    let outbound = Rig::start(&[upstream("up", &addrs, settings)]);
     let client = Client::connect(outbound.outbound, "up");
     // Two streams, so one through each.
     let mut chats = [client.chat(&[]).unwrap(), client.chat(&[]).unwrap()];

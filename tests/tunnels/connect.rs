@@ -10,7 +10,7 @@ use crate::support::peer::{End, Peer};
 use crate::support::rig::{Rig, upstream};
 use crate::support::scripted::Upstream;
 
-use super::{before, connect, give_back};
+use super::{before, connect, give_back, plain_parrot};
 
 /// Tells all that it hears, and answers when it has heard all.
 fn listening() -> (Upstream, std::sync::mpsc::Receiver<(Vec<u8>, End)>) {
@@ -66,6 +66,20 @@ fn no_tunnel_stands_before_the_endpoint_is_connected() {
     assert_eq!((said.status(), said.reason()), (502, "connect-refused"), "{}", said.head);
     rig.counts("requests_total", &[("code", "502")], 1);
     rig.counts("attempts_total", &[("outcome", "connect-refused")], 1);
+}
+
+/// Nothing has been said yet when a connect fails, so somebody else may be tried.
+#[test]
+fn rt_1_a_tunnel_finds_the_endpoint_that_lives() {
+    let server = plain_parrot();
+    let rig = Rig::start(&[upstream("up", &[free_addr(), server.addr], "")]);
+    for _ in 0..8 {
+        let mut peer = Peer::connect(rig.outbound);
+        peer.send(connect("up:443").octets());
+        assert_eq!(peer.head().status(), 200);
+        super::echoes(&mut peer, "here");
+    }
+    assert!(rig.metric("retries_total", &[("upstream", "up")]) > 0);
 }
 
 #[test]

@@ -9,15 +9,17 @@ use h2::client::SendRequest;
 use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::{Request, Response, StatusCode};
+use rustix::process::Signal;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::support::PATIENCE;
+use crate::support::caller::timed;
 use crate::support::peer::{End, Peer};
 use crate::support::rig::{Rig, upstream};
 use crate::support::scripted::Upstream;
 
-use super::{before, give_back, parrot, websocket};
+use super::{before, before_with, give_back, parrot, websocket};
 
 /// Talks HTTP/2 to this address, for as long as our patience lasts.
 fn speak<T>(to: SocketAddr, talk: impl AsyncFnOnce(SendRequest<Bytes>) -> T) -> T {
@@ -149,6 +151,27 @@ fn a_reset_of_the_stream_ends_the_tunnel_and_no_other() {
         }
     });
     rig.counts("requests_total", &[("direction", "outbound")], 2);
+}
+
+/// The connection is told to go, and goes with its last stream.
+#[test]
+fn u_2_a_drain_waits_for_the_tunnel_of_a_stream() {
+    let server = parrot();
+    let mut rig = before_with("shutdown: {drain: 20s}", &server, "");
+    speak(rig.inbound, async |mut requests| {
+        let (mut answer, mut body) = extended(&mut requests, "websocket").await;
+        rig.signal(Signal::TERM);
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            body.send_data(Bytes::from_static(b"on"), false).unwrap();
+            assert_eq!(exactly(2, answer.body_mut()).await, b"on");
+        }
+        assert_eq!(rig.probe("/readyz"), Some(503));
+        body.send_data(Bytes::new(), true).unwrap();
+        assert!(ends(answer.body_mut()).await);
+    });
+    let (ended, took) = timed(|| rig.ended());
+    assert!(ended.success() && took < Duration::from_secs(10), "{took:?}");
 }
 
 /// RFC 9113 §8.5.

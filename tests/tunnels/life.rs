@@ -1,5 +1,6 @@
 //! How does a tunnel live and end? Counted, bounded by silence, indifferent to reloads, cut at the end of a drain.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -11,14 +12,9 @@ use crate::support::peer::{End, Peer};
 use crate::support::rig::{Rig, eventually, upstream};
 use crate::support::scripted::Upstream;
 
-use super::{SWITCHING, before, before_with, connect, echoes, give_back, parrot, upgraded};
+use super::{SWITCHING, before, before_with, connect, echoes, parrot, plain_parrot, upgraded};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
-
-/// Gives back what comes, without any HTTP.
-fn plain_parrot() -> Upstream {
-    Upstream::new(|call| give_back(&mut call.peer))
-}
 
 /// A tunnel by CONNECT.
 #[track_caller]
@@ -158,10 +154,33 @@ fn an_end_without_manners_ends_the_other_side() {
     rig.counts("connections_active", &[("direction", "outbound")], 0);
 }
 
+/// Neither direction waits for the other, however full the pipes are.
+#[test]
+fn bp_1_both_directions_flow_at_once() {
+    const LENGTH: usize = 16 << 20;
+    let said: Vec<u8> = (0..u32::try_from(LENGTH / 4).unwrap()).flat_map(u32::to_le_bytes).collect();
+    let answer = said.clone();
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = Upstream::new(move |call| {
+        call.head();
+        call.peer.send(SWITCHING);
+        let (mut writer, answer) = (call.peer.stream.try_clone().unwrap(), answer.clone());
+        let writing = std::thread::spawn(move || writer.write_all(&answer));
+        let _ = tell.send(call.peer.exactly(LENGTH));
+        let _ = writing.join();
+    });
+    let rig = before(&server, "");
+    let mut peer = upgraded(&rig);
+    let (mut writer, ours) = (peer.stream.try_clone().unwrap(), said.clone());
+    let writing = std::thread::spawn(move || writer.write_all(&ours));
+    assert!(peer.exactly(LENGTH).is_ok_and(|heard| heard == said));
+    assert!(told.recv().unwrap().is_ok_and(|heard| heard == said));
+    writing.join().unwrap().unwrap();
+}
+
 /// Whoever does not read holds up whoever sends, and costs no memory.
 #[test]
 fn bp_1_a_stalled_tunnel_holds_back_its_sender() {
-    use std::io::Write;
     let server = Upstream::new(|call| {
         call.head();
         call.peer.send(SWITCHING);

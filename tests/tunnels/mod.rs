@@ -40,6 +40,11 @@ fn parrot() -> Upstream {
     })
 }
 
+/// Gives back what comes, without any HTTP.
+fn plain_parrot() -> Upstream {
+    Upstream::new(|call| give_back(&mut call.peer))
+}
+
 /// Gives back what comes, until the other side ends.
 fn give_back(peer: &mut Peer) {
     while let Ok(said) = peer.some() {

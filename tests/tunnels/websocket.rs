@@ -164,8 +164,8 @@ fn cf_3_a_websocket_outlives_the_age_of_the_connection_that_it_shares() {
     });
 }
 
-#[test]
-fn to_4_a_silent_websocket_is_closed_at_both_ends() {
+/// Says one thing after five seconds, and nothing after that, with idle timeouts of ten.
+fn fall_silent(settings: &str) {
     run(REST, async {
         let ended = Rc::new(RefCell::new(None));
         let end = Rc::clone(&ended);
@@ -179,7 +179,7 @@ fn to_4_a_silent_websocket_is_closed_at_both_ends() {
                 *end.borrow_mut() = Some(Instant::now());
             }
         });
-        let path = Path::to(server, IDLE);
+        let path = Path::to(server, &format!("{IDLE}\n{settings}"));
         let mut socket = path.open().await;
         sleep(SECONDS(5)).await;
         socket.send(Message::text("the last word")).await.unwrap();
@@ -194,6 +194,16 @@ fn to_4_a_silent_websocket_is_closed_at_both_ends() {
         assert!(took < SECONDS(11), "{took:?}");
         assert_eq!(path.client.metric("deadline_exceeded_total", &[("where", "idle")]), 1);
     });
+}
+
+#[test]
+fn to_4_a_silent_websocket_is_closed_at_both_ends() {
+    fall_silent("");
+}
+
+#[test]
+fn to_4_a_silent_websocket_over_http2_is_closed_at_both_ends() {
+    fall_silent("protocol: http2");
 }
 
 /// Silence is what neither side breaks: a ticker that only one side sends is traffic for both directions.

@@ -54,7 +54,8 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
     let life =
         Life { until: now + age, idle_since: now, moved: [0; 2], streams: Rc::default(), stage: Stage::Open };
     let mut session = Session { worker, listener, peer, limits, codec, watch, alarm, life };
-    session.look_again(now);
+    // A drain may have begun meanwhile.
+    session.look(now);
     poll_fn(|cx| session.poll(cx)).await;
 }
 
@@ -175,7 +176,8 @@ impl Session {
     fn look(&mut self, now: Instant) {
         let moved = self.watch.moved();
         let stood_still = moved == self.life.moved;
-        if self.life.streams.get() > 0 || !stood_still {
+        // Who was told to leave may say what it likes: only requests under way keep the connection.
+        if self.life.streams.get() > 0 || !stood_still && self.life.stage == Stage::Open {
             self.life.idle_since = now;
         }
         self.life.moved = moved;

@@ -60,7 +60,7 @@ impl Connection {
             .max_header_list_size(u32::try_from(limits.response_head).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
             .max_concurrent_reset_streams(GIVEN_UP)
-            .max_local_error_reset_streams(Some(http2.resets as usize))
+            .max_local_error_reset_streams(None)
             .enable_push(false)
             .handshake(Guarded::client(stream, Rc::clone(&watch)))
             .await?;
@@ -218,7 +218,9 @@ impl ClientStream {
             (Some(Reason::REFUSED_STREAM), _) if error.is_reset() && error.is_remote() => {
                 ReceiveError::Refused
             }
-            _ if error.is_library() => ReceiveError::Head(crate::message::HeadError::Syntax),
+            _ if error.is_library() && error.is_reset() => {
+                ReceiveError::Head(crate::message::HeadError::Syntax)
+            }
             _ => ReceiveError::Closed { silent: error.is_io() || error.is_go_away() },
         }
     }

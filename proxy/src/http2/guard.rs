@@ -36,6 +36,8 @@ pub struct Watch {
     refused: Cell<u32>,
     head_since: Cell<Option<Instant>>,
     settled: Cell<bool>,
+    /// The peer knows what we allow.
+    acknowledged: Cell<bool>,
     last_stream: Cell<Option<u32>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -52,6 +54,7 @@ impl Watch {
             refused: Cell::new(0),
             head_since: Cell::new(None),
             settled: Cell::new(false),
+            acknowledged: Cell::new(false),
             last_stream: Cell::new(None),
             waker: RefCell::default(),
         })
@@ -163,7 +166,10 @@ impl<T> Guarded<T> {
         let mut began = false;
         self.reads.feed(octets, |frame| {
             began = true;
-            watch.settled.set(watch.settled.get() || frame.kind == Kind::Settings);
+            if frame.kind == Kind::Settings {
+                let heard = if frame.is_ack() { &watch.acknowledged } else { &watch.settled };
+                heard.set(true);
+            }
             if frame.kind == Kind::GoAway {
                 // The highest bit is reserved.
                 watch.last_stream.set(Some(frame.lead[0] & 0x7fff_ffff));
@@ -185,8 +191,12 @@ impl<T> Guarded<T> {
             Kind::Data => tally.on_sent(frame.length),
             // Resets that we are provoked to send cost as much as those that come (CVE-2025-8671).
             Kind::Reset if PROVOKED.contains(&frame.lead[0]) => {
-                watch.refused.update(|refused| refused + u32::from(frame.lead[0] == REFUSED));
-                watch.on_reset();
+                let refused = frame.lead[0] == REFUSED;
+                watch.refused.update(|count| count + u32::from(refused));
+                // Who doesn't know yet how many streams are allowed may well open more.
+                if !refused || watch.acknowledged.get() {
+                    watch.on_reset();
+                }
             }
             Kind::GoAway if frame.lead[1] == ENHANCE_YOUR_CALM => watch.cut_off(limit_of(&frame.text)),
             _ => {}

@@ -22,6 +22,13 @@ pub struct Frame {
     pub text: [u8; TEXT],
 }
 
+impl Frame {
+    /// Of SETTINGS and PING: it answers ours.
+    pub fn is_ack(&self) -> bool {
+        self.flags & 1 != 0
+    }
+}
+
 /// Types of frames (RFC 9113 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

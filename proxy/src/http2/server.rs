@@ -29,6 +29,7 @@ const CUT_SHORT: usize = 1024;
 /// What a connection from a downstream is told, and held to.
 pub fn builder(limits: &Http2Limits, header_list: u32) -> Builder {
     let mut builder = Builder::new();
+    // The codec's own bound on resets of our making counts over the whole life of a connection; the guard's is a rate.
     builder
         .max_concurrent_streams(limits.max_streams)
         .initial_window_size(limits.stream_window)
@@ -39,7 +40,7 @@ pub fn builder(limits: &Http2Limits, header_list: u32) -> Builder {
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(UNSEEN_RESETS)
         .max_concurrent_reset_streams(CUT_SHORT)
-        .max_local_error_reset_streams(Some(limits.resets as usize))
+        .max_local_error_reset_streams(None)
         .enable_connect_protocol();
     builder
 }

@@ -24,7 +24,6 @@ const MOST: u32 = 1_000_000;
 const MAX_CONTINUATIONS: u32 = 8;
 
 const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// Counts what happens in a span of time.
@@ -98,7 +97,7 @@ impl Tally {
                 self.in_head = frame.flags & END_HEADERS == 0;
                 (self.continuations > MAX_CONTINUATIONS).then_some("http2-continuation")
             }
-            Kind::Settings | Kind::Ping if frame.flags & ACK != 0 => None,
+            Kind::Settings | Kind::Ping if frame.is_ack() => None,
             Kind::Settings | Kind::Ping => self.is_over_control(limits).then_some("http2-control-frames"),
             Kind::WindowUpdate => self.is_over_updates().then_some("http2-window-updates"),
             Kind::Priority | Kind::Other => {

@@ -19,6 +19,9 @@ use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::endpoint::InFlight;
 use crate::upstream::multiplexed::OpenError;
 
+/// Shared connections that one attempt waits for, where others take the room of each as it opens.
+const MAX_OPENINGS: u32 = 8;
+
 /// Why a wait was cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
@@ -88,7 +91,7 @@ async fn shared(
     let _pending = upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = upstream.metrics.pending(worker.id);
     let timeout = *backend.policy.timeouts.connect;
-    loop {
+    for _ in 0..MAX_OPENINGS {
         let chance = worker.rng(fastrand::Rng::f64);
         let opening = worker.multiplexed.open(load, &upstream.config.limits, timeout, chance);
         let opened = poll_fn(|cx| opening.poll(cx));
@@ -103,6 +106,8 @@ async fn shared(
             return Ok(Up::Http2(Box::new(place)));
         }
     }
+    // As many as it opens, it closes: whoever comes back to it comes later.
+    Err(Failure::GoneAway { progressed: true })
 }
 
 fn failed(error: ConnectError) -> Failure {

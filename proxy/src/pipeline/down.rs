@@ -57,6 +57,14 @@ impl Down<'_> {
         }
     }
 
+    /// Ready when it has broken off, whatever it has still to read. A connection of its own shows that when it is used.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(_) => Poll::Pending,
+            Self::Http2(stream) => stream.poll_gone(cx),
+        }
+    }
+
     /// Passes an interim response on (RFC 9110 §15.2), except to who cannot read it, or doesn't take what we have.
     pub fn inform(&mut self, cx: &mut Context<'_>, head: &ResponseHead, version: Version) {
         match self {
@@ -86,7 +94,7 @@ impl Down<'_> {
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Http1(conn) => conn.channel.wire.poll_shutdown(cx),
-            Self::Http2(_) => Poll::Ready(Ok(())),
+            Self::Http2(stream) => Poll::Ready(stream.channel.finish(None)),
         }
     }
 }

@@ -165,6 +165,9 @@ impl Tunnel<'_, '_, '_> {
             self.waiting = Some(moved);
             self.down.alarm().set(self.limit());
         }
+        if self.down.poll_reset(cx).is_ready() {
+            return Poll::Ready(Err(Failure::Canceled));
+        }
         self.down.alarm().poll(cx).map(|()| Err(Failure::BodyIdle))
     }
 

@@ -81,7 +81,7 @@ impl Up {
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Http1(conn) => conn.channel.wire.poll_shutdown(cx),
-            Self::Http2(_) => Poll::Ready(Ok(())),
+            Self::Http2(stream) => Poll::Ready(stream.channel.finish(None)),
         }
     }
 }

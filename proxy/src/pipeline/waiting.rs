@@ -196,8 +196,10 @@ impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
     /// limit on the whole attempt begins with it.
     fn set_alarm(&self) -> Instant {
         let timeouts = &self.backend.policy.timeouts;
-        let head =
-            timeouts.response_headers.filter(|_| self.is_upstreams_turn()).map(|limit| self.flowed + limit);
+        let head = timeouts
+            .response_headers
+            .filter(|_| self.is_upstreams_turn() && self.peeking.is_none())
+            .map(|limit| self.flowed + limit);
         let whole = timeouts.backend_request.map(|limit| self.began + limit);
         let patience = self.upload.is_gated().then(|| self.began + CONTINUE_PATIENCE);
         let peek = self.peeking.as_ref().map(|(_, until)| *until);

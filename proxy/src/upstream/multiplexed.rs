@@ -19,14 +19,19 @@ use outrigger_config::model::UpstreamLimits;
 use super::connect::{ConnectError, connect};
 use super::endpoint::Endpoint;
 use crate::clock::now;
-use crate::http2::client::is_broken;
+use crate::http2::client::{Driver, is_broken};
 use crate::http2::{ClientStream, Connection};
 use crate::message::TrailerLimits;
 use crate::policy::outcome::ConnectFailure;
+use crate::telemetry::{Metrics, WorkerId};
 
 /// Shared connections of one worker.
-#[derive(Debug, Clone, Default)]
-pub struct Multiplexed(Rc<RefCell<HashMap<u64, Shared, FixedState>>>);
+#[derive(Debug, Clone)]
+pub struct Multiplexed {
+    shared: Rc<RefCell<HashMap<u64, Shared, FixedState>>>,
+    metrics: Arc<Metrics>,
+    worker: WorkerId,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -56,10 +61,26 @@ pub enum OpenError {
     Useless,
 }
 
+/// What is asked of a new connection.
+#[derive(Debug)]
+struct Order {
+    endpoint: Arc<Endpoint>,
+    limits: UpstreamLimits,
+    timeout: Duration,
+    /// In `[0, 1]`: how much of its greatest age the connection is spared, so that not all end at one moment.
+    chance: f64,
+    opening: Rc<Opening>,
+}
+
 impl Multiplexed {
+    /// None yet, of this worker.
+    pub fn new(worker: WorkerId, metrics: Arc<Metrics>) -> Self {
+        Self { shared: Rc::default(), metrics, worker }
+    }
+
     /// A place on a connection that has room.
     pub fn take(&self, endpoint: &Endpoint, trailers: TrailerLimits, now: Instant) -> Option<ClientStream> {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.shared.borrow_mut();
         let shared = all.get_mut(&endpoint.id)?;
         shared.connections.retain(|connection| !connection.is_leaving(now));
         shared.connections.iter().find_map(|connection| connection.place(trailers))
@@ -73,7 +94,7 @@ impl Multiplexed {
         timeout: Duration,
         chance: f64,
     ) -> Rc<Opening> {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.shared.borrow_mut();
         let shared = all.entry(endpoint.id).or_insert_with(|| Shared {
             endpoint: Arc::downgrade(endpoint),
             idle_timeout: limits.idle_timeout,
@@ -81,6 +102,7 @@ impl Multiplexed {
             opening: Vec::new(),
         });
         shared.idle_timeout = limits.idle_timeout;
+        shared.opening.retain(|opening| opening.ended.get().is_none());
         if let Some(opening) =
             shared.opening.iter().find(|opening| opening.waiting.get() < limits.http2.max_streams)
         {
@@ -89,20 +111,16 @@ impl Multiplexed {
         }
         let opening = Rc::new(Opening { waiting: Cell::new(1), ..Opening::default() });
         shared.opening.push(Rc::clone(&opening));
+        let (endpoint, limits, ours) = (Arc::clone(endpoint), *limits, Rc::clone(&opening));
+        let order = Order { endpoint, limits, timeout, chance, opening: ours };
         // Not the request's own task: others wait for it too, and it may be canceled.
-        tokio::task::spawn_local(self.clone().run(
-            Arc::clone(endpoint),
-            *limits,
-            timeout,
-            chance,
-            Rc::clone(&opening),
-        ));
+        tokio::task::spawn_local(self.clone().run(order));
         opening
     }
 
     /// Closes what has been idle for too long and what leads to endpoints that are gone.
     pub fn sweep(&self, now: Instant) {
-        self.0.borrow_mut().retain(|_, shared| {
+        self.shared.borrow_mut().retain(|_, shared| {
             let gone = shared.endpoint.strong_count() == 0;
             shared.connections.retain(|connection| {
                 let idle = connection.idle(now).is_some_and(|idle| idle >= shared.idle_timeout);
@@ -113,58 +131,82 @@ impl Multiplexed {
     }
 
     /// Opens a connection, and drives it to its end.
-    async fn run(
-        self,
-        endpoint: Arc<Endpoint>,
-        limits: UpstreamLimits,
-        timeout: Duration,
-        chance: f64,
-        opening: Rc<Opening>,
-    ) {
+    async fn run(self, order: Order) {
+        let id = order.endpoint.id;
+        let Some((connection, mut driver)) = self.admit(order).await else { return };
+        let (watch, closing) = (connection.watch(), Closing(Rc::downgrade(&connection)));
+        drop(connection);
+        // How it ended, its streams know. Of who floods us nothing more is read, so there is nothing to wait for.
+        let cut = poll_fn(|cx| match Pin::new(&mut driver).poll(cx) {
+            Poll::Pending => watch.poll_cut(cx).map(Some),
+            Poll::Ready(_) => Poll::Ready(watch.cut()),
+        })
+        .await;
+        if let Some(limit) = cut {
+            self.metrics.limit_exceeded(self.worker, limit);
+        }
+        drop((driver, closing));
+        if let Some(shared) = self.shared.borrow_mut().get_mut(&id) {
+            shared.connections.retain(|connection| !connection.is_leaving(now()));
+        }
+    }
+
+    /// A new connection that others may use from now on.
+    async fn admit(&self, order: Order) -> Option<(Rc<Connection>, Driver)> {
+        let mut opening = Ending { opening: &order.opening, how: Err(OpenError::Protocol) };
+        let opened = order.connect().await;
+        let (connection, driver) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                opening.how = Err(error);
+                return None;
+            }
+        };
+        if connection.is_leaving(now()) || !connection.has_room() {
+            opening.how = Err(OpenError::Useless);
+            return None;
+        }
+        self.shared.borrow_mut().get_mut(&order.endpoint.id)?.connections.push(Rc::clone(&connection));
+        opening.how = Ok(());
+        Some((connection, driver))
+    }
+}
+
+impl Order {
+    async fn connect(&self) -> Result<(Rc<Connection>, Driver), OpenError> {
         // Not all at one moment (REQUIREMENTS U16).
-        let age = limits.max_connection_age.mul_f64(1.0 - chance / 10.0);
-        let opened = tokio::time::timeout(timeout, async {
-            let stream = connect(endpoint.addr).await.map_err(OpenError::Connect)?;
+        let age = self.limits.max_connection_age.mul_f64(1.0 - self.chance / 10.0);
+        let connected = async {
+            let stream = connect(self.endpoint.addr).await.map_err(OpenError::Connect)?;
             // An endpoint that is being started or ended takes a connection, and drops it.
             let refused = OpenError::Connect(ConnectError::Failed(ConnectFailure::Refused));
             let failed = |error| if is_broken(&error) { refused } else { OpenError::Protocol };
-            Connection::open(stream, &limits, age).await.map_err(failed)
-        })
-        .await
-        .unwrap_or(Err(OpenError::Connect(ConnectError::Failed(ConnectFailure::TimedOut))));
-        let id = endpoint.id;
-        drop(endpoint);
-        let driver = {
-            let mut all = self.0.borrow_mut();
-            let Some(shared) = all.get_mut(&id) else { return opening.end(Err(OpenError::Protocol)) };
-            shared.opening.retain(|other| !Rc::ptr_eq(other, &opening));
-            match opened {
-                Ok((connection, _)) if connection.is_leaving(now()) || !connection.has_room() => {
-                    return opening.end(Err(OpenError::Useless));
-                }
-                Ok((connection, driver)) => {
-                    shared.connections.push(Rc::clone(&connection));
-                    opening.end(Ok(()));
-                    (connection, driver)
-                }
-                Err(error) => return opening.end(Err(error)),
-            }
+            Connection::open(stream, &self.limits, age).await.map_err(failed)
         };
-        let (connection, mut driver) = driver;
-        let (closing, watch) = (Rc::downgrade(&connection), connection.watch());
-        drop(connection);
-        // How it ended, its streams know. Of who floods us nothing more is read, so there is nothing to wait for.
-        poll_fn(|cx| match Pin::new(&mut driver).poll(cx) {
-            Poll::Pending => watch.poll_cut(cx).map(drop),
-            Poll::Ready(_) => Poll::Ready(()),
-        })
-        .await;
-        drop(driver);
-        if let Some(connection) = closing.upgrade() {
+        let late = OpenError::Connect(ConnectError::Failed(ConnectFailure::TimedOut));
+        tokio::time::timeout(self.timeout, connected).await.unwrap_or(Err(late))
+    }
+}
+
+/// Tells those who wait for an opening, whatever happens to it.
+struct Ending<'o> {
+    opening: &'o Opening,
+    how: Result<(), OpenError>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.opening.end(self.how);
+    }
+}
+
+/// Lets no connection be used whose driver has ended, whatever ended it.
+struct Closing(std::rc::Weak<Connection>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.upgrade() {
             connection.close();
-        }
-        if let Some(shared) = self.0.borrow_mut().get_mut(&id) {
-            shared.connections.retain(|connection| !connection.is_leaving(now()));
         }
     }
 }

@@ -1,10 +1,11 @@
 //! How do minutes pass in a moment? Clients, sidecars and services in one thread, on one clock that stands while they work.
 //!
 //! [`run`] gives a scenario a `LocalRuntime` whose clock is paused: when nothing is ready, neither task nor socket, tokio
-//! moves it to the next timer. Octets that are still in the kernel then are overtaken by time. Loopback delivers within the
-//! system call that sends, so small messages are never there; large ones may wait a millisecond for a window or an
-//! acknowledgement (and 40 of them where a peer has not switched Nagle's delay off). Before time moves, the thread therefore looks for octets many times, and then once more after a rest.
-//! The look and the move are one step on one thread: a busy machine makes a scenario slow, never wrong.
+//! moves it to the next timer. Octets that are still in the kernel would be overtaken by that. Loopback delivers within the
+//! system call that sends, so small messages never are; large ones may wait a millisecond for a window or an acknowledgement
+//! (and forty where a peer has not switched Nagle's delay off). Before time moves, the thread therefore looks for octets many
+//! times, and once more after a rest. The last look and the move are one step on one thread: a busy machine makes a scenario
+//! slow, never wrong.
 
 pub mod service;
 pub mod sidecar;

@@ -109,7 +109,6 @@ async fn more(stream: &mut TcpStream, ahead: &mut Vec<u8>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::OnceCell;
     use std::time::Duration;
 
     use tokio::time::{Instant, sleep};
@@ -130,19 +129,11 @@ mod tests {
             });
             let mut hops = vec![Sidecar::beside(leaf, &[])];
             for _ in 1..6 {
-                let outbound = Rc::<OnceCell<SocketAddr>>::default();
-                let there = Rc::clone(&outbound);
-                let service = answering(move |_| {
-                    let mut caller = Caller::of(*there.get().unwrap());
-                    async move {
-                        let heard = caller.send(&get("next")).await.unwrap();
-                        answer(heard.status()).with("x-leaf", heard.field("x-leaf").unwrap_or("no"))
-                    }
-                });
                 let next = upstream("next", &[hops.last().unwrap().inbound], "");
-                let hop = Sidecar::beside(service, &[next]);
-                outbound.set(hop.outbound).unwrap();
-                hops.push(hop);
+                hops.push(Sidecar::of_service(&[next], |outbound, _| async move {
+                    let heard = Caller::of(outbound).send(&get("next")).await.unwrap();
+                    answer(heard.status()).with("x-leaf", heard.field("x-leaf").unwrap_or("no"))
+                }));
             }
             let (start, first) = (Instant::now(), hops.last().unwrap());
             let said = Caller::of(first.inbound).send(&get("us")).await.unwrap();

@@ -1,13 +1,17 @@
 //! How does a scenario get a sidecar? As a value of the library, on the scenario's own thread and clock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use outrigger::app::App;
 use outrigger_config::{Source, parse};
 
+use super::service::answering;
+use crate::support::draft::Draft;
 use crate::support::free_addr;
+use crate::support::peer::Message;
 use crate::support::rig::{count, whole};
 
 /// A running sidecar. It listens as long as the value lives; its connections last until they or the scenario end.
@@ -26,6 +30,20 @@ impl Sidecar {
         // Ports are chosen before they are bound, so somebody else may be faster.
         let started = (0..5).find_map(|_| Self::attempt(application, documents).ok());
         started.expect("a sidecar starts")
+    }
+
+    /// Beside a service of its own, which answers each request as `answer` does, told where it may call out.
+    pub fn of_service<F>(documents: &[String], answer: impl Fn(SocketAddr, Message) -> F + 'static) -> Self
+    where
+        F: Future<Output = Draft> + 'static,
+    {
+        let outbound = Rc::new(Cell::new(None));
+        let there = Rc::clone(&outbound);
+        let called = "nobody calls before the sidecar runs";
+        let service = answering(move |request| answer(there.get().expect(called), request));
+        let sidecar = Self::beside(service, documents);
+        outbound.set(Some(sidecar.outbound));
+        sidecar
     }
 
     fn attempt(application: SocketAddr, documents: &[String]) -> Result<Self, outrigger::app::AppError> {

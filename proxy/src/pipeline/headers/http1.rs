@@ -13,7 +13,7 @@ use super::{is_nominated, nominated};
 use crate::http1::encoder::push_field;
 use crate::http1::websocket;
 use crate::message::head::connection_tokens;
-use crate::message::{Framing, Known, ResponseHead, Version};
+use crate::message::{Framing, Known, RequestHead, ResponseHead, Version};
 
 /// The head of the next attempt, which begins `now`.
 pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
@@ -40,7 +40,7 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
         Framing::Length(length) => push_number(out, "content-length", length),
         // A length of zero says more than none (RFC 9110 §8.6).
         Framing::None | Framing::UntilClose => {
-            if head.known.has(Known::CONTENT_LENGTH) {
+            if head.known.has(Known::CONTENT_LENGTH) || anticipates_content(head) {
                 out.extend_from_slice(b"content-length: 0\r\n");
             }
         }
@@ -53,6 +53,11 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     }
     write_ours(out, exchange, now);
     out.extend_from_slice(b"\r\n");
+}
+
+/// HTTP/2 ends a request without content by a flag; servers of HTTP/1 may insist on a length (RFC 9110 §8.6).
+fn anticipates_content(head: &RequestHead) -> bool {
+    head.version == Version::Http2 && [Method::POST, Method::PUT, Method::PATCH].contains(&head.method)
 }
 
 /// RFC 9110 §10.1.4: `TE` is of this connection, and says so.
