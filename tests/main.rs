@@ -8,6 +8,7 @@
 )]
 
 mod balancing;
+mod bulkheads;
 mod chain;
 mod classification;
 mod commands;

@@ -83,6 +83,8 @@ pub async fn attempt(
         Ok(up) => up,
         Err(failure) => return Attempt { result: Err(failure), load: Some(load), ..ended },
     };
+    // A wait for a place among the connections is no time of the endpoint's.
+    let began = exchange.attempt_began;
     if exchange.tunnel == Some(&Upgrade::Connect) {
         ended.result = Ok(Answer { head: connected(), up, ended: None, load });
         return ended;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
+use outrigger_config::model::priority::Class;
 use outrigger_config::model::{Direction, Upgrade};
 
 use super::After;
@@ -17,6 +18,7 @@ use crate::policy::deadline::{Deadline, Told};
 use crate::policy::grpc;
 use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::fault::Met;
+use crate::snapshot::limiter::Quota;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
 use crate::telemetry::{Flag, Record};
@@ -43,6 +45,12 @@ pub struct Exchange<'s> {
     pub started: Instant,
     /// Where it goes.
     pub chosen: Option<(&'s Rule, &'s Backend)>,
+    /// What it is worth.
+    pub class: Class,
+    /// What it is told of the rate limits that it met.
+    pub quota: Option<Quota<'s>>,
+    /// The policy that turned it away, where that is no rule's.
+    pub denied_by: Option<&'s str>,
     /// What the caller said of its patience.
     pub told: Told,
     /// When it must have come how far.
@@ -101,6 +109,9 @@ impl<'s> Exchange<'s> {
             head,
             started,
             chosen: None,
+            class: Class::Default,
+            quota: None,
+            denied_by: None,
             told: Told::default(),
             deadline: Deadline::at(started),
             attempts: 0,

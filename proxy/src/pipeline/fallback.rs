@@ -14,6 +14,7 @@ use super::cached;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::limits;
 use super::relay;
 use super::retry::{self, answered};
 use super::upload::Upload;
@@ -22,6 +23,7 @@ use crate::policy::grpc;
 use crate::policy::outcome::{Class, ConnectFailure};
 use crate::policy::retry::Body;
 use crate::snapshot::Backend;
+use crate::snapshot::limiter::Admission;
 use crate::snapshot::stand_in::{Canned, Chain, StandIn, Step};
 use crate::telemetry::Flag;
 
@@ -53,12 +55,13 @@ pub async fn until_found<'s>(
     backend: &'s Backend,
     upload: &mut Upload,
     down: &mut Down<'_>,
+    admission: &mut Admission<'_>,
 ) -> Result<Found<'s>, Failure> {
-    let ended = ask(exchange, backend, upload, down).await;
+    let ended = ask(exchange, backend, upload, down, admission).await;
     match exchange.chosen.and_then(|(rule, _)| rule.fallback.as_ref()) {
         // CONNECT and other changes of protocol want a peer: nothing else will do.
         Some(chain) if !exchange.head.upgrade && exchange.head.method != Method::CONNECT => {
-            along(chain, exchange, (backend, ended), upload, down).await
+            along(chain, exchange, (backend, ended), upload, (down, admission)).await
         }
         _ => ended.map(|answer| Found::Answer(backend, answer)),
     }
@@ -70,8 +73,12 @@ async fn ask(
     backend: &Backend,
     upload: &mut Upload,
     down: &mut Down<'_>,
+    admission: &mut Admission<'_>,
 ) -> Result<Answer, Failure> {
-    retry::until_answered(exchange, backend, upload, down).await
+    limits::place(exchange, backend, down, admission).await?;
+    let answer = retry::until_answered(exchange, backend, upload, down).await;
+    limits::learn(exchange, admission, &answer);
+    answer
 }
 
 /// Goes along the chain for as long as something is wrong.
@@ -80,7 +87,7 @@ async fn along<'s>(
     exchange: &mut Exchange<'s>,
     (mut backend, mut ended): (&'s Backend, Result<Answer, Failure>),
     upload: &mut Upload,
-    down: &mut Down<'_>,
+    (down, admission): (&mut Down<'_>, &mut Admission<'_>),
 ) -> Result<Found<'s>, Failure> {
     for step in &chain.steps {
         let Some(trouble) = Trouble::of(exchange, &ended) else { break };
@@ -95,6 +102,7 @@ async fn along<'s>(
         }
         exchange.fell = Some(Fell { kind, cause, instead_of: trouble.cause, flag: trouble.flag });
         lay_aside(exchange, backend, ended, upload);
+        admission.hold_at_upstream(None);
         match help {
             Help::AtHand(at_hand) => return Ok(Found::AtHand(at_hand)),
             Help::Ask(other) => {
@@ -102,7 +110,7 @@ async fn along<'s>(
                 exchange.chosen = exchange.chosen.map(|(rule, _)| (rule, other));
                 backend = other;
                 // On the heap, so that requests without it have no larger future.
-                ended = Box::pin(ask(exchange, backend, upload, down)).await;
+                ended = Box::pin(ask(exchange, backend, upload, down, admission)).await;
             }
         }
     }
@@ -206,9 +214,14 @@ fn conditions(failure: Failure) -> &'static [FallbackCondition] {
         | Failure::UpgradeRefused => &[On::Reset],
         Failure::AttemptTimeout | Failure::Deadline => &[On::Timeout],
         Failure::NoEndpoint => &[On::NoEndpoint],
-        Failure::PendingLimit | Failure::Exhausted => &[On::Limit],
+        Failure::RequestLimit | Failure::ConnectionLimit | Failure::PendingLimit | Failure::Exhausted => {
+            &[On::Limit]
+        }
         Failure::Injected(status) if status.is_server_error() => &[On::ServerError],
         Failure::Injected(_)
+        | Failure::RateLimit { .. }
+        | Failure::CallerLimit
+        | Failure::Overload
         | Failure::BadRequest(_)
         | Failure::SlowHead
         | Failure::BadBody(_)

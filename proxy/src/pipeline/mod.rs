@@ -12,6 +12,7 @@ mod fallback;
 mod fault;
 pub mod headers;
 mod ids;
+mod limits;
 mod relay;
 mod retry;
 mod tunnel;
@@ -70,11 +71,12 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), F
     exchange.tunnel = tunnel::wanted(exchange, backend)?;
     exchange.set_deadline(backend);
     exchange.deadline.left(exchange.started).ok_or(Failure::Expired)?;
+    let mut admission = limits::admit(exchange, rule, down).await?;
     if let Some(at_hand) = cached::look(exchange, backend, down).await? {
         return at_hand::give(exchange, at_hand, down).await;
     }
     let mut upload = Upload::of(exchange, rule, backend);
-    let found = fallback::until_found(exchange, backend, &mut upload, down).await;
+    let found = fallback::until_found(exchange, backend, &mut upload, down, &mut admission).await;
     exchange.bytes_in = upload.taken;
     match found? {
         Found::Answer(backend, answer) if tunnel::is_agreed(exchange, &answer) => {

@@ -13,20 +13,21 @@ use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::fault::Faulty;
-use super::headers::{REASON, http1, http2, is_settled, kept_for};
+use super::headers::{REASON, http1, http2, is_settled, kept_for, quota};
 use super::retry::answered;
 use super::up::Up;
 use super::upload::{Upload, UploadError};
 use crate::cache::Recording;
 use crate::clock::now;
+use crate::http1::Encoder;
 use crate::http1::encoder::push_field;
-use crate::http1::{ClientConn, Encoder};
 use crate::message::transfer::Passing;
 use crate::message::{Framing, ResponseHead, Source, TransferError, Version, poll_transfer};
 use crate::policy::grpc;
 use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
 use crate::upstream::endpoint::InFlight;
+use crate::upstream::pool::Client;
 
 /// Passes an answer on, to its last byte.
 pub async fn relay(
@@ -104,6 +105,7 @@ fn answer_with(
             if let Some(mark) = mark {
                 push_field(out, REASON.as_str(), mark.as_bytes());
             }
+            quota::write(out, &head.headers, exchange.quota);
             out.extend_from_slice(b"\r\n");
             conn.channel.encoder = Encoder::new(framing);
             Ok(())
@@ -111,6 +113,7 @@ fn answer_with(
         Down::Http2(stream) => {
             let mut fields = http2::response(head);
             fields.extend(mark.and_then(|mark| Some((REASON, mark.try_into().ok()?))));
+            quota::add(&mut fields, exchange.quota);
             let ended = head.framing == Framing::None;
             stream.answer(head.status, fields, ended).map_err(|_| Failure::Canceled)
         }
@@ -170,7 +173,7 @@ pub fn discard(exchange: &Exchange<'_>, backend: &Backend, answer: Answer, uploa
 }
 
 /// A connection goes back only if both messages ended where they should: what follows is nobody's answer.
-fn give_back(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight, conn: Box<ClientConn>) {
+fn give_back(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight, conn: Box<Client>) {
     let wire = &conn.channel.wire;
     if wire.is_flushed() && wire.ahead().is_empty() && !wire.is_eof() {
         exchange.worker.pools.give(

@@ -123,6 +123,11 @@ fn classify(ended: &Attempt, grpc: bool) -> Outcome {
             Failure::Canceled
             | Failure::BadBody(_)
             | Failure::BodyIdle
+            | Failure::RateLimit { .. }
+            | Failure::CallerLimit
+            | Failure::Overload
+            | Failure::RequestLimit
+            | Failure::ConnectionLimit
             | Failure::PendingLimit
             | Failure::Exhausted
             | Failure::BadRequest(_)

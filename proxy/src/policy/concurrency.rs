@@ -27,6 +27,8 @@
 
 use std::time::{Duration, Instant};
 
+use outrigger_config::model::AdaptiveLimit;
+
 /// The limit before anything is known.
 pub const FIRST: u32 = 32;
 /// A window is at least so long.
@@ -48,22 +50,6 @@ const STEEPEST: f64 = 0.5;
 const FARTHER: f64 = 1.25;
 /// How much of a new mean goes into the smooth one that is compared so.
 const SMOOTHING: f64 = 0.2;
-
-/// What a policy says: `{adaptive: {min: 3, max: 1000}}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AdaptiveLimit {
-    /// Never below, at least 1.
-    pub min: u32,
-    /// Never above.
-    pub max: u32,
-}
-
-impl AdaptiveLimit {
-    fn in_order(self) -> Self {
-        let min = self.min.max(1);
-        Self { min, max: self.max.max(min) }
-    }
-}
 
 /// How a request ended, as far as the limit cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +94,7 @@ struct Window {
 impl Limiter {
     /// Begins at [`FIRST`], if the bounds allow; `draw`, uniform in `[0, 1]`, keeps the probes of many limiters apart.
     pub fn new(config: AdaptiveLimit, now: Instant, draw: f64) -> Self {
-        let config = config.in_order();
+        let config = in_order(config);
         let limit = f64::from(FIRST.clamp(config.min, config.max));
         Self {
             config,
@@ -154,7 +140,7 @@ impl Limiter {
 
     /// Takes over new bounds.
     pub fn reload(&mut self, config: AdaptiveLimit) {
-        self.config = config.in_order();
+        self.config = in_order(config);
         self.limit = self.bounded(self.limit);
     }
 
@@ -228,6 +214,11 @@ impl Window {
     fn share_too_much(&self) -> f64 {
         f64::from(self.too_much) / f64::from((self.answers + self.too_much).max(1))
     }
+}
+
+fn in_order(config: AdaptiveLimit) -> AdaptiveLimit {
+    let min = config.min.max(1);
+    AdaptiveLimit { min, max: config.max.max(min) }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
+use outrigger_config::model::priority::Order;
 
 use super::key_table::Key;
 
@@ -35,16 +36,6 @@ pub const PRESSED: f64 = 0.8;
 
 /// How much of the last interval goes into a caller's demand.
 const SMOOTHING: f64 = 0.5;
-
-/// Who is shed first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Callers with more than their share (RL-5).
-    #[default]
-    GreedyFirst,
-    /// Callers with the smallest share, so that the main ones keep working (RL-3).
-    UncommonFirst,
-}
 
 /// What callers asked for lately, and what they may have.
 #[derive(Debug)]
@@ -88,7 +79,7 @@ impl FairShare {
             served: 0.0,
             arrived: 0.0,
             pressure: 0.0,
-            level: order.all(),
+            level: shedding_nobody(order),
         }
     }
 
@@ -123,7 +114,7 @@ impl FairShare {
     /// Sheds in another order.
     pub fn reload(&mut self, order: Order) {
         self.order = order;
-        self.level = order.all();
+        self.level = shedding_nobody(order);
     }
 
     fn advance(&mut self, now: Instant) {
@@ -171,13 +162,11 @@ impl FairShare {
     }
 }
 
-impl Order {
-    /// The level at which nobody is shed.
-    fn all(self) -> f64 {
-        match self {
-            Self::GreedyFirst => f64::INFINITY,
-            Self::UncommonFirst => 0.0,
-        }
+/// The level at which nobody is shed.
+fn shedding_nobody(order: Order) -> f64 {
+    match order {
+        Order::GreedyFirst => f64::INFINITY,
+        Order::UncommonFirst => 0.0,
     }
 }
 

@@ -24,7 +24,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::rate_limit::{Decision, Gcra, RateLimit};
+use outrigger_config::model::RateLimit;
+
+use super::rate_limit::{Decision, Gcra};
 
 /// A lease is what is spent in so long.
 pub const HORIZON: Duration = Duration::from_millis(500);

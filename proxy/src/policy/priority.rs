@@ -20,54 +20,21 @@
 
 pub mod queue;
 
+use outrigger_config::model::priority::{Class, Shares};
+
 pub use queue::Queue;
 
-/// What a request is worth, the worthiest first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
-    /// Users notice at once.
-    Critical,
-    /// What no policy names.
-    #[default]
-    Default,
-    /// May be retried later or never.
-    Sheddable,
-}
-
-impl Class {
-    /// All classes, the worthiest first.
-    pub const ALL: [Self; 3] = [Self::Critical, Self::Default, Self::Sheddable];
-}
-
-/// What a policy says: how much of a limit each class may fill, 0 to 1. Critical requests may fill all of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Shares {
-    /// Of requests that no policy names.
-    pub default: f64,
-    /// Of sheddable ones.
-    pub sheddable: f64,
-}
-
-impl Default for Shares {
-    /// No partition: a queue ordered by class serves the critical ones first and leaves no place empty.
-    fn default() -> Self {
-        Self { default: 1.0, sheddable: 1.0 }
-    }
-}
-
-impl Shares {
-    /// How many requests may be in flight, all classes together, when one of `class` enters.
-    pub fn cap(&self, class: Class, limit: u32) -> u32 {
-        let default = self.default.clamp(0.0, 1.0);
-        let share = match class {
-            Class::Critical => return limit,
-            Class::Default => default,
-            Class::Sheddable => self.sheddable.clamp(0.0, default),
-        };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and limit")]
-        let cap = (f64::from(limit) * share) as u32;
-        cap.max(limit.min(1))
-    }
+/// How many requests may be in flight, all classes together, when one of `class` enters.
+pub fn cap(shares: &Shares, class: Class, limit: u32) -> u32 {
+    let default = shares.default.clamp(0.0, 1.0);
+    let share = match class {
+        Class::Critical => return limit,
+        Class::Default => default,
+        Class::Sheddable => shares.sheddable.clamp(0.0, default),
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and limit")]
+    let cap = (f64::from(limit) * share) as u32;
+    cap.max(limit.min(1))
 }
 
 #[cfg(test)]

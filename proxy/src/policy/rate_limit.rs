@@ -21,14 +21,7 @@
 
 use std::time::{Duration, Instant};
 
-/// What a policy says: `{rate: 100/s, burst: 20}`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RateLimit {
-    /// Requests a second in the long run, above 0.
-    pub rate: f64,
-    /// Requests at once, at least 1.
-    pub burst: u32,
-}
+use outrigger_config::model::RateLimit;
 
 /// A rate limit ready to decide. Holds no state of any caller: that is the cell.
 #[derive(Debug, Clone, Copy, PartialEq)]

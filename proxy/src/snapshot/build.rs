@@ -9,7 +9,7 @@ use outrigger_config::model::{self, Config, Direction, HttpRoute, Mode, TrafficP
 
 use super::fault::{Caps, Fault};
 use super::stand_in::{self, BodyFileError, Chain};
-use super::{Backend, Rule, Snapshot, Table, Via};
+use super::{Backend, Rule, Snapshot, Table, Via, limiter};
 use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
 use crate::policy::weights::Weights;
@@ -52,6 +52,8 @@ pub fn build(
             old.end();
         }
     }
+    let known = previous.map_or(&[][..], |previous| &previous.limiters);
+    let limiters = limiter::build(&config.rate_limits, known, metrics, now);
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
@@ -72,6 +74,7 @@ pub fn build(
         via: ["1.1", "2"].map(|version| via(version, config.sidecar.name.as_str())),
         experiments,
         caps,
+        limiters,
         outbound,
         inbound,
         upstreams,
@@ -90,7 +93,7 @@ fn next(
         return Arc::clone(old);
     }
     let counters = metrics.upstream(wanted.name.as_str());
-    let new = Upstream::new(wanted, counters, now);
+    let new = Upstream::new(wanted, counters, old.map(|old| &**old), now);
     if let Some(old) = old {
         new.inherit(old, now);
     }
@@ -199,6 +202,7 @@ impl Builder<'_> {
                 name: rule.name.shared(),
                 fallback: self.fallback(direction, route, rule, &backends)?,
                 fault: self.fault(route, rule),
+                priority: rule.priority,
                 weights: Weights::new(rule.backends.iter().map(|backend| backend.weight)),
                 backends,
             })
@@ -265,6 +269,7 @@ impl Builder<'_> {
             name: NONE.into(),
             fallback,
             fault: None,
+            priority: None,
             weights: Weights::new([1]),
             backends,
         }

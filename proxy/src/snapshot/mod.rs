@@ -2,6 +2,7 @@
 
 mod build;
 pub mod fault;
+pub mod limiter;
 pub mod stand_in;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use http::HeaderValue;
+use outrigger_config::model::priority::Class;
 use outrigger_config::model::{Config, Direction, SidecarLimits, TrafficPolicy};
 
 use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
@@ -21,6 +23,7 @@ use crate::upstream::Upstream;
 use self::fault::{Caps, Fault};
 use self::stand_in::Chain;
 pub use build::build;
+use limiter::RateLimiter;
 
 /// One generation. A request holds it to its end.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Snapshot {
     via: [Via; 2],
     /// What is written of exchanges.
     pub access_log: AccessLog,
+    /// Limits on requests of both directions, in the order of the policy.
+    pub limiters: Vec<Arc<RateLimiter>>,
     outbound: Table,
     inbound: Vec<(SocketAddr, Table)>,
 }
@@ -78,6 +83,8 @@ pub struct Rule {
     pub fallback: Option<Chain>,
     /// What goes wrong with them on purpose.
     pub fault: Option<Arc<Fault>>,
+    /// What its requests are worth; `None`: what a rate limit policy says.
+    pub priority: Option<Class>,
     weights: Weights,
     backends: Vec<Backend>,
 }
@@ -181,8 +188,8 @@ pub fn listeners(config: &Config) -> Vec<ListenerId> {
     inbound.chain(outbound).map(|(direction, addr)| ListenerId { direction, addr }).collect()
 }
 
-/// What the router looks at.
-fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
+/// What routers look at.
+pub fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
     let query = head.target.query();
     // CONNECT has no path (RFC 9110 §9.3.6); rules that say none take it.
     let path = if head.method == http::Method::CONNECT { "/" } else { head.target.path() };

@@ -1,5 +1,6 @@
 //! Whom do we call? An [`Upstream`] is a named group of endpoints with what is known of them.
 
+pub mod bulkhead;
 pub mod connect;
 pub mod discovery;
 pub mod endpoint;
@@ -13,6 +14,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use outrigger_config::model::{self, Applied};
 
+use self::bulkhead::{Bulkhead, Rules};
 use self::discovery::Update;
 use self::endpoint::{Endpoint, InFlight};
 use crate::cache::Cache;
@@ -31,6 +33,10 @@ pub struct Upstream {
     pub discovered: Mutex<Option<Update>>,
     /// Its responses, for those who ask again.
     pub cache: Option<Applied<Arc<Cache>>>,
+    /// How many requests may be in flight; `None`: as many as come.
+    pub requests: Option<Arc<Bulkhead>>,
+    /// How many connections there may be; `None`: as many as requests need.
+    pub connections: Option<Arc<Bulkhead>>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     budget: Mutex<Budget>,
     pending: AtomicUsize,
@@ -38,8 +44,19 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream with its static endpoints, or none until discovery publishes some.
-    pub fn new(config: model::Upstream, metrics: Arc<UpstreamMetrics>, now: Instant) -> Arc<Self> {
+    /// An upstream with its static endpoints, or none until discovery publishes some. Its limits are those of `old`, the
+    /// upstream of the same name in the last generation, with whoever is inside.
+    pub fn new(
+        config: model::Upstream,
+        metrics: Arc<UpstreamMetrics>,
+        old: Option<&Self>,
+        now: Instant,
+    ) -> Arc<Self> {
+        let requests = old.and_then(|old| old.requests.clone());
+        let requests = bulkhead::next(requests, Rules::of_requests(&config.limits), &metrics.requests, now);
+        let connections = old.and_then(|old| old.connections.clone());
+        let rules = Rules::of_connections(&config.limits);
+        let connections = bulkhead::next(connections, rules, &metrics.connections, now);
         let budget = Mutex::new(Budget::new(&config.retry_budget, now));
         let kept = config.cache.as_ref();
         let cache =
@@ -47,6 +64,8 @@ impl Upstream {
         let upstream = Self {
             config,
             metrics,
+            requests,
+            connections,
             discovered: Mutex::default(),
             cache,
             endpoints: ArcSwap::default(),

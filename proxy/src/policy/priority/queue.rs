@@ -20,21 +20,13 @@
 //! time, and lets expire those who would have had the least use of an answer.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::Class;
+use outrigger_config::model::QueueLimits;
+use outrigger_config::model::priority::Class;
 
 /// A queue stands once its oldest has waited this part of the timeout.
 pub const STANDS: u32 = 10;
-
-/// What a policy says: `{maxPending: 100, queueTimeout: 1s}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueLimits {
-    /// How many may wait, all classes together.
-    pub capacity: usize,
-    /// How long one may wait.
-    pub timeout: Duration,
-}
 
 /// Requests that wait for a place; `T` is what wakes one up.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use outrigger_config::model::QueueLimits;
 use proptest::prelude::*;
 
-use super::queue::{Enqueued, QueueLimits, STANDS};
+use super::queue::{Enqueued, STANDS};
 use super::*;
 use crate::policy::in_flight::InFlight;
 
@@ -107,12 +108,12 @@ proptest! {
         arrivals in prop::collection::vec(class(), 0..400),
     ) {
         let shares = Shares { default, sheddable };
-        let caps = Class::ALL.map(|class| shares.cap(class, limit));
+        let caps = Class::ALL.map(|class| cap(&shares, class, limit));
         prop_assert!(caps[0] == limit && caps[0] >= caps[1] && caps[1] >= caps[2]);
         prop_assert!(limit == 0 || caps[2] > 0);
         let (mut places, mut inside) = (InFlight::default(), [0; 3]);
         for class in arrivals {
-            inside[class as usize] += u32::from(places.enter(shares.cap(class, limit)));
+            inside[class as usize] += u32::from(places.enter(cap(&shares, class, limit)));
         }
         prop_assert!(inside.iter().sum::<u32>() <= limit);
         prop_assert!(inside[1] + inside[2] <= caps[1]);

@@ -10,8 +10,10 @@
 mod downstream;
 mod exchange;
 mod families;
+mod fill;
 mod flag;
 mod generation;
+mod rate_limit;
 mod registry;
 mod route;
 mod scrape;
@@ -32,8 +34,10 @@ use super::cells::{Counter, WorkerId};
 
 pub use self::downstream::{DownstreamMetrics, Protocol};
 pub use self::exchange::ExchangeMetrics;
+pub use self::fill::Fill;
 pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
+pub use self::rate_limit::RateLimitMetrics;
 pub use self::route::RouteMetrics;
 pub use self::upstream::UpstreamMetrics;
 
@@ -45,6 +49,8 @@ pub struct Metrics {
     outbound: Side,
     upstreams: Registry<Box<str>, UpstreamMetrics>,
     routes: Registry<Box<str>, RouteMetrics>,
+    /// By policy and mode.
+    rate_limits: Registry<(Box<str>, &'static str), RateLimitMetrics>,
     limits: Series<&'static str>,
     deadlines: Series<&'static str>,
     panics: Counter,
@@ -81,6 +87,10 @@ impl Metrics {
             outbound: side(),
             upstreams: Registry::new(&cap, overflow),
             routes: Registry::new(&cap, (OVERFLOW.into(), RouteMetrics::new(workers, &cap))),
+            rate_limits: Registry::new(
+                &cap,
+                ((OVERFLOW.into(), OVERFLOW), RateLimitMetrics::new(workers, &cap)),
+            ),
             limits: Series::new(workers, &fixed),
             deadlines: Series::new(workers, &fixed),
             panics: Counter::new(workers),
@@ -108,6 +118,13 @@ impl Metrics {
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
         let new = || RouteMetrics::new(self.workers, &self.cap);
         self.routes.resolve(name.into(), RouteMetrics::SERIES, new)
+    }
+
+    /// The counters of a rate limit policy. For snapshot builds: takes a lock and compares names.
+    pub fn rate_limit(&self, policy: &str, dry_run: bool) -> Arc<RateLimitMetrics> {
+        let mode = if dry_run { "dry_run" } else { "enforce" };
+        let new = || RateLimitMetrics::new(self.workers, &self.cap);
+        self.rate_limits.resolve((policy.into(), mode), RateLimitMetrics::SERIES, new)
     }
 
     /// The counters of a direction's connections.
@@ -159,5 +176,6 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The overflow handles: an exchange a direction, an upstream, and a route.
-const OVERFLOW_SERIES: usize = 2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES + RouteMetrics::SERIES;
+/// The overflow handles: an exchange a direction, an upstream, a route, and a rate limit policy.
+const OVERFLOW_SERIES: usize =
+    2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES + RouteMetrics::SERIES + RateLimitMetrics::SERIES;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use outrigger_config::model::Mode;
 
 use super::super::cells::{Counter, Gauge, Held, WorkerId};
+use super::fill::Fill;
 use super::route::Acted;
 use super::series::{Series, SeriesCap};
 
@@ -21,11 +22,15 @@ pub struct UpstreamMetrics {
     pub(super) stale: Counter,
     pub(super) pending: Gauge,
     pub(super) endpoints: AtomicI64,
+    /// Requests in flight, where there is a limit on them.
+    pub requests: Arc<Fill>,
+    /// Connections, where there is a limit on them.
+    pub connections: Arc<Fill>,
 }
 
 impl UpstreamMetrics {
-    /// Series that exist from the start: three plain ones, and five places for words that find none.
-    pub(super) const SERIES: usize = 8;
+    /// Series that exist from the start: three plain ones, three a limit, and five places for words that find none.
+    pub(super) const SERIES: usize = 14;
 
     pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
         Self {
@@ -37,6 +42,8 @@ impl UpstreamMetrics {
             stale: Counter::new(workers),
             pending: Gauge::new(workers),
             endpoints: AtomicI64::new(0),
+            requests: Arc::default(),
+            connections: Arc::default(),
         }
     }
 
