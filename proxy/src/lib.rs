@@ -32,7 +32,8 @@
 //! 4. [`policy::deadline`]: what the policy allows, clipped by what the caller said. Over: 504.
 //! 5. An attempt: [`upstream`] picks an endpoint, as far as breakers and health allow (else 503), and lends a connection,
 //!    the head is written anew, content streams while the answer is awaited.
-//! 6. How it went is reported to whoever learns from it: [`upstream::guard`]. [`policy::retry`] decides on what follows, [`policy::budget`] whether it is paid for.
+//! 6. How it went is reported to those who learn from it ([`upstream::guard`]). [`policy::retry`] decides on what
+//!    follows, [`policy::budget`] whether it is paid for.
 //! 7. The answer streams back; its last octet closes metrics, log and load.
 //!
 //! # A reload
