@@ -30,9 +30,11 @@
 //! 2. [`pipeline::handle`] takes one [`snapshot`] and holds it to the end of the request.
 //! 3. [`policy::router`] finds the rule, [`policy::weights`] the backend. None: 404.
 //! 4. [`policy::deadline`]: what the policy allows, clipped by what the caller said. Over: 504.
+//!    [`cache`]: what others were answered, where an upstream's policy keeps it; who misses at once waits for one fetch.
 //! 5. An attempt: [`upstream`] picks an endpoint and lends a connection, the head is written anew, content streams while
 //!    the answer is awaited.
-//! 6. [`policy::retry`] decides on what follows, [`policy::budget`] whether it is paid for.
+//! 6. [`policy::retry`] decides on what follows, [`policy::budget`] whether it is paid for; when nothing does, the rule's
+//!    [chain](snapshot::stand_in::Chain) of fallbacks is gone along, within the same deadline.
 //! 7. The answer streams back; its last octet closes metrics, log and load.
 //!
 //! # A reload
