@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outrigger_config::model::{Direction, Upgrade};
 
 use super::super::exchange::Exchange;
@@ -89,8 +89,9 @@ fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     let (headers, known) = (&exchange.head.headers, exchange.head.known);
     // RFC 9113 §8.2.3: HTTP/2 may send one cookie a field, HTTP/1 has one field for all.
     if known.has(Known::COOKIE) {
-        let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(http::HeaderValue::as_bytes).collect();
-        push_field(out, "cookie", &crumbs.join(&b"; "[..]));
+        out.extend_from_slice(b"cookie: ");
+        push_joined(out, headers.get_all(COOKIE).iter(), b"; ");
+        out.extend_from_slice(b"\r\n");
     }
     if known.has(Known::VIA) {
         for via in headers.get_all(http::header::VIA) {
@@ -113,14 +114,18 @@ fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     }
 }
 
+/// The values of several field lines in one.
+fn push_joined<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a HeaderValue>, between: &[u8]) {
+    for (nth, value) in values.enumerate() {
+        out.extend_from_slice(if nth == 0 { b"" } else { between });
+        out.extend_from_slice(value.as_bytes());
+    }
+}
+
 /// Who called, as far as the hops before us say, and whom we saw: the application sees only us.
 fn write_forwarded_for(out: &mut Vec<u8>, exchange: &Exchange<'_>, inbound: bool) {
     out.extend_from_slice(b"x-forwarded-for: ");
-    let said = exchange.head.headers.get_all("x-forwarded-for").iter().map(http::HeaderValue::as_bytes);
-    for (nth, said) in said.enumerate() {
-        out.extend_from_slice(if nth == 0 { b"" } else { b", " });
-        out.extend_from_slice(said);
-    }
+    push_joined(out, exchange.head.headers.get_all("x-forwarded-for").iter(), b", ");
     if inbound {
         let comma = if exchange.head.known.has(Known::FORWARDED_FOR) { ", " } else { "" };
         let _ = write!(out, "{comma}{}", exchange.peer.ip());
