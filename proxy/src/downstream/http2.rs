@@ -18,9 +18,9 @@ use super::http1::count_refused;
 use super::listener::contained;
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
-use crate::http2::fields;
 use crate::http2::guard::{Guarded, Watch};
 use crate::http2::server::{ServerStream, builder};
+use crate::http2::{fields, life};
 use crate::pipeline::{self, After, Down, Failure};
 use crate::snapshot::ListenerId;
 use crate::telemetry::Protocol;
@@ -48,8 +48,7 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
             return worker.shared.metrics.downstream(listener.direction).protocol_error(worker.id, reason);
         }
     };
-    // Not all at one moment (REQUIREMENTS U16).
-    let age = limits.max_connection_age.mul_f64(1.0 - worker.rng(fastrand::Rng::f64) / 10.0);
+    let age = life(limits.max_connection_age, worker.rng(fastrand::Rng::f64));
     let now = now();
     let life =
         Life { until: now + age, idle_since: now, moved: [0; 2], streams: Rc::default(), stage: Stage::Open };

@@ -3,10 +3,10 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 
-use crate::message::head::{MAX_FIELDS, connection_tokens, is_form_of};
+use crate::message::head::{MAX_FIELDS, connection_tokens, expects_continue, is_form_of, may_have_content};
 use crate::message::{Framing, HeadError, HeadLimits, Known, RequestHead, ResponseHead, Scratch, Version};
 
 type Slots<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
@@ -47,10 +47,8 @@ pub fn parse_request(
         return Err(HeadError::Framing);
     }
     check_host(&headers, version)?;
-    let expects_continue = version == Version::Http11
-        && framing != Framing::None
-        && known.has(Known::EXPECT)
-        && headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects_continue =
+        version == Version::Http11 && framing != Framing::None && expects_continue(&headers, known);
     let keep_alive = persistence.keep_alive(version);
     // HTTP/1.0 knows no upgrade (RFC 9110 §7.8).
     let upgrade = persistence.upgrade && version == Version::Http11 && known.has(Known::UPGRADE);
@@ -197,12 +195,8 @@ fn response_framing(
     if chunked && length.is_some() {
         return Err(HeadError::Framing);
     }
-    let bodiless = status.is_informational()
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED
-        || *to == Method::HEAD;
-    Ok(match (bodiless, chunked, length) {
-        (true, ..) | (_, false, Some(0)) => Framing::None,
+    Ok(match (may_have_content(status, to), chunked, length) {
+        (false, ..) | (_, false, Some(0)) => Framing::None,
         (_, true, _) => Framing::Chunked,
         (_, false, Some(length)) => Framing::Length(length),
         (_, false, None) => Framing::UntilClose,

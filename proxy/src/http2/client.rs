@@ -18,9 +18,6 @@ use super::guard::{Guarded, Watch};
 use crate::clock::now;
 use crate::message::{HeadLimits, ReceiveError, ResponseHead, TrailerLimits};
 
-/// Octets that one stream may have waiting to be sent.
-const SEND_BUFFER: usize = 32 * 1024;
-
 /// Streams that we gave up in the last second, whose answers may still be on their way: those of more would be taken
 /// for faults of the endpoint.
 const GIVEN_UP: usize = 1024;
@@ -60,7 +57,7 @@ impl Connection {
             .initial_connection_window_size(http2.connection_window)
             .data_frame_budget(super::small_frames(http2.connection_window))
             .max_header_list_size(u32::try_from(limits.response_head).unwrap_or(u32::MAX))
-            .max_send_buffer_size(SEND_BUFFER)
+            .max_send_buffer_size(super::SEND_BUFFER)
             .max_concurrent_reset_streams(GIVEN_UP)
             .max_local_error_reset_streams(None)
             .enable_push(false)

@@ -1,11 +1,11 @@
 //! How do heads of HTTP/2 and heads of messages become each other? RFC 9113 §8.3: pseudo-fields instead of a start line.
 
 use h2::ext::Protocol;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, UPGRADE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, StatusCode, Uri, request, response};
+use http::{HeaderValue, Method, Request, Uri, request, response};
 
-use crate::message::head::{MAX_FIELDS, is_form_of};
+use crate::message::head::{MAX_FIELDS, expects_continue, is_form_of, may_have_content};
 use crate::message::{Framing, HeadError, HeadLimits, Known, RequestHead, ResponseHead, Version};
 
 /// A request as it came; `ended`: it has no content. The codec has refused what is malformed by RFC 9113 §8.2.
@@ -27,7 +27,7 @@ pub fn request_head(
     let (framing, expects_continue) = if ended || upgrade {
         (Framing::None, false)
     } else {
-        (content(&headers, known), known.has(Known::EXPECT) && expects_continue(&headers))
+        (content(&headers, known), expects_continue(&headers, known))
     };
     let head = RequestHead {
         method,
@@ -81,10 +81,6 @@ fn one_length(headers: &HeaderMap, known: Known) -> Result<(), HeadError> {
     if several { Err(HeadError::Framing) } else { Ok(()) }
 }
 
-fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
 /// The codec holds content to its announced length (RFC 9113 §8.1.1).
 fn content(headers: &HeaderMap, known: Known) -> Framing {
     let length =
@@ -108,11 +104,8 @@ pub fn response_head(
     }
     let known = Known::all(&headers);
     one_length(&headers, known)?;
-    let bodiless = *to == Method::HEAD
-        || status.is_informational()
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED;
-    let framing = if ended || bodiless { Framing::None } else { content(&headers, known) };
+    let bare = ended || !may_have_content(status, to);
+    let framing = if bare { Framing::None } else { content(&headers, known) };
     Ok(ResponseHead { status, version: Version::Http2, headers, known, framing, keep_alive: true })
 }
 

@@ -12,10 +12,20 @@ mod scan;
 pub mod server;
 mod tally;
 
+use std::time::Duration;
+
 pub use channel::Channel;
 pub use client::{ClientStream, Connection};
 pub use guard::Watch;
 pub use server::ServerStream;
+
+/// Octets that one stream may have waiting to be sent.
+const SEND_BUFFER: usize = 32 * 1024;
+
+/// For how long a connection takes requests, by a `chance` in `[0, 1]`: not all end at one moment (REQUIREMENTS U16).
+pub fn life(longest: Duration, chance: f64) -> Duration {
+    longest.mul_f64(1.0 - chance / 10.0)
+}
 
 /// What small DATA frames may cost that wait to be passed on, in the `h2` crate's measure: what each lacks to 256 octets. By
 /// default that is half a connection's window, which 2,000 short messages of a stream that is held up exceed, and with it

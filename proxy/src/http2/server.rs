@@ -18,8 +18,6 @@ use crate::message::TrailerLimits;
 
 /// Octets of a frame's payload: the least that everybody takes (RFC 9113 §4.2), so that streams take turns.
 const FRAME: u32 = 16 * 1024;
-/// Octets that one stream may have waiting to be sent.
-const SEND_BUFFER: usize = 32 * 1024;
 /// Streams that were reset before we saw them, waiting to be seen.
 const UNSEEN_RESETS: usize = 20;
 /// Streams that we answered or broke off in the last second although their content had not ended: what of it was on its
@@ -37,7 +35,7 @@ pub fn builder(limits: &Http2Limits, header_list: u32) -> Builder {
         .data_frame_budget(super::small_frames(limits.connection_window))
         .max_frame_size(FRAME)
         .max_header_list_size(header_list)
-        .max_send_buffer_size(SEND_BUFFER)
+        .max_send_buffer_size(super::SEND_BUFFER)
         .max_pending_accept_reset_streams(UNSEEN_RESETS)
         .max_concurrent_reset_streams(CUT_SHORT)
         .max_local_error_reset_streams(None)

@@ -1,6 +1,6 @@
 //! What does a head say? The same of every version of HTTP, once it has been read.
 
-use http::header::{CONNECTION, HOST, HeaderMap};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderMap};
 use http::{Method, StatusCode, Uri};
 
 use super::framing::Framing;
@@ -150,6 +150,20 @@ pub fn is_form_of(method: &Method, target: &Uri) -> bool {
         Some(_) => !bare,
         None => *method != Method::CONNECT,
     }
+}
+
+/// Content may follow an answer like that, to a request of this method (RFC 9110 §6.4.1).
+pub fn may_have_content(status: StatusCode, to: &Method) -> bool {
+    *to != Method::HEAD
+        && !status.is_informational()
+        && status != StatusCode::NO_CONTENT
+        && status != StatusCode::NOT_MODIFIED
+}
+
+/// The sender of these fields waits for 100 before its content (RFC 9110 §10.1.1).
+pub fn expects_continue(headers: &HeaderMap, known: Known) -> bool {
+    known.has(Known::EXPECT)
+        && headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The options of all `Connection` fields (RFC 9110 §7.6.1).

@@ -22,7 +22,7 @@ use super::endpoint::Endpoint;
 use super::pool::TURN;
 use crate::clock::now;
 use crate::http2::client::{Driver, is_broken};
-use crate::http2::{ClientStream, Connection};
+use crate::http2::{ClientStream, Connection, life};
 use crate::message::TrailerLimits;
 use crate::policy::outcome::ConnectFailure;
 use crate::telemetry::{Metrics, WorkerId};
@@ -210,8 +210,7 @@ impl Multiplexed {
 
 impl Order {
     async fn connect(&self) -> Result<(Rc<Connection>, Driver), OpenError> {
-        // Not all at one moment (REQUIREMENTS U16).
-        let age = self.limits.max_connection_age.mul_f64(1.0 - self.chance / 10.0);
+        let age = life(self.limits.max_connection_age, self.chance);
         let connected = async {
             let stream = connect(self.endpoint.addr).await.map_err(OpenError::Connect)?;
             // An endpoint that is being started or ended takes a connection, and drops it.

@@ -4,15 +4,15 @@ use std::io::Write;
 use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outrigger_config::model::{Direction, Upgrade};
 
 use super::super::exchange::Exchange;
 use super::super::tunnel::switch_fields;
-use super::{is_nominated, nominated};
+use super::{is_nominated, nominated, takes_trailers};
 use crate::http1::encoder::push_field;
 use crate::http1::websocket;
-use crate::message::head::connection_tokens;
+use crate::message::head::{connection_tokens, may_have_content};
 use crate::message::{Framing, Known, RequestHead, ResponseHead, Version};
 
 /// The head of the next attempt, which begins `now`.
@@ -45,8 +45,9 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
             }
         }
     }
-    if head.known.has(Known::TE) && (head.version == Version::Http2 || names_te(&head.headers)) {
-        write_te(out, &head.headers);
+    let says_te = head.known.has(Known::TE) && (head.version == Version::Http2 || names_te(&head.headers));
+    if says_te && takes_trailers(&head.headers) {
+        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
     }
     if let Some(Upgrade::Protocol(token)) = exchange.tunnel {
         write_upgrade(out, exchange, token);
@@ -75,22 +76,14 @@ fn write_upgrade(out: &mut Vec<u8>, exchange: &Exchange<'_>, token: &str) {
     }
 }
 
-/// Trailers are the one thing in `TE` that we pass on, since we can (RFC 9110 §10.1.4).
-fn write_te(out: &mut Vec<u8>, headers: &HeaderMap) {
-    let trailers =
-        |value: &[u8]| value.split(|&o| o == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"));
-    if headers.get_all(http::header::TE).iter().any(|value| trailers(value.as_bytes())) {
-        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
-    }
-}
-
 /// What we add to every request (DESIGN §6).
 fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     let (headers, known) = (&exchange.head.headers, exchange.head.known);
     // RFC 9113 §8.2.3: HTTP/2 may send one cookie a field, HTTP/1 has one field for all.
     if known.has(Known::COOKIE) {
-        let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(http::HeaderValue::as_bytes).collect();
-        push_field(out, "cookie", &crumbs.join(&b"; "[..]));
+        out.extend_from_slice(b"cookie: ");
+        push_joined(out, headers.get_all(COOKIE).iter(), b"; ");
+        out.extend_from_slice(b"\r\n");
     }
     if known.has(Known::VIA) {
         for via in headers.get_all(http::header::VIA) {
@@ -113,14 +106,18 @@ fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     }
 }
 
+/// The values of several field lines in one.
+fn push_joined<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a HeaderValue>, between: &[u8]) {
+    for (nth, value) in values.enumerate() {
+        out.extend_from_slice(if nth == 0 { b"" } else { between });
+        out.extend_from_slice(value.as_bytes());
+    }
+}
+
 /// Who called, as far as the hops before us say, and whom we saw: the application sees only us.
 fn write_forwarded_for(out: &mut Vec<u8>, exchange: &Exchange<'_>, inbound: bool) {
     out.extend_from_slice(b"x-forwarded-for: ");
-    let said = exchange.head.headers.get_all("x-forwarded-for").iter().map(http::HeaderValue::as_bytes);
-    for (nth, said) in said.enumerate() {
-        out.extend_from_slice(if nth == 0 { b"" } else { b", " });
-        out.extend_from_slice(said);
-    }
+    push_joined(out, exchange.head.headers.get_all("x-forwarded-for").iter(), b", ");
     if inbound {
         let comma = if exchange.head.known.has(Known::FORWARDED_FOR) { ", " } else { "" };
         let _ = write!(out, "{comma}{}", exchange.peer.ip());
@@ -157,19 +154,10 @@ pub fn write_response(out: &mut Vec<u8>, answer: &ResponseHead, framing: Framing
     write_persistence(out, exchange.keep_alive, exchange.head.version);
 }
 
-/// Content follows an answer like that, unless it says that there is none (RFC 9110 §6.4.1).
-fn may_have_content(status: StatusCode, to: &Method) -> bool {
-    *to != Method::HEAD && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
-}
-
 /// The answer after which the connection is a tunnel (RFC 9110 §7.8, §9.3.6).
 pub fn write_switch(out: &mut Vec<u8>, status: StatusCode, answer: &ResponseHead, exchange: &Exchange<'_>) {
     write_status(out, status);
-    for (name, value) in &answer.headers {
-        if !Known::HOP.has(Known::of(name.as_str())) {
-            push_field(out, name.as_str(), value.as_bytes());
-        }
-    }
+    write_end_to_end(out, answer);
     for (name, value) in switch_fields(exchange, answer) {
         push_field(out, name, value.as_bytes());
     }
@@ -179,12 +167,17 @@ pub fn write_switch(out: &mut Vec<u8>, status: StatusCode, answer: &ResponseHead
 /// An interim response, as it came (RFC 9110 §15.2).
 pub fn write_interim(out: &mut Vec<u8>, answer: &ResponseHead) {
     write_status(out, answer.status);
+    write_end_to_end(out, answer);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The fields that are not of one connection (RFC 9110 §7.6.1).
+fn write_end_to_end(out: &mut Vec<u8>, answer: &ResponseHead) {
     for (name, value) in &answer.headers {
         if !Known::HOP.has(Known::of(name.as_str())) {
             push_field(out, name.as_str(), value.as_bytes());
         }
     }
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Whether the connection is kept, where the version's default says otherwise (RFC 9112 §9.3).

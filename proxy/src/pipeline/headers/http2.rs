@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use outrigger_config::model::Direction;
 
 use super::super::exchange::Exchange;
-use super::nominated;
+use super::{nominated, takes_trailers};
 use crate::message::head::connection_tokens;
 use crate::message::{Known, ResponseHead};
 use crate::policy::deadline::Vocabulary;
@@ -75,17 +75,6 @@ fn add_ours(fields: &mut HeaderMap, exchange: &Exchange<'_>, now: Instant) {
             fields.insert(FORWARDED_FOR, chain);
         }
     }
-}
-
-/// Trailers are the one thing that `TE` may say on HTTP/2 (RFC 9113 §8.2.2).
-fn takes_trailers(fields: &HeaderMap) -> bool {
-    let trailers = |value: &HeaderValue| {
-        value
-            .as_bytes()
-            .split(|&octet| octet == b',')
-            .any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    };
-    fields.get_all(TE).iter().any(trailers)
 }
 
 /// The fields of an upstream's answer, as the downstream gets them.

@@ -7,6 +7,7 @@ pub mod quota;
 
 use std::time::Duration;
 
+use http::header::TE;
 use http::{HeaderMap, HeaderName};
 
 use crate::message::head::connection_tokens;
@@ -25,6 +26,12 @@ pub fn nominated(headers: &HeaderMap, known: Known) -> bool {
 /// Whether it names this one.
 pub fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
     connection_tokens(headers).any(|token| token.eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+/// Trailers are the one thing in `TE` that we pass on, since we can (RFC 9110 §10.1.4, RFC 9113 §8.2.2).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let options = headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|&octet| octet == b','));
+    options.into_iter().any(|option| option.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Whether an answer bears the mark of a hop that has done what retries can do (RT-10).
