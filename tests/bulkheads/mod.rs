@@ -1,5 +1,6 @@
 //! Does trouble stay in its compartment? Limits on what an upstream gets, who waits for a place, who goes without.
 
+mod connections;
 mod rates;
 mod requests;
 mod shedding;

@@ -61,7 +61,11 @@ pub async fn ready(
     };
     let room = room(exchange, backend, down, given_back).await;
     if backend.upstream.connections.is_some() {
-        poll_fn(|cx| Poll::Ready(worker.pools.forget(cx, load))).await;
+        poll_fn(|cx| {
+            worker.pools.forget(cx, load);
+            Poll::Ready(())
+        })
+        .await;
     }
     let place = match room? {
         Room::New(place) => place,
@@ -109,17 +113,16 @@ async fn shared(
     let _waiting = upstream.metrics.pending(worker.id);
     let limits = &upstream.config.limits;
     for _ in 0..MAX_OPENINGS {
-        let opening = match worker.multiplexed.join(load, limits) {
-            Some(opening) => opening,
-            None => {
-                let free = |cx: &mut Context<'_>| worker.multiplexed.poll_take(cx, load, trailers);
-                let place = match room(exchange, backend, down, free).await? {
-                    Room::New(place) => place,
-                    Room::Used(stream) => return Ok(Up::Http2(Box::new(stream))),
-                };
-                let life = (*backend.policy.timeouts.connect, worker.rng(fastrand::Rng::f64));
-                worker.multiplexed.open(load, limits, life, place)
-            }
+        let opening = if let Some(opening) = worker.multiplexed.join(load, limits) {
+            opening
+        } else {
+            let free = |cx: &mut Context<'_>| worker.multiplexed.poll_take(cx, load, trailers);
+            let place = match room(exchange, backend, down, free).await? {
+                Room::New(place) => place,
+                Room::Used(stream) => return Ok(Up::Http2(Box::new(stream))),
+            };
+            let life = (*backend.policy.timeouts.connect, worker.rng(fastrand::Rng::f64));
+            worker.multiplexed.open(load, limits, life, place)
         };
         let opened = poll_fn(|cx| opening.poll(cx));
         match within_connect(exchange, backend, down, exchange.attempt_began, opened).await? {

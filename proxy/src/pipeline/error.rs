@@ -141,9 +141,11 @@ impl Failure {
             Self::NoEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
             Self::RateLimit { .. } | Self::CallerLimit => Flag::RateLimited,
-            Self::Overload | Self::RequestLimit | Self::ConnectionLimit | Self::PendingLimit | Self::Exhausted => {
-                Flag::UpstreamOverflow
-            }
+            Self::Overload
+            | Self::RequestLimit
+            | Self::ConnectionLimit
+            | Self::PendingLimit
+            | Self::Exhausted => Flag::UpstreamOverflow,
             Self::Reset
             | Self::Refused
             | Self::GoneAway { .. }

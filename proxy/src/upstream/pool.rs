@@ -141,7 +141,7 @@ impl Pools {
         // The endpoint may have lived through a reload.
         pool.idle_timeout = limits.idle_timeout;
         let next = pool.wanted.pop_front();
-        let yields = conn.is_wanted() && (next.is_none() || conn.exchanges % TURN == 0);
+        let yields = conn.is_wanted() && (next.is_none() || conn.exchanges.is_multiple_of(TURN));
         if !yields && (next.is_some() || pool.idle.len() < limits.max_idle) {
             conn.channel.wire.rest(scratch);
             pool.idle.push(conn);

@@ -36,8 +36,8 @@ fn policy() -> RateLimitPolicy {
     }
 }
 
-fn total(rate: f64, burst: u32, queue: Option<QueueLimits>) -> Option<Total> {
-    Some(Total { limit: RateLimit { rate, burst }, queue, share: Share::Replica })
+fn total(rate: f64, burst: u32, queue: Option<QueueLimits>) -> Total {
+    Total { limit: RateLimit { rate, burst }, queue, share: Share::Replica }
 }
 
 fn per_source(limit: Option<RateLimit>, max_concurrent: Option<u32>) -> PerKey {
@@ -45,10 +45,10 @@ fn per_source(limit: Option<RateLimit>, max_concurrent: Option<u32>) -> PerKey {
     PerKey { by, limit, max_concurrent: max_concurrent.and_then(NonZeroU32::new), max_keys: 10 }
 }
 
-fn concurrency(max: u32, fair_share: Option<FairSharing>) -> Option<Concurrency> {
+fn concurrency(max: u32, fair_share: Option<FairSharing>) -> Concurrency {
     let queue = QueueLimits { capacity: 0, timeout: SECOND };
     let max = NonZeroU32::new(max).unwrap();
-    Some(Concurrency { max, adaptive: None, shares: Shares::ALL, queue, fair_share })
+    Concurrency { max, adaptive: None, shares: Shares::ALL, queue, fair_share }
 }
 
 fn limiter(policy: &RateLimitPolicy, now: Instant) -> RateLimiter {
@@ -56,12 +56,7 @@ fn limiter(policy: &RateLimitPolicy, now: Instant) -> RateLimiter {
 }
 
 /// Asks for one caller, known by its last octet; what it was given is kept.
-fn ask<'s>(
-    limiter: &'s RateLimiter,
-    caller: u8,
-    class: Class,
-    now: Instant,
-) -> Result<Admission<'s>, Denial<'s>> {
+fn ask(limiter: &RateLimiter, caller: u8, class: Class, now: Instant) -> Result<Admission<'_>, Denial<'_>> {
     let mut admission = Admission::default();
     let headers = HeaderMap::new();
     let caller = Caller { source: IpAddr::from([10, 0, 0, caller]), headers: &headers };
@@ -71,7 +66,7 @@ fn ask<'s>(
 #[test]
 fn rl_1_a_rate_is_exact_over_all_threads() {
     let start = Instant::now();
-    let limiter = limiter(&RateLimitPolicy { total: total(100.0, 20, None), ..policy() }, start);
+    let limiter = limiter(&RateLimitPolicy { total: Some(total(100.0, 20, None)), ..policy() }, start);
     // Twice the rate for ten seconds, by two threads at the same moments.
     let passed = |limiter: &RateLimiter| {
         let moments = (0..1000).map(|nth| start + nth * SECOND / 100);
@@ -88,7 +83,7 @@ fn rl_1_a_rate_is_exact_over_all_threads() {
 fn rl_2_worthier_requests_lose_nothing_to_the_crowd() {
     let start = Instant::now();
     let priorities = vec![(below("/pay"), Class::Critical)];
-    let limits = RateLimitPolicy { total: total(1000.0, 200, None), priorities, ..policy() };
+    let limits = RateLimitPolicy { total: Some(total(1000.0, 200, None)), priorities, ..policy() };
     let limiter = limiter(&limits, start);
     let mut lost = [0; 3];
     // Twice the rate: a quarter critical, a quarter sheddable.
@@ -115,7 +110,7 @@ fn rl_4_a_caller_has_so_many_in_flight_and_no_more() {
 fn rl_4_who_is_turned_away_by_all_has_spent_nothing_of_its_own() {
     let now = Instant::now();
     let own = per_source(Some(RateLimit { rate: 1.0, burst: 2 }), Some(1));
-    let limits = RateLimitPolicy { per_key: vec![own], total: total(1.0, 1, None), ..policy() };
+    let limits = RateLimitPolicy { per_key: vec![own], total: Some(total(1.0, 1, None)), ..policy() };
     let limiter = limiter(&limits, now);
     assert!(ask(&limiter, 1, Class::Default, now).is_ok());
     for _ in 0..5 {
@@ -130,7 +125,7 @@ fn rl_5_one_greedy_caller_costs_the_others_nothing() {
     let by = KeyBy { source: true, ..KeyBy::default() };
     let sharing = FairSharing { by, order: Order::GreedyFirst, max_keys: 100 };
     let limiter =
-        limiter(&RateLimitPolicy { concurrency: concurrency(100, Some(sharing)), ..policy() }, start);
+        limiter(&RateLimitPolicy { concurrency: Some(concurrency(100, Some(sharing))), ..policy() }, start);
     let places = limiter.places.as_ref().unwrap();
     let mut inside = std::collections::VecDeque::new();
     let (mut others, mut lost) = (0, 0);
@@ -163,7 +158,7 @@ fn rl_5_one_greedy_caller_costs_the_others_nothing() {
 fn rl_6_what_is_over_waits_its_turn_and_the_rest_is_denied() {
     let now = Instant::now();
     let queue = Some(QueueLimits { capacity: 3, timeout: SECOND });
-    let limits = RateLimitPolicy { total: total(10.0, 1, queue), ..policy() };
+    let limits = RateLimitPolicy { total: Some(total(10.0, 1, queue)), ..policy() };
     let limiter = limiter(&limits, now);
     let headers = HeaderMap::new();
     let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), headers: &headers };
@@ -212,7 +207,7 @@ fn rl_7_a_policy_concerns_what_it_matches() {
 #[test]
 fn rl_8_a_dry_run_decides_and_tells_nobody() {
     let now = Instant::now();
-    let dry = RateLimitPolicy { mode: Mode::DryRun, total: total(1.0, 1, None), ..policy() };
+    let dry = RateLimitPolicy { mode: Mode::DryRun, total: Some(total(1.0, 1, None)), ..policy() };
     let limiter = limiter(&dry, now);
     assert!(ask(&limiter, 1, Class::Default, now).unwrap().quota().is_none());
     assert!(ask(&limiter, 1, Class::Default, now).is_err());
@@ -222,7 +217,7 @@ fn rl_8_a_dry_run_decides_and_tells_nobody() {
 fn bp_1_the_tightest_limit_is_told_of() {
     let now = Instant::now();
     let own = per_source(Some(RateLimit { rate: 10.0, burst: 5 }), None);
-    let limits = RateLimitPolicy { per_key: vec![own], total: total(100.0, 50, None), ..policy() };
+    let limits = RateLimitPolicy { per_key: vec![own], total: Some(total(100.0, 50, None)), ..policy() };
     let limiter = limiter(&limits, now);
     let quota = ask(&limiter, 1, Class::Default, now).unwrap().quota().unwrap();
     assert_eq!((quota.fields.limit, quota.fields.remaining, quota.policy), (5, 4, "10;w=1;burst=5"));
@@ -233,9 +228,9 @@ fn rl_1_a_reload_forgives_no_debt() {
     let now = Instant::now();
     let metrics = Metrics::new(1, 1000);
     let of = |rate, burst| RateLimitPolicy {
-        total: total(rate, burst, None),
+        total: Some(total(rate, burst, None)),
         per_key: vec![per_source(None, Some(1))],
-        concurrency: concurrency(5, None),
+        concurrency: Some(concurrency(5, None)),
         ..policy()
     };
     let first = build(&[of(1.0, 2)], &[], &metrics, now);
