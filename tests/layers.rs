@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     &["clock", "message", "policy", "telemetry"],
     &["http1", "http2", "reload"],
-    &["upstream"],
+    &["store", "upstream"],
     &["snapshot"],
     &["worker"],
     &["pipeline"],

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::clock::now;
 use crate::downstream::fleet::{BindError, Fleet};
 use crate::snapshot::{self, Snapshot};
+use crate::store::Lenders;
 use crate::telemetry::{LineSink, Metrics, SinkEnd, WorkerId};
 use crate::upstream::Upstream;
 use crate::upstream::discovery::{self, Resolver, Update};
@@ -40,6 +41,7 @@ pub struct App {
     log_end: SinkEnd,
     resolver: Resolver,
     discoveries: HashMap<*const Upstream, JoinHandle<()>>,
+    lenders: Lenders,
 }
 
 /// Why a sidecar cannot start, or a generation cannot run.
@@ -101,8 +103,17 @@ impl App {
             }
         };
         fleet.serve(bound, &wanted);
-        let mut app = Self { shared, fleet, log, log_end, resolver, discoveries: HashMap::new() };
+        let mut app = Self {
+            shared,
+            fleet,
+            log,
+            log_end,
+            resolver,
+            discoveries: HashMap::new(),
+            lenders: Lenders::default(),
+        };
         app.discover();
+        app.lend();
         app.shared.metrics.config().loaded(1, SystemTime::now());
         Ok(app)
     }
@@ -118,6 +129,7 @@ impl App {
         self.shared.snapshot.store(Arc::new(next));
         self.fleet.serve(bound, &wanted);
         self.discover();
+        self.lend();
         self.shared.metrics.config().loaded(generation, SystemTime::now());
         Ok(generation)
     }
@@ -148,6 +160,13 @@ impl App {
         if !self.log_end.wait(LAST_LINES) {
             tracing::warn!("the end of the access log is lost: its reader is too slow");
         }
+    }
+
+    /// Asks the stores of the snapshot's shared limits, and no others.
+    fn lend(&mut self) {
+        let snapshot = self.shared.snapshot.load();
+        self.lenders
+            .serve(snapshot.limiters.iter().filter_map(|limiter| Some(&limiter.shared.as_ref()?.purse)));
     }
 
     /// Looks up the names of the snapshot's upstreams, and no others.

@@ -8,6 +8,7 @@ mod error;
 mod exchange;
 pub mod headers;
 mod ids;
+mod lease;
 mod limits;
 mod relay;
 mod retry;

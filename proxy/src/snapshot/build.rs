@@ -42,7 +42,7 @@ pub fn build(
         .map(|port| (port.listen, builder.inbound(port, previous, now)))
         .collect();
     let known = previous.map_or(&[][..], |previous| &previous.limiters);
-    let limiters = limiter::build(&config.rate_limits, known, metrics, now);
+    let limiters = limiter::build(&config.rate_limits, &config.sidecar.name, known, metrics, now);
     let limits = &config.sidecar.limits;
     Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
