@@ -21,16 +21,13 @@ impl Redis {
     /// `None`, said aloud: the machine has no `redis-server`.
     pub fn start() -> Option<Self> {
         let (addr, dir) = (free_addr(), TempDir::new().unwrap());
-        match spawn(addr, &dir) {
-            Some(child) => Some(Self { addr, child, dir }),
-            None => {
-                let line =
-                    "\nSKIPPED: a test of shared limits, since there is no `redis-server`; install it\n";
-                // Not by `eprint!`, which the test harness keeps to itself.
-                std::io::stderr().write_all(line.as_bytes()).unwrap();
-                None
-            }
+        let child = spawn(addr, &dir);
+        if child.is_none() {
+            let line = "\nSKIPPED: a test of shared limits, since there is no `redis-server`; install it\n";
+            // Not by `eprint!`, which the test harness keeps to itself.
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
         }
+        Some(Self { addr, child: child?, dir })
     }
 
     /// Ends it at once.

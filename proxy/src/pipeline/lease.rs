@@ -34,7 +34,7 @@ pub async fn token<'s>(
         };
         waited = exchange.attempt_began.saturating_duration_since(exchange.started) + retry_after;
         turn = turn.or_else(|| shared.queue());
-        if !turn.as_ref().is_some_and(|turn| waited <= turn.timeout) {
+        if turn.as_ref().is_none_or(|turn| waited > turn.timeout) {
             return Err(deny(limiter, exchange, Denial::Rate(shared.denied(retry_after))));
         }
         queue(exchange, down, waited).await?;

@@ -67,3 +67,6 @@ async fn lend(purse: Arc<Purse>) {
         purse.answered(answer.ok());
     }
 }
+
+#[cfg(test)]
+mod tests;

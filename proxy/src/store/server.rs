@@ -51,11 +51,12 @@ impl Server {
         let trip = tokio::time::timeout(TRIP, self.trip(connection, tokens)).await;
         let (connection, (granted, wait, sharers)) =
             trip.map_err(|_| StoreError::Late)?.map_err(StoreError::Redis)?;
-        if granted > tokens {
+        let retry_after = Duration::from_micros(wait);
+        if granted > tokens || retry_after > full_in(self.account.limit) + RETRY {
             return Err(StoreError::Nonsense);
         }
         self.connection = Some(connection);
-        Ok(Grant { tokens: granted, retry_after: Duration::from_micros(wait), sharers })
+        Ok(Grant { tokens: granted, retry_after, sharers })
     }
 
     async fn trip(
@@ -99,12 +100,20 @@ fn micros(RateLimit { rate, burst }: RateLimit) -> (f64, f64) {
     (gap, gap * f64::from(burst.max(1)))
 }
 
+/// An empty bucket; nobody waits longer.
+fn full_in(limit: RateLimit) -> Duration {
+    let (_, depth) = micros(limit);
+    Duration::try_from_secs_f64(depth / 1e6).unwrap_or(Duration::from_micros(u64::MAX))
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Redis(error) => error.fmt(f),
             Self::Late => write!(f, "no answer within {TRIP:?}"),
-            Self::Nonsense => f.write_str("it granted more than was asked for"),
+            Self::Nonsense => {
+                f.write_str("an answer that makes no sense: is another program using its keys?")
+            }
         }
     }
 }
