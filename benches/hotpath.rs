@@ -25,8 +25,8 @@ use outrigger_config::model::{Config, Direction};
 use outrigger_config::{Source, defaults};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
-/// Allocations of one request with retries, deadlines, a route and metrics on, at most: the names of two fields that
-/// HTTP doesn't know, now and then a new chunk for heads, and the runtime's own.
+/// Allocations of one request with retries, deadlines, limits, a route and metrics on, at most: the names of two fields
+/// that HTTP doesn't know, now and then a new chunk for heads, and the runtime's own.
 const ALLOWED: u64 = 6;
 
 const REQUEST: &[u8] = b"GET /prices/eur?page=2 HTTP/1.1\r\nHost: market-data\r\nUser-Agent: bench/1.0\r\n\
@@ -47,6 +47,9 @@ fn policy(origin: SocketAddr) -> Config {
            accessLog: {{format: json, successSample: 0%, slowerThan: 10s}}}}
 ---
 {{apiVersion: outrigger/v1, kind: Upstream, name: market-data, discovery: {{static: [\"{origin}\"]}}}}
+---
+{{apiVersion: outrigger/v1, kind: RateLimitPolicy, name: quota, direction: outbound, total: {{rate: 1000000/s}},
+   perKey: [{{by: [source], rate: 1000000/s, maxConcurrent: 100}}]}}
 ---
 {{apiVersion: outrigger/v1, kind: HTTPRoute, name: prices, hosts: [market-data], rules: [{{
     matches: [{{path: {{type: PathPrefix, value: /prices}}, method: GET}}], backendRefs: [{{name: market-data}}],
