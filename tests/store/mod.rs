@@ -128,14 +128,14 @@ fn rl_1_a_store_that_was_never_there_stops_nothing() {
 fn rl_6_above_the_shared_rate_some_wait_their_turn() {
     let Some(redis) = Redis::start() else { return };
     let app = Origin::always(200);
-    let queue = "total: {rate: 20/s, burst: 1, queueTimeout: 5s, maxPending: 4}";
+    let queue = "total: {rate: 2/s, burst: 1, queueTimeout: 5s, maxPending: 4}";
     let rig = replica(&app, redis.addr, queue);
     let call = || Caller::of(rig.inbound).send(&get("app")).unwrap().status();
     let (statuses, took) =
-        timed(|| thread::scope(|scope| [(); 5].map(|()| scope.spawn(call)).map(|call| call.join().unwrap())));
-    assert_eq!(statuses, [200; 5]);
-    assert!(took >= Duration::from_millis(200), "{took:?}");
-    assert!(rig.metric("rate_limit_decisions_total", &[("decision", "queued")]) >= 4);
+        timed(|| thread::scope(|scope| [(); 3].map(|()| scope.spawn(call)).map(|call| call.join().unwrap())));
+    assert_eq!(statuses, [200; 3]);
+    assert!(took >= Duration::from_millis(990), "{took:?}");
+    assert!(rig.metric("rate_limit_decisions_total", &[("decision", "queued")]) >= 1);
 }
 
 #[test]
