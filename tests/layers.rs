@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     &["clock", "message", "policy", "telemetry"],
     &["cache", "http1", "http2", "reload"],
-    &["upstream"],
+    &["store", "upstream"],
     &["snapshot"],
     &["worker"],
     &["pipeline"],
@@ -58,6 +58,9 @@ fn rooms_do_not_say_what_belongs_elsewhere() {
         }
         if room != "telemetry" && production(&text).contains("prometheus::") {
             faults.push(format!("{}: prometheus lives in telemetry alone", path.display()));
+        }
+        if room != "store" && production(&text).contains("redis::") {
+            faults.push(format!("{}: the client of stores lives in store alone", path.display()));
         }
         if !matches!(&*room, "clock" | "demo" | "reload") && production(&text).contains("Instant::now") {
             faults.push(format!("{}: the time of the data path is what `clock::now` says", path.display()));

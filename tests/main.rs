@@ -23,6 +23,7 @@ mod keep_alive;
 mod layers;
 mod reload;
 mod retries;
+mod store;
 mod support;
 mod telemetry;
 mod timeouts;

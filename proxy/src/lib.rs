@@ -14,7 +14,7 @@
 //!             pipeline                       what happens to one request
 //!              worker                        what one thread owns
 //!             snapshot                       the running configuration
-//!             upstream                       endpoints, pools, discovery; breakers, ejection, checks; limits
+//!         upstream   store                   endpoints, pools, discovery; breakers, ejection, checks; limits; what replicas share
 //!   cache   http1   http2   reload           what others were answered; what is on the wire; where the policy comes from
 //!  message  policy  telemetry  clock         heads and content; decisions; counters and log; time
 //!   ═══════ outrigger-config ═══════         YAML in, a checked model out
@@ -60,6 +60,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod reload;
 pub mod snapshot;
+pub mod store;
 pub mod telemetry;
 pub mod upstream;
 pub mod worker;

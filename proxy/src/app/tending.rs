@@ -1,5 +1,5 @@
-//! What is done for upstreams beside the requests? Names are looked up, endpoints are asked how they are, and breakers are
-//! woken where nobody calls. All on the control runtime, so that no request waits for it.
+//! What is done beside the requests? Names are looked up, endpoints are asked how they are, stores are asked for shares,
+//! and breakers are woken where nobody calls. All on the control runtime, so that no request waits for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::now;
 use crate::snapshot::Snapshot;
+use crate::store::Lenders;
 use crate::telemetry::WorkerId;
 use crate::upstream::discovery::{self, Resolver, Update};
 use crate::upstream::{Upstream, health};
@@ -18,11 +19,12 @@ use crate::worker::Shared;
 /// How late a gauge may tell of a penalty served where no request asks.
 const WAKING: Duration = Duration::from_secs(1);
 
-/// The tasks of a running sidecar's upstreams.
+/// The tasks of a running sidecar.
 #[derive(Debug)]
 pub(super) struct Tending {
     resolver: Resolver,
     tasks: HashMap<*const Upstream, Vec<JoinHandle<()>>>,
+    lenders: Lenders,
     waking: JoinHandle<()>,
 }
 
@@ -30,10 +32,10 @@ impl Tending {
     /// Of nobody yet.
     pub(super) fn new(resolver: Resolver, shared: &Arc<Shared>) -> Self {
         let waking = tokio::spawn(wake(Arc::downgrade(shared)));
-        Self { resolver, tasks: HashMap::new(), waking }
+        Self { resolver, tasks: HashMap::new(), lenders: Lenders::default(), waking }
     }
 
-    /// Tends the upstreams of this snapshot, and no others.
+    /// Tends the upstreams and the shared limits of this snapshot, and no others.
     pub(super) fn follow(&mut self, snapshot: &Snapshot) {
         self.tasks.retain(|tended, tasks| {
             let stays = snapshot.everyone().any(|upstream| Arc::as_ptr(upstream) == *tended);
@@ -45,6 +47,8 @@ impl Tending {
         for upstream in snapshot.everyone() {
             self.tasks.entry(Arc::as_ptr(upstream)).or_insert_with(|| tend(upstream, &self.resolver));
         }
+        self.lenders
+            .serve(snapshot.limiters.iter().filter_map(|limiter| Some(&limiter.shared.as_ref()?.purse)));
     }
 
     /// Ends all of it.

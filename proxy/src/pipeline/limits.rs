@@ -18,6 +18,7 @@ use super::connection::{Stopped, watched};
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::lease;
 use crate::clock::now;
 use crate::policy::concurrency::Ended;
 use crate::snapshot::limiter::{Admission, Caller, Denial, RateLimiter};
@@ -108,10 +109,7 @@ async fn pass<'s>(
     let draw = exchange.worker.rng(fastrand::Rng::f64);
     let taken = limiter.take(&caller, exchange.class, exchange.started, draw, admission);
     let decided = match taken {
-        Ok(wait) if limiter.acts() => {
-            queue(exchange, down, wait).await?;
-            in_flight(limiter, exchange, down, admission).await.map(|()| wait)
-        }
+        Ok(wait) if limiter.acts() => enter_all(limiter, exchange, down, admission, wait).await,
         Ok(wait) => look(limiter, exchange, admission).map(|()| wait),
         Err(denial) => Err(deny(limiter, exchange, denial)),
     };
@@ -134,7 +132,22 @@ async fn pass<'s>(
     }
 }
 
-fn deny<'s>(limiter: &RateLimiter, exchange: &mut Exchange<'s>, denial: Denial<'s>) -> Failure {
+/// All that may have to be waited for; answers how long its token made it wait.
+async fn enter_all<'s>(
+    limiter: &'s RateLimiter,
+    exchange: &mut Exchange<'s>,
+    down: &mut Down<'_>,
+    admission: &mut Admission<'s>,
+    wait: Duration,
+) -> Result<Duration, Failure> {
+    queue(exchange, down, wait).await?;
+    let wait = wait.max(lease::token(limiter, exchange, down, admission).await?);
+    in_flight(limiter, exchange, down, admission).await?;
+    Ok(wait)
+}
+
+/// Why, and what the caller is told of it.
+pub(super) fn deny<'s>(limiter: &RateLimiter, exchange: &mut Exchange<'s>, denial: Denial<'s>) -> Failure {
     match denial {
         Denial::Rate(quota) => {
             if limiter.acts() {
@@ -148,8 +161,12 @@ fn deny<'s>(limiter: &RateLimiter, exchange: &mut Exchange<'s>, denial: Denial<'
     }
 }
 
-/// Waits until the token that was taken may be used.
-async fn queue(exchange: &mut Exchange<'_>, down: &mut Down<'_>, wait: Duration) -> Result<(), Failure> {
+/// Waits until so long after the request came: then there is a token for it.
+pub(super) async fn queue(
+    exchange: &mut Exchange<'_>,
+    down: &mut Down<'_>,
+    wait: Duration,
+) -> Result<(), Failure> {
     if wait.is_zero() {
         return Ok(());
     }
@@ -185,11 +202,12 @@ async fn in_flight(
 }
 
 /// The same in a dry run, in which nobody waits.
-fn look(
-    limiter: &RateLimiter,
-    exchange: &Exchange<'_>,
-    admission: &mut Admission<'_>,
+fn look<'s>(
+    limiter: &'s RateLimiter,
+    exchange: &mut Exchange<'s>,
+    admission: &mut Admission<'s>,
 ) -> Result<(), Failure> {
+    lease::look(limiter, exchange, admission)?;
     let Some(places) = &limiter.places else { return Ok(()) };
     let Some(place) = places.try_enter(exchange.class) else {
         limiter.turned_away();

@@ -12,6 +12,7 @@ mod fallback;
 mod fault;
 pub mod headers;
 mod ids;
+mod lease;
 mod limits;
 mod relay;
 mod retry;

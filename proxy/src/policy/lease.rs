@@ -6,8 +6,8 @@
 //! **States and transitions.** The store is *there* or *away*.
 //! - *There*: a request takes a token of the purse. An empty purse needs a lease, and the request waits for it; one that
 //!   falls to half of the last lease asks for the next beforehand. One lease is asked for at a time: as many tokens as
-//!   this replica spends in [`HORIZON`], at most the burst. A lease that brings less than asked for says when to come back; until then,
-//!   once the purse is empty, requests are denied here.
+//!   this replica spends in [`HORIZON`], those who wait for it already included, at most the burst. A lease that brings
+//!   less than asked for says when to come back; until then, once the purse is empty, requests are denied here.
 //! - *Away*, from a failure until the next grant: a request passes under the local share, `1/sharers` of rate and burst
 //!   by the last number of sharers known, and one in [`RETRY`] also tries the store.
 //!
@@ -17,7 +17,7 @@
 //!
 //! **Time.** Constant. A lease that never comes back must be reported as failed by the caller's own deadline.
 //!
-//! **On reload.** Begun anew: what was leased under the old limit lapses.
+//! **On reload.** Begun anew: what was leased under the old limit lapses. Only the number of sharers is handed on.
 //!
 //! **Source.** Local tokens prefetched by demand, as Google's Doorman leases capacity and Envoy's quota service assigns
 //! it in buckets. The store's own count is a [`super::rate_limit::Gcra`] that passes several at once.
@@ -75,6 +75,8 @@ pub enum Answer {
     Denied {
         /// When a token may be had.
         retry_after: Duration,
+        /// Ask the store for so many tokens meanwhile: it may be back.
+        renew: Option<u32>,
         /// By the local share, since the store is away.
         local: bool,
     },
@@ -126,13 +128,15 @@ impl Lease {
     pub fn take(&mut self, now: Instant) -> Answer {
         self.demand.count(now);
         if let Some(away) = &mut self.away {
+            let decision = away.share.take(away.cell, now);
             let tries = !self.asking && now >= away.try_at;
-            return match away.share.take(away.cell, now) {
-                Decision::Passed { cell, .. } => {
-                    away.cell = cell;
-                    Answer::Taken { renew: tries.then(|| self.ask()), local: true }
-                }
-                Decision::Denied { retry_after } => Answer::Denied { retry_after, local: true },
+            if let Decision::Passed { cell, .. } = decision {
+                away.cell = cell;
+            }
+            let renew = tries.then(|| self.ask());
+            return match decision {
+                Decision::Passed { .. } => Answer::Taken { renew, local: true },
+                Decision::Denied { retry_after } => Answer::Denied { retry_after, renew, local: true },
             };
         }
         if now >= self.lapses {
@@ -145,7 +149,7 @@ impl Lease {
             return Answer::Taken { renew, local: false };
         }
         match self.not_before.checked_duration_since(now).filter(|wait| !wait.is_zero()) {
-            Some(retry_after) => Answer::Denied { retry_after, local: false },
+            Some(retry_after) => Answer::Denied { retry_after, renew: None, local: false },
             None if self.asking => Answer::Pending,
             None => Answer::NeedsLease { tokens: self.ask() },
         }
@@ -175,10 +179,30 @@ impl Lease {
         away.try_at = now + RETRY;
     }
 
+    /// Another limit turned a request away that this one let pass, by the local share or not: its token was not used.
+    pub fn refund(&mut self, local: bool) {
+        match &mut self.away {
+            Some(away) if local => away.cell = away.share.refund(away.cell),
+            None if local => {}
+            _ => self.purse = self.purse.saturating_add(1),
+        }
+    }
+
+    /// Replicas that asked lately, as far as is known.
+    pub fn sharers(&self) -> u32 {
+        self.sharers
+    }
+
+    /// So many replicas share the limit, as its predecessor knew.
+    pub fn know(&mut self, sharers: u32) {
+        self.sharers = sharers.max(1);
+    }
+
     /// How many tokens to ask for: what is spent in [`HORIZON`], which the store's bucket must be able to hold.
     fn ask(&mut self) -> u32 {
         self.asking = true;
-        let tokens = self.demand.rate.min(self.config.rate) * HORIZON.as_secs_f64();
+        let tokens = self.config.rate * HORIZON.as_secs_f64();
+        let tokens = tokens.min(self.demand.expected());
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and rate")]
         let tokens = tokens.ceil() as u32;
         tokens.clamp(1, self.config.burst.max(1))
@@ -194,6 +218,11 @@ impl Demand {
             (self.began, self.count) = (now, 0);
         }
         self.count += 1;
+    }
+
+    /// Requests in [`HORIZON`]: as many as lately, or as there were already.
+    fn expected(&self) -> f64 {
+        (self.rate * HORIZON.as_secs_f64()).max(self.count.into())
     }
 }
 

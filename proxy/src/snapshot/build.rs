@@ -56,7 +56,7 @@ pub fn build(
         }
     }
     let known = previous.map_or(&[][..], |previous| &previous.limiters);
-    let limiters = limiter::build(&config.rate_limits, known, metrics, now);
+    let limiters = limiter::build(&config.rate_limits, &config.sidecar.name, known, metrics, now);
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),

@@ -1,22 +1,25 @@
 //! May this request pass? A `RateLimitPolicy` as it runs, shared by all workers and kept over reloads.
 
 mod meter;
+mod shared;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Concurrency, Direction, HostPattern, Mode, RateLimitPolicy, Share, Total};
+use outrigger_config::model::{Concurrency, Direction, HostPattern, Mode, Name, RateLimitPolicy, Share};
 use smallvec::SmallVec;
 
 use self::meter::{Denied, Meter, Token};
 use crate::policy::concurrency::Ended;
 use crate::policy::fair_share::FairShare;
 use crate::policy::router::{Request, Router};
+use crate::store;
 use crate::telemetry::{Metrics, RateLimitMetrics};
 use crate::upstream::bulkhead::{self, Bulkhead, Permit, Rules};
 
 pub use self::meter::{Caller, Quota};
+pub use self::shared::Shared;
 
 /// A policy with what it has counted.
 #[derive(Debug)]
@@ -25,11 +28,14 @@ pub struct RateLimiter {
     pub config: RateLimitPolicy,
     /// What it decided.
     pub metrics: Arc<RateLimitMetrics>,
+    /// The total, where all replicas have it together: asked for apart, since the store may have to be waited for.
+    pub shared: Option<Shared>,
     /// How many may be in flight.
     pub places: Option<Arc<Bulkhead>>,
     concerned: Router,
     classes: Vec<(Router, Class)>,
     each: Vec<Meter>,
+    /// The total, where this replica has it alone.
     total: Option<Meter>,
     fair_share: Option<Arc<Mutex<FairShare>>>,
     epoch: Instant,
@@ -50,6 +56,7 @@ pub enum Denial<'s> {
 #[derive(Debug, Default)]
 pub struct Admission<'s> {
     tokens: SmallVec<[Token<'s>; 2]>,
+    leased: SmallVec<[store::Token<'s>; 1]>,
     /// Among the requests in flight under policies.
     places: SmallVec<[Permit; 1]>,
     /// Among those of the upstream that it asks.
@@ -59,6 +66,7 @@ pub struct Admission<'s> {
 /// The limiters of a generation; those that `previous` has unchanged are the same, changed ones go on counting.
 pub(super) fn build(
     policies: &[RateLimitPolicy],
+    service: &Name,
     previous: &[Arc<RateLimiter>],
     metrics: &Metrics,
     now: Instant,
@@ -67,24 +75,28 @@ pub(super) fn build(
         let old = previous.iter().find(|old| old.config.name == wanted.name);
         match old.filter(|old| old.config == *wanted) {
             Some(same) => Arc::clone(same),
-            None => Arc::new(RateLimiter::new(wanted, old.map(|old| &**old), metrics, now)),
+            None => Arc::new(RateLimiter::new(wanted, service, old.map(|old| &**old), metrics, now)),
         }
     };
     policies.iter().map(one).collect()
 }
 
 impl RateLimiter {
-    fn new(config: &RateLimitPolicy, old: Option<&Self>, metrics: &Metrics, now: Instant) -> Self {
-        if matches!(config.total, Some(Total { share: Share::Service(_), .. })) {
-            tracing::warn!(policy = %config.name, "no store is asked: each replica has the whole rate");
-        }
+    fn new(
+        config: &RateLimitPolicy,
+        service: &Name,
+        old: Option<&Self>,
+        metrics: &Metrics,
+        now: Instant,
+    ) -> Self {
         let dry_run = config.mode == Mode::DryRun;
         let metrics = metrics.rate_limit(config.name.as_str(), dry_run);
         // Cells count from it, and outlive their policy.
         let epoch = old.map_or(now, |old| old.epoch);
         let known = |each| old.and_then(|old| old.each.iter().find(|known| known.is_of(each)));
         let each = config.per_key.iter().map(|each| Meter::of_each(each, known(each), epoch, now)).collect();
-        let total = config.total.as_ref().map(|total| {
+        let alone = config.total.as_ref().filter(|total| total.share == Share::Replica);
+        let total = alone.map(|total| {
             let old = old.and_then(|old| old.total.as_ref());
             Meter::of_all(total, !config.priorities.is_empty(), old, epoch, now)
         });
@@ -92,6 +104,7 @@ impl RateLimiter {
             let old = old.and_then(|old| old.places.clone());
             bulkhead::next(old, rules(concurrency), &metrics.places, now)
         });
+        let shared = Shared::of(config, service, old.and_then(|old| old.shared.as_ref()), &metrics, now);
         let sharing = config.concurrency.as_ref().and_then(|concurrency| concurrency.fair_share.as_ref());
         let fair_share = sharing.map(|sharing| {
             let new = || Arc::new(Mutex::new(FairShare::new(sharing.order, sharing.max_keys as usize, now)));
@@ -107,6 +120,7 @@ impl RateLimiter {
             classes: config.priorities.iter().map(class).collect(),
             config: config.clone(),
             metrics,
+            shared,
             places,
             each,
             total,
@@ -199,9 +213,15 @@ impl<'s> Admission<'s> {
         self.asked = None;
     }
 
+    /// Takes charge of a token of a limit that all replicas share.
+    pub fn lease(&mut self, token: store::Token<'s>) {
+        self.leased.push(token);
+    }
+
     /// Another limit turned the request away: no token was used.
     pub fn refund(&self) {
         self.tokens.iter().for_each(Token::refund);
+        self.leased.iter().for_each(store::Token::refund);
     }
 
     /// The tightest of the limits that it passed.

@@ -121,9 +121,9 @@ impl Replica {
                 (self.waiting, passed.waited) = (self.waiting + 1, passed.waited + 1);
                 None
             }
-            Answer::Denied { retry_after, .. } => {
+            Answer::Denied { retry_after, renew, .. } => {
                 assert!(!retry_after.is_zero());
-                None
+                renew
             }
         };
         if let Some(tokens) = asks {
@@ -208,7 +208,7 @@ fn a_first_outage_leaves_the_whole_limit_to_one_that_knows_no_other() {
     assert!(matches!(lease.take(later), Answer::Taken { renew: Some(_), local: true }));
     let more = (0..30).filter(|_| lease.take(later) == Answer::Taken { renew: None, local: true }).count();
     assert_eq!(more, 19, "the burst less one");
-    assert_eq!(lease.take(later), Answer::Denied { retry_after: 10 * MILLI, local: true });
+    assert_eq!(lease.take(later), Answer::Denied { retry_after: 10 * MILLI, renew: None, local: true });
 }
 
 #[test]
@@ -218,13 +218,19 @@ fn a_lease_lapses_and_a_share_is_a_share() {
     assert_eq!(lease.take(start), Answer::NeedsLease { tokens: 1 });
     lease.granted(Grant { tokens: 4, retry_after: Duration::ZERO, sharers: 2 }, start);
     assert_eq!(lease.take(start), Answer::Taken { renew: None, local: false });
-    assert!(matches!(lease.take(start), Answer::Taken { renew: Some(1), local: false }), "half are left");
+    assert!(matches!(lease.take(start), Answer::Taken { renew: Some(3), local: false }), "half are left");
     assert_eq!(lease.take(start), Answer::Taken { renew: None, local: false }, "asked for already");
     assert_eq!(lease.take(start + LIFE), Answer::Pending);
     lease.granted(Grant { tokens: 0, retry_after: Duration::ZERO, sharers: 2 }, start + LIFE);
-    assert_eq!(lease.take(start + LIFE), Answer::Denied { retry_after: 10 * MILLI, local: false });
+    assert_eq!(
+        lease.take(start + LIFE),
+        Answer::Denied { retry_after: 10 * MILLI, renew: None, local: false }
+    );
     lease.granted(Grant { tokens: 0, retry_after: 30 * MILLI, sharers: 2 }, start + LIFE);
-    assert_eq!(lease.take(start + LIFE), Answer::Denied { retry_after: 30 * MILLI, local: false });
+    assert_eq!(
+        lease.take(start + LIFE),
+        Answer::Denied { retry_after: 30 * MILLI, renew: None, local: false }
+    );
     let grant = Grant { tokens: 3, retry_after: Duration::ZERO, sharers: 4 };
     lease.granted(grant, start + 2 * LIFE);
     lease.granted(grant, start + 3 * LIFE);
@@ -234,4 +240,43 @@ fn a_lease_lapses_and_a_share_is_a_share() {
     assert_eq!(taken(&mut lease, start + 3 * LIFE, false), 3, "the first three have lapsed");
     lease.store_failed(start + 3 * LIFE);
     assert_eq!(taken(&mut lease, start + 3 * LIFE, true), 5, "a fourth of the burst");
+}
+
+#[test]
+fn a_used_up_share_still_looks_for_the_store() {
+    let start = Instant::now();
+    let mut lease = Lease::new(RateLimit { rate: 0.001, burst: 1 }, start);
+    lease.store_failed(start);
+    assert_eq!(lease.take(start), Answer::Taken { renew: None, local: true });
+    assert!(matches!(lease.take(start), Answer::Denied { renew: None, local: true, .. }));
+    assert!(matches!(lease.take(start + RETRY), Answer::Denied { renew: Some(1), local: true, .. }));
+    lease.granted(Grant { tokens: 1, retry_after: Duration::ZERO, sharers: 1 }, start + RETRY);
+    assert!(matches!(lease.take(start + RETRY), Answer::Taken { local: false, .. }));
+}
+
+#[test]
+fn those_who_wait_are_asked_for_together() {
+    let start = Instant::now();
+    let mut lease = Lease::new(LIMIT, start);
+    assert_eq!(lease.take(start), Answer::NeedsLease { tokens: 1 });
+    (0..9).for_each(|_| assert_eq!(lease.take(start), Answer::Pending));
+    lease.granted(Grant { tokens: 1, retry_after: Duration::ZERO, sharers: 1 }, start);
+    assert!(matches!(lease.take(start), Answer::Taken { renew: Some(11), local: false }));
+}
+
+#[test]
+fn a_token_that_was_not_used_is_used_by_another() {
+    let start = Instant::now();
+    let mut lease = Lease::new(RateLimit { rate: 0.001, burst: 1 }, start);
+    lease.granted(Grant { tokens: 1, retry_after: Duration::from_secs(9), sharers: 1 }, start);
+    for local in [false, true] {
+        assert_eq!(lease.take(start), Answer::Taken { renew: None, local });
+        assert!(matches!(lease.take(start), Answer::Denied { .. }));
+        lease.refund(local);
+        assert_eq!(lease.take(start), Answer::Taken { renew: None, local });
+        lease.store_failed(start);
+    }
+    lease.granted(Grant { tokens: 0, retry_after: MILLI, sharers: 1 }, start);
+    lease.refund(true);
+    assert!(matches!(lease.take(start), Answer::Denied { .. }), "what was local is nothing to the store");
 }

@@ -52,7 +52,7 @@ fn concurrency(max: u32, fair_share: Option<FairSharing>) -> Concurrency {
 }
 
 fn limiter(policy: &RateLimitPolicy, now: Instant) -> RateLimiter {
-    RateLimiter::new(policy, None, &Metrics::new(1, 1000), now)
+    RateLimiter::new(policy, &name(), None, &Metrics::new(1, 1000), now)
 }
 
 /// Asks for one caller, known by its last octet; what it was given is kept.
@@ -233,10 +233,10 @@ fn rl_1_a_reload_forgives_no_debt() {
         concurrency: Some(concurrency(5, None)),
         ..policy()
     };
-    let first = build(&[of(1.0, 2)], &[], &metrics, now);
+    let first = build(&[of(1.0, 2)], &name(), &[], &metrics, now);
     let held = ask(&first[0], 1, Class::Default, now).unwrap();
-    assert!(Arc::ptr_eq(&first[0], &build(&[of(1.0, 2)], &first, &metrics, now)[0]));
-    let second = build(&[of(1.0, 3)], &first, &metrics, now + SECOND / 10);
+    assert!(Arc::ptr_eq(&first[0], &build(&[of(1.0, 2)], &name(), &first, &metrics, now)[0]));
+    let second = build(&[of(1.0, 3)], &name(), &first, &metrics, now + SECOND / 10);
     assert!(matches!(ask(&second[0], 1, Class::Default, now + SECOND / 10), Err(Denial::Caller)));
     let passed = (2..9).filter(|caller| ask(&second[0], *caller, Class::Default, now + SECOND / 10).is_ok());
     assert_eq!(passed.count(), 2, "one token is spent");

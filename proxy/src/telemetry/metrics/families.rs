@@ -116,6 +116,22 @@ impl Metrics {
                 });
             });
         });
+        let help = "Answers of the store that counts a limit for all replicas; `late`: not within a request's patience.";
+        scrape.counters("rate_limit_store_total", help, |row| {
+            self.rate_limits.visit(|(policy, mode), of, _| {
+                words(&of.store, |result, count| {
+                    row(&[("policy", policy), ("mode", mode), ("result", result)], count);
+                });
+            });
+        });
+        let help = "Requests decided by the replica's own share of such a limit, since the store was away.";
+        scrape.counters("rate_limit_local_total", help, |row| {
+            self.rate_limits.visit(|(policy, mode), of, _| {
+                if of.store.iter().next().is_some() {
+                    row(&[("policy", policy), ("mode", mode)], of.local.get());
+                }
+            });
+        });
         let mut family = |name, help, value: fn(&Fill) -> &AtomicU32| {
             scrape.gauges(name, help, |row| {
                 self.rate_limits.visit(|(policy, mode), of, live| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::cells::WorkerId;
+use super::super::cells::{Counter, WorkerId};
 use super::fill::Fill;
 use super::series::{Series, SeriesCap};
 
@@ -10,20 +10,37 @@ use super::series::{Series, SeriesCap};
 #[derive(Debug)]
 pub struct RateLimitMetrics {
     pub(super) decisions: Series<&'static str>,
+    pub(super) store: Series<&'static str>,
+    pub(super) local: Counter,
     /// Requests in flight, where there is a limit on them.
     pub places: Arc<Fill>,
 }
 
 impl RateLimitMetrics {
-    /// Series that exist from the start: three of the places, and one for words that find none.
-    pub(super) const SERIES: usize = 4;
+    /// Series that exist from the start: three of the places, one of the local share, and two for words that find none.
+    pub(super) const SERIES: usize = 6;
 
     pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
-        Self { decisions: Series::new(workers, cap), places: Arc::default() }
+        Self {
+            decisions: Series::new(workers, cap),
+            store: Series::new(workers, cap),
+            local: Counter::new(workers),
+            places: Arc::default(),
+        }
     }
 
     /// It decided so, or would have.
     pub fn decided(&self, worker: WorkerId, decision: &'static str) {
         self.decisions.inc(worker, decision);
+    }
+
+    /// The store was asked for a lease, with this result.
+    pub fn store_answered(&self, worker: WorkerId, result: &'static str) {
+        self.store.inc(worker, result);
+    }
+
+    /// The replica's own share decided, since the store was away.
+    pub fn decided_locally(&self, worker: WorkerId) {
+        self.local.inc(worker);
     }
 }
