@@ -33,27 +33,30 @@ def prepare(binary):
     return os.path.abspath(found)
 
 
-def head(listen):
-    """The `Sidecar` document, and the port of its metrics."""
+def head(listen=None, inbound=None):
+    """The `Sidecar` document, and the port of its metrics. Takes what is called at `listen`, and for the second of the
+    ports `inbound` at the first."""
     admin, metrics = free_ports(2)
+    ports = f"outbound: {{listen: 127.0.0.1:{listen}, capture: explicit, unknown: reject}}\n" if listen else ""
+    if inbound:
+        ports += "inbound: [{{port: {0}, listen: 127.0.0.1:{0}, forwardTo: 127.0.0.1:{1}}}]\n".format(*inbound)
     return f"""apiVersion: outrigger/v1
 kind: Sidecar
 name: drill
 workers: 1
-outbound: {{listen: 127.0.0.1:{listen}, capture: explicit, unknown: reject}}
-admin: {{listen: 127.0.0.1:{admin}, metrics: 127.0.0.1:{metrics}}}
+{ports}admin: {{listen: 127.0.0.1:{admin}, metrics: 127.0.0.1:{metrics}}}
 """, metrics
 
 
-def upstream(name, address):
-    """An `Upstream` document with one endpoint."""
+def upstream(name, address, policy=""):
+    """An `Upstream` document with one endpoint, and lines of `policy`."""
     return f"""---
 apiVersion: outrigger/v1
 kind: Upstream
 name: {name}
 hosts: [{name}.local]
 discovery: {{static: [{address}]}}
-"""
+{policy}"""
 
 
 def start(binary, policy, directory):
