@@ -8,12 +8,14 @@
 )]
 
 mod balancing;
+mod bulkheads;
 mod chain;
 mod classification;
 mod commands;
 mod deadlines;
 mod drain;
 mod grpc;
+mod guards;
 mod http2;
 mod ids;
 mod keep_alive;

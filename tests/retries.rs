@@ -173,7 +173,10 @@ fn rt_9_every_retry_is_counted_by_its_cause() {
 fn rt_11_a_retry_goes_elsewhere() {
     for policy in ["round-robin", "least-request", "peak-ewma"] {
         let (bad, good) = (Origin::always(503), Origin::always(200));
-        let settings = format!("loadBalancer: {{policy: {policy}}}\n{}", eager("503", 1));
+        let settings = format!(
+            "outlierDetection: {{mode: off}}\nloadBalancer: {{policy: {policy}}}\n{}",
+            eager("503", 1)
+        );
         let rig = Rig::start(&[upstream("up", &[bad.addr, good.addr], &settings)]);
         let mut caller = rig.caller();
         for _ in 0..50 {

@@ -1,13 +1,15 @@
 //! Which value holds where nobody wrote one? Every default, one const each, with its reason.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::Method;
 
+use crate::model::priority::{Order, Shares};
 use crate::model::{
-    Backoff, Direction, Http2Limits, LoadBalancer, Protocol, RetryBudget, RetryCondition, Upgrade,
-    UpstreamLimits,
+    Applied, Backoff, BreakerScope, Direction, Http2Limits, LoadBalancer, OutlierDetection, Protocol,
+    RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
 };
 
 /// Until the response head. Envoy's 15 s: longer than any healthy call, shorter than a user's patience with a reload.
@@ -47,8 +49,57 @@ pub const PROTOCOL: Protocol = Protocol::Auto;
 /// A resolver that is down for ten minutes has been noticed; endpoints older than that are a guess.
 pub const STALE_FOR: Duration = Duration::from_mins(10);
 
+/// `HAProxy`'s numbers: two seconds, three failures, two successes. A dead endpoint is found within ten seconds, and one
+/// lost packet kills nobody.
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
+/// As [`CONNECT`], for the connect and an answer that costs nothing.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+/// See [`HEALTH_INTERVAL`].
+pub const UNHEALTHY_AFTER: NonZeroU32 = NonZeroU32::new(3).expect("3 is not 0");
+/// See [`HEALTH_INTERVAL`].
+pub const HEALTHY_AFTER: NonZeroU32 = NonZeroU32::new(2).expect("2 is not 0");
+/// Linkerd's number: a streak that a healthy endpoint has by chance once in millions, and a dead one within a moment.
+pub const CONSECUTIVE_FAILURES: NonZeroU32 = NonZeroU32::new(7).expect("7 is not 0");
+/// Short, since an ejection may be a mistake; each relapse doubles it. Linkerd's penalty.
+pub const BASE_EJECTION_TIME: Duration = Duration::from_secs(1);
+/// What has failed for long is asked once a minute. Linkerd's as well.
+pub const MAX_EJECTION_TIME: Duration = Duration::from_mins(1);
+/// If more than half seem bad, the fault is likelier ours or everybody's, and the rest could not bear the load.
+pub const MAX_EJECTION_PERCENT: f64 = 0.5;
+/// On: who writes nothing gets passive health (CF-8), and its maximum keeps a mistake from becoming an outage. It is the
+/// one place where seven failures in a row count: a breaker at each endpoint would judge the same streak again, without
+/// a maximum, and one before the upstream would refuse all for what some routes suffer. So breakers are for those who
+/// write thresholds.
+pub const OUTLIER_DETECTION: Applied<OutlierDetection> = Applied::enforced(OutlierDetection {
+    consecutive_failures: CONSECUTIVE_FAILURES,
+    base_ejection_time: BASE_EJECTION_TIME,
+    max_ejection_time: MAX_EJECTION_TIME,
+    max_ejection_percent: MAX_EJECTION_PERCENT,
+});
+/// A single endpoint is `outlierDetection`'s business, which knows a maximum; what is left is that all of them fail.
+pub const BREAKER_SCOPE: BreakerScope = BreakerScope::Upstream;
+/// Long enough for a rate at little traffic, short enough to open before callers have given up.
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
+/// Half of fewer requests is chance.
+pub const BREAKER_MIN_REQUESTS: u32 = 20;
+/// One real request finds out as much as ten, and costs less if nothing has changed (Linkerd).
+pub const BREAKER_TRIALS: NonZeroU32 = NonZeroU32::MIN;
+/// The same as of an ejection.
+pub const BREAKER_BACKOFF: Backoff = Backoff { base: BASE_EJECTION_TIME, max: MAX_EJECTION_TIME };
+/// None: [`LOAD_BALANCER`] sends a slow newcomer less by itself, and nobody wants to wait for a warm-up unasked.
+pub const SLOW_START: Duration = Duration::ZERO;
+/// Everyone or nobody is an operator's choice: off as in Istio, where Envoy's 50 % surprised those who had not made it.
+pub const PANIC_THRESHOLD: f64 = 0.0;
+
+/// Envoy's number. At 50 ms an answer it is 20,000 a second; an upstream that hangs holds so many requests and no more,
+/// and the rest of the service goes on (BH-1).
+pub const MAX_REQUESTS: u32 = 1024;
 /// Envoy's number. What waits longer than this queue takes to drain has timed out anyway.
 pub const MAX_PENDING: usize = 1024;
+/// Envoy's number: with fewer places an answer's latency says nothing about a queue.
+pub const ADAPTIVE_MIN: u32 = 3;
+/// Longer than a burst lasts, shorter than callers wait.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Applications answer with large cookies; 64 KiB is what peers accept, more is an attack or a bug.
 pub const RESPONSE_HEAD: usize = 64 << 10;
 /// Twice what a request may have: intermediaries behind the endpoint add their own.
@@ -57,6 +108,24 @@ pub const RESPONSE_FIELDS: usize = 200;
 pub const MAX_IDLE: usize = 128;
 /// Below NGINX's 75 s, so that we mostly close first; what they close earlier is repaired by a fresh connection.
 pub const POOL_IDLE: Duration = Duration::from_mins(1);
+
+/// About half a megabyte for each limit; more callers at one time share a place.
+pub const RATE_LIMIT_KEYS: u32 = 10_000;
+/// Shares are compared twice a second by sorting; who is not among so many is no cause of an overload.
+pub const FAIR_SHARE_KEYS: u32 = 256;
+/// One caller's flood should be that caller's problem.
+pub const SHED_FIRST: Order = Order::GreedyFirst;
+
+/// What a shared cache may keep at all.
+pub const CACHE_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+/// As [`STALE_FOR`]: an outage longer than that has been noticed, and answers older than that are a guess.
+pub const CACHE_STALE_IF_ERROR: Duration = STALE_FOR;
+/// Enough for the answers that matter in an outage.
+pub const CACHE_ENTRIES: usize = 1000;
+/// What a sidecar can hold beside its connections.
+pub const CACHE_BYTES: usize = 32 << 20;
+/// An answer of an API; what is larger is a download.
+pub const CACHE_BODY: usize = 1 << 20;
 
 /// Holds the largest tokens and cookies in use; Envoy takes 60 KiB.
 pub const REQUEST_HEAD: usize = 64 << 10;
@@ -105,6 +174,11 @@ pub const SLOWER_THAN: Duration = Duration::from_millis(500);
 /// About 3,000 lines a second, 90 GB a day: more fills disks before it explains anything.
 pub const LOG_BYTES_PER_SECOND: u64 = 1 << 20;
 
+/// A tenth of [`MAX_REQUESTS`]: what an experiment may break while nobody looks.
+pub const FAULTS_MAX_ACTIVE: u32 = 100;
+/// An experiment that nobody ends has been forgotten by then.
+pub const FAULTS_MAX_DURATION: Duration = Duration::from_hours(1);
+
 /// The service reaches it by `HTTP_PROXY`; loopback, so that nobody else can.
 pub const OUTBOUND_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15001);
 /// Loopback: the interface has no authentication.
@@ -119,7 +193,12 @@ pub const RETRY_BUDGET: RetryBudget =
     RetryBudget { percent: BUDGET_PERCENT, interval: BUDGET_INTERVAL, min_rate: BUDGET_MIN_RATE };
 /// The bounds of an upstream of which nobody wrote anything.
 pub const UPSTREAM_LIMITS: UpstreamLimits = UpstreamLimits {
+    max_connections: None,
+    max_requests: Some(MAX_REQUESTS),
+    adaptive: None,
+    shares: Shares::ALL,
     max_pending: MAX_PENDING,
+    queue_timeout: QUEUE_TIMEOUT,
     response_head: RESPONSE_HEAD,
     response_fields: RESPONSE_FIELDS,
     max_idle: MAX_IDLE,

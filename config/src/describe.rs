@@ -1,15 +1,23 @@
 //! What holds now? The effective configuration as JSON: every default filled in, every policy value with its origin.
 
+mod fallback;
+mod fault;
+mod rate_limit;
+mod resilience;
+mod upstream;
+
 use regex::Regex;
 use serde_json::{Value, json};
 
+pub use upstream::describe_upstream;
+use upstream::http2_limits;
+
 use crate::model::{
-    AccessLog, Backend, Config, Discovery, Http2Limits, HttpRoute, Inbound, PathMatch, Retry, RetryBudget,
-    RouteMatch, Rule, Setting, Sidecar, SidecarLimits, TextMatch, Timeouts, TrafficPolicy, Upstream,
-    UpstreamLimits, Workers,
+    AccessLog, Backend, Config, HttpRoute, Inbound, PathMatch, Retry, RouteMatch, Rule, Setting, Sidecar,
+    SidecarLimits, TextMatch, Timeouts, TrafficPolicy, Workers,
 };
 use crate::raw::{InboundProtocol, Words};
-use crate::scalars::{NonZeroDuration, Percent, Rate, Size};
+use crate::scalars::{NonZeroDuration, Percent, Size};
 
 /// The effective configuration, in the words of the schema; equal configurations give equal values.
 ///
@@ -20,12 +28,14 @@ pub fn describe(config: &Config) -> Value {
         "sidecar": sidecar(&config.sidecar),
         "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
+        "rateLimits": config.rate_limits.iter().map(rate_limit::policy).collect::<Vec<_>>(),
     })
 }
 
 fn sidecar(sidecar: &Sidecar) -> Value {
     json!({
         "name": sidecar.name.as_str(),
+        "locality": sidecar.locality.as_ref().map(ToString::to_string),
         "workers": match sidecar.workers {
             Workers::Auto => json!("auto"),
             Workers::Fixed(number) => json!(number),
@@ -41,6 +51,7 @@ fn sidecar(sidecar: &Sidecar) -> Value {
         "shutdown": { "drain": NonZeroDuration::format(sidecar.shutdown.drain) },
         "accessLog": access_log(&sidecar.access_log),
         "limits": sidecar_limits(&sidecar.limits),
+        "faults": fault::caps(&sidecar.faults),
     })
 }
 
@@ -82,60 +93,6 @@ fn sidecar_limits(limits: &SidecarLimits) -> Value {
     })
 }
 
-/// An upstream, as in [`describe`].
-pub fn describe_upstream(upstream: &Upstream) -> Value {
-    json!({
-        "name": upstream.name.as_str(),
-        "hosts": upstream.hosts,
-        "discovery": match &upstream.discovery {
-            Discovery::Static(addresses) => {
-                json!({ "static": addresses.iter().map(ToString::to_string).collect::<Vec<_>>() })
-            }
-            Discovery::Dns { name, port, stale_for } => {
-                json!({ "dns": name, "port": port, "staleFor": NonZeroDuration::format(*stale_for) })
-            }
-        },
-        "protocol": upstream.protocol.word(),
-        "loadBalancer": { "policy": upstream.load_balancer.word() },
-        "retryBudget": retry_budget(&upstream.retry_budget),
-        "limits": upstream_limits(&upstream.limits),
-        "policy": describe_policy(&upstream.policy),
-        "location": upstream.location.to_string(),
-    })
-}
-
-fn retry_budget(budget: &RetryBudget) -> Value {
-    json!({
-        "percent": Percent::from_share(budget.percent).to_string(),
-        "interval": NonZeroDuration::format(budget.interval),
-        "minRate": Rate::from_per_second(budget.min_rate).to_string(),
-    })
-}
-
-fn upstream_limits(limits: &UpstreamLimits) -> Value {
-    json!({
-        "maxPending": limits.max_pending,
-        "responseHead": size(limits.response_head),
-        "responseFields": limits.response_fields,
-        "maxIdle": limits.max_idle,
-        "idleTimeout": NonZeroDuration::format(limits.idle_timeout),
-        "maxConnectionAge": NonZeroDuration::format(limits.max_connection_age),
-        "http2": http2_limits(&limits.http2),
-    })
-}
-
-fn http2_limits(limits: &Http2Limits) -> Value {
-    let window = |bytes: u32| Size::from_bytes(bytes.into()).to_string();
-    json!({
-        "maxStreams": limits.max_streams,
-        "streamWindow": window(limits.stream_window),
-        "connectionWindow": window(limits.connection_window),
-        "resets": limits.resets,
-        "controlFrames": Rate::from_per_second(limits.control_frames).to_string(),
-        "emptyData": limits.empty_data,
-    })
-}
-
 fn route(route: &HttpRoute, config: &Config) -> Value {
     json!({
         "name": route.name.as_str(),
@@ -151,6 +108,9 @@ fn rule(rule: &Rule, config: &Config) -> Value {
     let mut described = json!({
         "name": rule.name.as_str(),
         "matches": rule.matches.iter().map(describe_match).collect::<Vec<_>>(),
+        "priority": rule.priority.map(Words::word),
+        "fallback": rule.fallback.as_ref().map(|chain| fallback::chain(chain, config)),
+        "fault": rule.fault.as_ref().map(fault::experiment),
         "location": rule.location.to_string(),
     });
     if rule.backends.is_empty() {

@@ -1,11 +1,12 @@
 //! What does a policy file say? The schema of Outrigger: YAML in, a checked model out. Pure data, no IO.
 //!
-//! A *generation* is every file of a directory together. It holds documents of four kinds:
+//! A *generation* is every file of a directory together. It holds documents of five kinds:
 //!
 //! ```yaml
 //! apiVersion: outrigger/v1
 //! kind: Sidecar                    # exactly one
 //! name: holdings
+//! locality: eu/a
 //! workers: auto
 //! inbound: [{port: 8080, listen: 0.0.0.0:8080, forwardTo: 127.0.0.1:8081, protocol: http}]     # http1, http2
 //! outbound: {listen: 127.0.0.1:15001, capture: explicit, unknown: reject}
@@ -17,6 +18,7 @@
 //!          maxConnectionAge: 10m,
 //!          http2: {maxStreams: 100, streamWindow: 64KiB, connectionWindow: 1MiB, headerList: 32KiB,
 //!                  resets: 200, controlFrames: 100/s, emptyData: 100}}
+//! faults: {mode: enforce, maxActive: 100, maxDuration: 1h}             # of all rules; off ends them all
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: Upstream                   # whom the service calls; reachable by its name without any route
@@ -24,13 +26,27 @@
 //! hosts: [market-data.internal]
 //! discovery: {dns: market-data.internal, port: 8000, staleFor: 10m}     # or {static: [10.0.0.5:8000]}
 //! protocol: auto                   # what the caller speaks; http1, http2
-//! loadBalancer: {policy: peak-ewma}                                     # round-robin, least-request
+//! loadBalancer: {policy: peak-ewma, slowStart: 30s, panicThreshold: 0%,  # round-robin, least-request, or
+//!                localities: [{locality: eu/a, addresses: [10.0.0.0/24]}]} # ring-hash with hashOn: header:x-user-id
+//! healthCheck: {http: /ping, readiness: /ready, interval: 2s, timeout: 1s, unhealthyAfter: 3, healthyAfter: 2}
+//!                                  # or {tcp: true}, {grpc: prices.v1.Prices}
+//! outlierDetection: {consecutiveFailures: 7, baseEjectionTime: 1s, maxEjectionTime: 1m, maxEjectionPercent: 50%}
+//! circuitBreaker: {scope: upstream, window: 10s, failureRate: 50%, minRequests: 20, consecutive: 10,
+//!                  slowCallDuration: 2s, trialRequests: 1, backoff: {base: 1s, max: 1m}}     # endpoint, both
+//! cache: {methods: [GET], ttl: 5m, staleIfError: 30m, maxEntries: 1000, maxBytes: 32MiB, maxBody: 1MiB}
 //! retryBudget: {percent: 20%, interval: 10s, minRate: 10/s}
-//! limits: {maxPending: 1024, responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s,
-//!          maxConnectionAge: 10m, http2: {maxStreams: 100}}             # as in the Sidecar, without headerList
+//! limits: {maxConnections: 256, maxRequests: 1024, adaptive: {min: 3, max: 1024},
+//!          shares: {default: 80%, sheddable: 50%}, maxPending: 1024, queueTimeout: 1s,
+//!          responseHead: 64KiB, responseFields: 200, maxIdle: 128, idleTimeout: 60s, maxConnectionAge: 10m,
+//!          http2: {maxStreams: 100}}                                    # as in the Sidecar, without headerList
 //! timeouts: {request: 10s}         # as in a rule
 //! retry: {attempts: 2}             # as in a rule
 //! upgrades: [websocket]            # as in a rule
+//! ---
+//! apiVersion: outrigger/v1
+//! kind: Upstream
+//! name: market-data-b
+//! discovery: {static: [10.1.0.5:8000]}
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: HTTPRoute
@@ -46,6 +62,31 @@
 //!     retry: {on: [connect-failure, reset, gateway-error, 500-504, unavailable], attempts: 2,
 //!             backoff: {base: 25ms, max: 250ms}, methods: [GET, HEAD], replayBody: 64KiB}
 //!     upgrades: [websocket, connect]
+//!     priority: critical           # default, sheddable
+//!     fallback:
+//!       - {on: [breaker-open, timeout, 5xx, no-endpoint], cache: stale}
+//!       - {on: [connect-failure, reset, limit], backendRef: {name: market-data-b}}
+//!       - {on: [any], static: {status: 200, headers: {x-degraded: market-data}, body: "{}"}}   # or degrade; bodyFile
+//!     fault: {seed: 7, duration: 10m, maxActive: 20,                   # injected on purpose
+//!             inject: [{percent: 10%, delay: 200ms}, {percent: 5%, abort: 503}, {percent: 1%, reset: true},
+//!                      {percent: 1%, partialBody: 4KiB}, {percent: 1%, throttle: 10KiB}, {percent: 1%, sever: true},
+//!                      {hideEndpoints: 1}]}
+//! ---
+//! apiVersion: outrigger/v1
+//! kind: RateLimitPolicy
+//! name: holdings-in
+//! mode: enforce                    # dryRun, off; as in each block that has a `mode`
+//! direction: inbound               # outbound
+//! hosts: ["*"]
+//! matches: [{path: {type: PathPrefix, value: /holdings}}]              # as in a rule
+//! total: {rate: 1000/s, burst: 200, queueTimeout: 100ms, maxPending: 50}
+//! perIdentity: {rate: 200/s, burst: 50, maxConcurrent: 50, maxKeys: 10000}
+//! perKey: [{by: [source, "header:x-api-key"], rate: 10/s}]
+//! concurrency: {max: 500, adaptive: {min: 3}, shares: {default: 80%}, maxPending: 100, queueTimeout: 1s,
+//!               fairShare: {by: [source], order: greedy-first}}
+//! priorities: [{match: {path: {type: PathPrefix, value: /holdings}}, class: critical}]
+//! share: service                   # of `total`: all replicas together, counted in the store; replica
+//! store: redis://redis.internal:6379/0
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: Defaults                   # at most one; built-in < Defaults < Upstream < rule, value by value

@@ -1,6 +1,8 @@
 //! Which words can a value have? Every unit and name of the schema: parsed once, valid for ever.
 
 mod names;
+mod places;
+mod store;
 mod units;
 
 use std::fmt;

@@ -152,6 +152,10 @@ static PIECES: LazyLock<Vec<&str>> = LazyLock::new(|| {
         include_str!("../examples/retries.yaml"),
         include_str!("../examples/sidecar.yaml"),
         include_str!("../examples/upgrades.yaml"),
+        include_str!("../examples/breakers.yaml"),
+        include_str!("../examples/rate-limits.yaml"),
+        include_str!("../examples/fallbacks.yaml"),
+        include_str!("../examples/faults.yaml"),
         include_str!("../examples/invalid/five-faults.yaml"),
     ];
     samples

@@ -1,21 +1,21 @@
 //! What makes a sidecar? The composition root: builds every room, starts, follows the policy, drains, ends.
 
-use std::collections::HashMap;
+mod tending;
+
 use std::fmt;
 use std::io;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use outrigger_config::model::{Config, Direction, Discovery, Workers};
+use outrigger_config::model::{Config, Direction, Workers};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::task::JoinHandle;
 
+use self::tending::Tending;
 use crate::clock::now;
 use crate::downstream::fleet::{BindError, Fleet};
-use crate::snapshot::{self, Snapshot};
-use crate::telemetry::{LineSink, Metrics, SinkEnd, WorkerId};
-use crate::upstream::Upstream;
-use crate::upstream::discovery::{self, Resolver, Update};
+use crate::snapshot;
+use crate::telemetry::{LineSink, Metrics, SinkEnd};
+use crate::upstream::discovery::Resolver;
 use crate::worker::Shared;
 
 /// Series that the metrics may have; what is over is counted under `overflow` (OB-11).
@@ -38,8 +38,7 @@ pub struct App {
     fleet: Fleet,
     log: LineSink,
     log_end: SinkEnd,
-    resolver: Resolver,
-    discoveries: HashMap<*const Upstream, JoinHandle<()>>,
+    tending: Tending,
 }
 
 /// Why a sidecar cannot start, or a generation cannot run.
@@ -101,8 +100,9 @@ impl App {
             }
         };
         fleet.serve(bound, &wanted);
-        let mut app = Self { shared, fleet, log, log_end, resolver, discoveries: HashMap::new() };
-        app.discover();
+        let mut tending = Tending::new(resolver, &shared);
+        tending.follow(&shared.snapshot.load());
+        let app = Self { shared, fleet, log, log_end, tending };
         app.shared.metrics.config().loaded(1, SystemTime::now());
         Ok(app)
     }
@@ -117,7 +117,7 @@ impl App {
         let generation = next.generation;
         self.shared.snapshot.store(Arc::new(next));
         self.fleet.serve(bound, &wanted);
-        self.discover();
+        self.tending.follow(&self.shared.snapshot.load());
         self.shared.metrics.config().loaded(generation, SystemTime::now());
         Ok(generation)
     }
@@ -140,51 +140,13 @@ impl App {
 
     /// Ends at once; what was logged is written. Whoever else holds [`Self::shared`] lets go of it before.
     pub fn stop(self) {
-        for (_, task) in self.discoveries {
-            task.abort();
-        }
+        self.tending.stop();
         self.fleet.stop();
         drop((self.shared, self.log));
         if !self.log_end.wait(LAST_LINES) {
             tracing::warn!("the end of the access log is lost: its reader is too slow");
         }
     }
-
-    /// Looks up the names of the snapshot's upstreams, and no others.
-    fn discover(&mut self) {
-        let snapshot: Arc<Snapshot> = self.shared.snapshot.load_full();
-        self.discoveries.retain(|upstream, task| {
-            let stays = snapshot.upstreams.iter().any(|running| Arc::as_ptr(running) == *upstream);
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
-        for upstream in &snapshot.upstreams {
-            let Discovery::Dns { name, port, stale_for } = &upstream.config.discovery else { continue };
-            self.discoveries.entry(Arc::as_ptr(upstream)).or_insert_with(|| {
-                let target = Arc::downgrade(upstream);
-                let publish = move |update| take(&target, update);
-                let watch = discovery::watch(self.resolver.clone(), name.clone(), *port, *stale_for, publish);
-                tokio::spawn(watch)
-            });
-        }
-    }
-}
-
-/// An answer of discovery becomes the upstream's endpoints.
-fn take(upstream: &Weak<Upstream>, update: Update) {
-    let Some(upstream) = upstream.upgrade() else { return };
-    let result = if update.error.is_some() { "failure" } else { "success" };
-    upstream.metrics.dns_refresh(WorkerId::CONTROL, result);
-    if let Some(error) = &update.error {
-        tracing::warn!(upstream = %upstream.config.name, error, stale = update.stale, "name resolution failed");
-    }
-    // A question that was never answered knows no better than the endpoints of the last generation, if there are any.
-    if update.answered_at.is_some() {
-        upstream.publish(&update.endpoints, now());
-    }
-    *upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(update);
 }
 
 /// As many threads as the policy says, or as the cgroup grants.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::clock::Timers;
 use crate::message::Scratch;
@@ -23,6 +24,8 @@ pub struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
     /// All counters.
     pub metrics: Arc<Metrics>,
+    /// Somebody has no connection for want of a place: who has idle ones shall look which of them have use elsewhere.
+    pub wanted: watch::Sender<()>,
     settled: Mutex<Settled>,
     draining: AtomicBool,
 }
@@ -33,6 +36,7 @@ impl Shared {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
+            wanted: watch::Sender::default(),
             settled: Mutex::default(),
             draining: AtomicBool::new(false),
         })

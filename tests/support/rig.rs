@@ -38,6 +38,8 @@ pub struct Rig {
 pub struct Wishes {
     /// The application behind the inbound port.
     pub app: Option<SocketAddr>,
+    /// Threads of the data path; 1 if nothing is said.
+    pub workers: Option<usize>,
     /// Further keys of the inbound port.
     pub inbound: String,
     /// Further keys of the `Sidecar` document.
@@ -92,8 +94,9 @@ impl Rig {
             )
         });
         let sidecar = format!(
-            "apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\nworkers: 1\n{app}outbound: {{listen: {outbound}}}\n\
+            "apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\nworkers: {}\n{app}outbound: {{listen: {outbound}}}\n\
              admin: {{listen: {private}, metrics: {admin}}}\n{}\n",
+            wishes.workers.unwrap_or(1),
             if wishes.sidecar.is_empty() { "accessLog: {successSample: 100%}" } else { &wishes.sidecar }
         );
         let dir = TempDir::new().unwrap();

@@ -1,13 +1,30 @@
 //! What may the proxy rely on? The resolved configuration: every name bound, every default filled in.
 
+mod applied;
+mod balance;
+mod fallback;
+pub mod fault;
+mod limit;
 mod policy;
+pub mod priority;
+mod resilience;
 mod route;
 mod sidecar;
 mod upstream;
 
+pub use applied::{Applied, Mode};
+pub use balance::{Balancing, HashOn, Localities, Locality, Network};
+pub use fallback::{Cache, CacheRules, Canned, CannedBody, Fallback, FallbackCondition, StandIn};
+pub use limit::{
+    AdaptiveLimit, Concurrency, FairSharing, KeyBy, PerKey, QueueLimits, RateLimit, RateLimitPolicy, Share,
+    Store, Total,
+};
 pub use policy::{
     Backoff, GrpcStatus, Origin, RequestTimeout, Retry, RetryCondition, Setting, Timeouts, TrafficPolicy,
     Upgrade,
+};
+pub use resilience::{
+    ActiveCheck, BreakerScope, CircuitBreaker, CircuitBreakers, HealthCheck, OutlierDetection, Probe,
 };
 pub use route::{
     Backend, Direction, HeaderMatch, HostPattern, HttpRoute, PathMatch, QueryMatch, RouteMatch, Rule,
@@ -32,6 +49,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Routes of both directions, in the order in which they were written.
     pub routes: Vec<HttpRoute>,
+    /// Limits of both directions, in the order in which they were written.
+    pub rate_limits: Vec<RateLimitPolicy>,
 }
 
 impl Config {

@@ -3,7 +3,9 @@
 use http::{HeaderName, Method};
 use regex::Regex;
 
-use super::{Location, Name, TrafficPolicy, UpstreamId};
+use super::fault::Experiment;
+use super::priority::Class;
+use super::{Applied, Fallback, Location, Name, TrafficPolicy, UpstreamId};
 
 /// Relative to the service beside us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +53,13 @@ pub struct Rule {
     pub backends: Vec<Backend>,
     /// Policy of an inbound rule. (An outbound rule's policy is its backend's.)
     pub policy: TrafficPolicy,
+    /// What its requests are worth; `None`: what a `RateLimitPolicy` says.
+    pub priority: Option<Class>,
+    /// What stands in for a failure, in the order in which it is tried, all within the one deadline. `None`, nobody
+    /// wrote it: what the upstream's cache still has.
+    pub fallback: Option<Vec<Applied<Fallback>>>,
+    /// Faults injected into its attempts, below retries and breakers.
+    pub fault: Option<Applied<Experiment>>,
     /// Where the rule starts.
     pub location: Location,
 }

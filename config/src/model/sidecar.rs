@@ -4,7 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::{Discovery, Http2Limits, LoadBalancer, Location, Name, Protocol, TrafficPolicy, Upstream};
+use super::fault::FaultCaps;
+use super::{
+    Balancing, Discovery, Http2Limits, LoadBalancer, Locality, Location, Name, Origin, Protocol, Setting,
+    TrafficPolicy, Upstream, UpstreamLimits,
+};
 use crate::defaults;
 
 /// The process beside one service.
@@ -12,6 +16,8 @@ use crate::defaults;
 pub struct Sidecar {
     /// The service's name; says `via` whom a request came.
     pub name: Name,
+    /// Where we are; `None`: nobody said, and everything is near.
+    pub locality: Option<Locality>,
     /// Data-path threads.
     pub workers: Workers,
     /// Ports on which others call the service.
@@ -26,6 +32,8 @@ pub struct Sidecar {
     pub access_log: AccessLog,
     /// Bounds on what a downstream peer may cost us.
     pub limits: SidecarLimits,
+    /// Bounds on faults that are injected on purpose.
+    pub faults: FaultCaps,
 }
 
 /// How many data-path threads.
@@ -129,16 +137,25 @@ pub struct SidecarLimits {
 }
 
 impl Inbound {
-    /// The application as an upstream: one endpoint, named after the port, with the built-in bounds.
+    /// The application as an upstream: one endpoint, named after the port, with the built-in bounds. It is not ejected,
+    /// since there is no other, and how many requests it gets is up to the listener and `RateLimitPolicy`.
     pub fn application(&self) -> Upstream {
+        fn off<T>() -> Setting<Option<T>> {
+            Setting { value: None, origin: Origin::BuiltIn }
+        }
         Upstream {
             name: Name(format!("inbound-{}", self.port).into()),
             hosts: Vec::new(),
             discovery: Discovery::Static(vec![self.forward_to]),
             protocol: self.protocol,
             load_balancer: LoadBalancer::RoundRobin,
+            balancing: Balancing::default(),
+            health_check: off(),
+            outlier_detection: off(),
+            circuit_breaker: off(),
+            cache: off(),
             retry_budget: defaults::RETRY_BUDGET,
-            limits: defaults::UPSTREAM_LIMITS,
+            limits: UpstreamLimits { max_requests: None, ..defaults::UPSTREAM_LIMITS },
             policy: self.policy.clone(),
             location: Location { file: "".into(), line: 1, column: 1 },
         }

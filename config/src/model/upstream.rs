@@ -3,7 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Location, Name, TrafficPolicy};
+use super::priority::Shares;
+use super::{
+    ActiveCheck, AdaptiveLimit, Applied, Balancing, Cache, CircuitBreakers, Location, Name, OutlierDetection,
+    QueueLimits, Setting, TrafficPolicy,
+};
 
 /// Position of an upstream in [`super::Config::upstreams`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +26,16 @@ pub struct Upstream {
     pub protocol: Protocol,
     /// How an endpoint is chosen.
     pub load_balancer: LoadBalancer,
+    /// Among which endpoints, and where requests with a key go.
+    pub balancing: Balancing,
+    /// How its endpoints are checked. A block's origin is the strongest document that says anything in it.
+    pub health_check: Setting<Option<Applied<ActiveCheck>>>,
+    /// When an endpoint is left alone.
+    pub outlier_detection: Setting<Option<Applied<OutlierDetection>>>,
+    /// When requests are refused at once.
+    pub circuit_breaker: Setting<Option<Applied<CircuitBreakers>>>,
+    /// Which of its responses are kept.
+    pub cache: Setting<Option<Applied<Cache>>>,
     /// How many retries its traffic earns. Always on.
     pub retry_budget: RetryBudget,
     /// Bounds on what it may cost us.
@@ -84,8 +98,18 @@ pub struct RetryBudget {
 /// Bounds on an upstream. Names and defaults: DESIGN §2, table "Limits".
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UpstreamLimits {
-    /// Requests that wait for a connection at one time; 503 above.
+    /// Connections, all endpoints and workers together; `None`: as many as requests need.
+    pub max_connections: Option<u32>,
+    /// Requests in flight, tunnels too; `None`: as many as come.
+    pub max_requests: Option<u32>,
+    /// Fewer requests in flight, as the answers' latency demands; within `max_requests`.
+    pub adaptive: Option<Applied<AdaptiveLimit>>,
+    /// How much of the requests in flight each class may fill.
+    pub shares: Shares,
+    /// Requests that wait for a place or a connection at one time; 503 above.
     pub max_pending: usize,
+    /// How long one may wait for a place; 503 after.
+    pub queue_timeout: Duration,
     /// Bytes of a response head; 502 above.
     pub response_head: usize,
     /// Fields of a response head; 502 above.
@@ -98,6 +122,13 @@ pub struct UpstreamLimits {
     pub max_connection_age: Duration,
     /// Of an HTTP/2 connection.
     pub http2: Http2Limits,
+}
+
+impl UpstreamLimits {
+    /// The queue before the upstream.
+    pub fn queue(&self) -> QueueLimits {
+        QueueLimits { capacity: self.max_pending, timeout: self.queue_timeout }
+    }
 }
 
 /// Bounds on an HTTP/2 connection, whichever end of it we are.

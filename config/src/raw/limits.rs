@@ -5,10 +5,11 @@ use serde_json::json;
 
 use super::declare::mapping;
 use super::read::Read;
+use super::resilience::Mode;
 use super::tree::Node;
 use super::types::{Bytes, RateFrom, Whole};
 use crate::faults::Faults;
-use crate::scalars::NonZeroDuration;
+use crate::scalars::{NonZeroDuration, Percent};
 
 mapping! {
     /// Bounds on a downstream peer.
@@ -43,8 +44,18 @@ mapping! {
 mapping! {
     /// Bounds on what an upstream may cost.
     UpstreamLimits {
-        /// Requests that wait for a connection at one time; 503 above.
+        /// Connections, all endpoints together; as many as requests need unless written.
+        "maxConnections" => max_connections: Whole<1, 1_000_000>;
+        /// Requests in flight, tunnels too.
+        "maxRequests" => max_requests: Whole<1, 1_000_000>;
+        /// Fewer requests in flight, as the answers' latency demands; not unless written.
+        "adaptive" => adaptive: Adaptive;
+        /// How much of the requests in flight each class may fill.
+        "shares" => shares: Shares;
+        /// Requests that wait for a place or a connection at one time; 503 above.
         "maxPending" => max_pending: Whole<1, 1_000_000>;
+        /// How long one may wait for a place; 503 after.
+        "queueTimeout" => queue_timeout: NonZeroDuration;
         /// Bytes of a response head; 502 above.
         "responseHead" => response_head: Bytes<1024, { 1 << 20 }>;
         /// Fields of a response head; 502 above.
@@ -57,6 +68,28 @@ mapping! {
         "maxConnectionAge" => max_connection_age: NonZeroDuration;
         /// Of an HTTP/2 connection.
         "http2" => http2: UpstreamHttp2;
+    }
+}
+
+mapping! {
+    /// A limit on requests in flight that finds out by itself, between these bounds.
+    Adaptive {
+        /// Whether it acts.
+        "mode" => mode: Mode;
+        /// Never below.
+        "min" => min: Whole<1, 1_000_000>;
+        /// Never above; all that may be in flight unless written.
+        "max" => max: Whole<1, 1_000_000>;
+    }
+}
+
+mapping! {
+    /// How much of a limit each class of requests may fill. Critical ones may fill all of it.
+    Shares {
+        /// Of requests that no policy names.
+        "default" => default: Percent;
+        /// Of sheddable ones; as `default` unless written.
+        "sheddable" => sheddable: Percent;
     }
 }
 

@@ -1,9 +1,15 @@
 //! What did the user write? The schema of the policy files, key by key, with the place of every value.
 
+mod balancer;
 mod declare;
+mod fallback;
+mod fault;
+mod key;
 mod limits;
 mod policy;
+mod rate_limit;
 mod read;
+mod resilience;
 mod route;
 mod sidecar;
 mod similar;
@@ -17,11 +23,17 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
+pub(crate) use balancer::{Balancer, BalancerPolicy};
 pub(crate) use declare::Words;
-pub(crate) use limits::{Http2, Limits, UpstreamLimits};
-pub(crate) use policy::{Balancer, Retry, RetryBudget, Timeouts};
+pub(crate) use fallback::{CacheUse, Canned, Fallback, FallbackRef, Headers};
+pub(crate) use fault::{FaultCaps, Injection};
+pub(crate) use key::KeyPart;
+pub(crate) use limits::{Adaptive, Http2, Limits, Shares, UpstreamLimits};
+pub(crate) use policy::{Backoff, Retry, RetryBudget, Timeouts};
+pub(crate) use rate_limit::{Concurrency, Each, PerKey, RateLimitPolicy, ShareOf, Total};
 use read::Read;
 pub(crate) use read::{Spanned, or};
+pub(crate) use resilience::{HealthCheck, Mode};
 pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };
@@ -30,7 +42,7 @@ pub(crate) use sidecar::{
 };
 pub(crate) use similar::to as similar_to;
 use tree::{Entry, Node, ScalarKind, Value};
-pub(crate) use types::{Text, items};
+pub(crate) use types::{List, Text, items};
 pub(crate) use upgrade::Upgrades;
 pub(crate) use upstream::{Defaults, Discovery, Upstream};
 
@@ -47,6 +59,7 @@ pub(crate) struct Documents {
     pub(crate) defaults: Vec<Spanned<Defaults>>,
     pub(crate) upstreams: Vec<Spanned<Upstream>>,
     pub(crate) routes: Vec<Spanned<HttpRoute>>,
+    pub(crate) rate_limits: Vec<Spanned<RateLimitPolicy>>,
 }
 
 /// Reads all documents of all files.
@@ -70,6 +83,7 @@ pub(crate) fn schema() -> serde_json::Value {
         document::<Defaults>("Defaults", &mut generator),
         document::<Upstream>("Upstream", &mut generator),
         document::<HttpRoute>("HTTPRoute", &mut generator),
+        document::<RateLimitPolicy>("RateLimitPolicy", &mut generator),
     ];
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -108,11 +122,12 @@ impl Documents {
             "Defaults" => push(&mut self.defaults, &node, faults),
             "Upstream" => push(&mut self.upstreams, &node, faults),
             "HTTPRoute" => push(&mut self.routes, &node, faults),
+            "RateLimitPolicy" => push(&mut self.rate_limits, &node, faults),
             _ if unsupported::KINDS.contains(&name.as_str()) => {
                 faults.at(kind.span, unsupported::message(name));
             }
             _ => {
-                let known = ["Sidecar", "Defaults", "Upstream", "HTTPRoute"];
+                let known = ["Sidecar", "Defaults", "Upstream", "HTTPRoute", "RateLimitPolicy"];
                 let help = similar_to(name, known.into_iter())
                     .unwrap_or_else(|| format!("expected {}", similar::one_of(known.into_iter())));
                 faults.at_with(kind.span, format!("unknown kind `{name}`"), help);

@@ -5,13 +5,13 @@ use std::fmt;
 use http::Method;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::declare::{mapping, words};
+use super::declare::mapping;
 use super::read::{Read, text};
 use super::similar;
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
-use crate::model::{GrpcStatus, LoadBalancer, RetryCondition};
+use crate::model::{GrpcStatus, RetryCondition};
 use crate::scalars::{NonZeroDuration, Percent, Rate};
 
 mapping! {
@@ -47,7 +47,7 @@ mapping! {
 }
 
 mapping! {
-    /// Retry n waits between nothing and base·2ⁿ⁻¹, at most max.
+    /// The n-th wait is up to base·2ⁿ⁻¹, at most max.
     Backoff {
         /// Of the first retry.
         "base" => base: NonZeroDuration, required;
@@ -67,20 +67,6 @@ mapping! {
         "minRate" => min_rate: Rate;
     }
 }
-
-mapping! {
-    /// How an endpoint is chosen.
-    Balancer {
-        /// `round-robin`, or of two drawn at random the less loaded or the faster one.
-        "policy" => policy: LoadBalancer, required;
-    }
-}
-
-words!(LoadBalancer {
-    "round-robin" => Self::RoundRobin,
-    "least-request" => Self::LeastRequest,
-    "peak-ewma" => Self::PeakEwma,
-});
 
 /// Method names are case-sensitive (RFC 9110 §9.1) and closed here, so that a misspelt one is found.
 const METHODS: [(&str, &Method); 9] = [

@@ -3,9 +3,12 @@
 use http::{HeaderName, Method};
 
 use super::declare::{mapping, words};
+use super::fallback::Fallback;
+use super::fault::Fault;
 use super::policy::{Retry, Timeouts};
 use super::types::{List, Text, Whole};
 use super::upgrade::Upgrades;
+use crate::model::priority::Class;
 use crate::model::{Direction, HostPattern, Name};
 
 mapping! {
@@ -37,6 +40,13 @@ mapping! {
         "retry" => retry: Retry;
         /// What a connection may be turned into: protocols such as `websocket`, and outbound `connect`.
         "upgrades" => upgrades: Upgrades;
+        /// What its requests are worth; what a `RateLimitPolicy` says unless written.
+        "priority" => priority: Class;
+        /// What stands in for a failure, in the order in which it is tried, all within the one deadline. Unless
+        /// written: what the upstream's `cache` still has.
+        "fallback" => fallback: List<Fallback, 0>;
+        /// Faults injected on purpose; none unless written.
+        "fault" => fault: Fault;
     }
 }
 

@@ -3,12 +3,13 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::declare::{mapping, words};
+use super::fault::FaultCaps;
 use super::limits::Limits;
 use super::read::Read;
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
-use crate::model::{Name, Protocol, UnknownAuthority};
+use crate::model::{Locality, Name, Protocol, UnknownAuthority};
 use crate::scalars::{Destination, ListenAddress, NonZeroDuration, Percent};
 
 mapping! {
@@ -16,6 +17,8 @@ mapping! {
     Sidecar {
         /// The service beside us.
         "name" => name: Name, required;
+        /// Where we are, `region/zone`; the nearer endpoints of `localities` come first.
+        "locality" => locality: Locality;
         /// Data-path threads.
         "workers" => workers: Workers;
         /// Ports on which others call the service.
@@ -30,6 +33,8 @@ mapping! {
         "accessLog" => access_log: AccessLog;
         /// Bounds on what a downstream peer may cost.
         "limits" => limits: Limits;
+        /// Bounds on faults that rules inject on purpose, and the switch that ends them.
+        "faults" => faults: FaultCaps;
     }
 }
 

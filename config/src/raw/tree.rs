@@ -14,7 +14,7 @@ use crate::faults::{Faults, Span};
 const MAX_BYTES: usize = 4 << 20;
 /// Nodes of a file after aliases are expanded.
 const MAX_NODES: usize = 200_000;
-/// Keys of a mapping; the schema knows at most fourteen.
+/// Keys of a mapping; the schema knows at most sixteen.
 const MAX_KEYS: usize = 256;
 /// Mappings and lists inside each other; the schema itself needs nine.
 const MAX_DEPTH: usize = 32;

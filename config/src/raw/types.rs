@@ -1,6 +1,8 @@
 //! Which types can a field have, beside mappings and words? Lists, numbers, text, and the scalars with units.
 
+use std::num::NonZeroU32;
 use std::ops::Deref;
+use std::time::Duration;
 
 use http::HeaderName;
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -8,7 +10,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::read::{Read, Spanned, scalar, text};
 use super::tree::{Node, ScalarKind, Value};
 use crate::faults::Faults;
-use crate::model::{HostPattern, Name};
+use crate::model::{HostPattern, Locality, Name, Network, Store};
 use crate::scalars::{Destination, Host, ListenAddress, NonZeroDuration, Percent, Rate, Scalar, Size};
 
 /// A list, of at least one unless `MIN` is 0.
@@ -22,6 +24,10 @@ pub(crate) struct Whole<const MIN: u64, const MAX: u64>(u64);
 /// A number of bytes in a range.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bytes<const MIN: u64, const MAX: u64>(u64);
+
+/// A duration in a range of milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lasting<const MIN: u64, const MAX: u64>(NonZeroDuration);
 
 /// A rate of at least so many a second.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +76,14 @@ macro_rules! numbers {
     )*)*};
 }
 numbers! {
-    Whole => u16, u32, usize;
+    Whole => u16, u32, u64, usize;
     Bytes => u32, u64, usize;
+}
+
+impl<const MAX: u64> From<Whole<1, MAX>> for NonZeroU32 {
+    fn from(number: Whole<1, MAX>) -> Self {
+        Self::new(number.into()).expect("the least is 1")
+    }
 }
 
 impl<T: Read, const MIN: usize> Read for List<T, MIN> {
@@ -128,6 +140,29 @@ impl<const MIN: u64, const MAX: u64> Read for Bytes<MIN, MAX> {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         Size::schema(generator)
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Read for Lasting<MIN, MAX> {
+    fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {
+        let duration = NonZeroDuration::read(node, faults)?;
+        let [min, max] = [MIN, MAX].map(Duration::from_millis);
+        if (min..=max).contains(&duration.into()) {
+            return Some(Self(duration));
+        }
+        let [min, max] = [min, max].map(NonZeroDuration::format);
+        faults.at(node.span, format!("`{duration}` is out of range: {min} to {max}"));
+        None
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        NonZeroDuration::schema(generator)
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> From<Lasting<MIN, MAX>> for Duration {
+    fn from(duration: Lasting<MIN, MAX>) -> Self {
+        duration.0.into()
     }
 }
 
@@ -191,4 +226,17 @@ macro_rules! scalars {
         }
     )*};
 }
-scalars!(NonZeroDuration, Percent, Size, Rate, Destination, ListenAddress, Name, Host, HostPattern);
+scalars!(
+    NonZeroDuration,
+    Percent,
+    Size,
+    Rate,
+    Destination,
+    ListenAddress,
+    Name,
+    Host,
+    HostPattern,
+    Network,
+    Locality,
+    Store
+);

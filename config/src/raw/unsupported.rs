@@ -3,43 +3,24 @@
 /// Keys.
 pub(crate) const KEYS: &[&str] = &[
     "<<",
-    "cache",
-    "circuitBreaker",
     "cohort",
-    "fallback",
-    "fault",
     "filters",
     "handshakeTimeout",
-    "healthCheck",
     "identity",
-    "maxRequests",
     "mirror",
-    "mode",
-    "outlierDetection",
     "plaintextPaths",
-    "priority",
-    "queueTimeout",
     "slo",
-    "slowStart",
     "telemetry",
     "tls",
     "waitForApp",
 ];
 
 /// Values.
-pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "ring-hash", "tcp"];
+pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "tcp"];
 
 /// Kinds of documents.
-pub(crate) const KINDS: &[&str] = &[
-    "AuthorizationPolicy",
-    "Experiment",
-    "GRPCRoute",
-    "PolicyTest",
-    "RateLimitPolicy",
-    "Rollout",
-    "TCPRoute",
-    "TLSRoute",
-];
+pub(crate) const KINDS: &[&str] =
+    &["AuthorizationPolicy", "Experiment", "GRPCRoute", "PolicyTest", "Rollout", "TCPRoute", "TLSRoute"];
 
 /// What to say of one.
 pub(crate) fn message(word: &str) -> String {

@@ -1,8 +1,11 @@
 //! What may an `Upstream` and the `Defaults` document say?
 
+use super::balancer::Balancer;
 use super::declare::{mapping, words};
+use super::fallback::Cache;
 use super::limits::UpstreamLimits;
-use super::policy::{Balancer, Retry, RetryBudget, Timeouts};
+use super::policy::{Retry, RetryBudget, Timeouts};
+use super::resilience::{CircuitBreaker, HealthCheck, OutlierDetection};
 use super::types::{List, Whole};
 use super::upgrade::Upgrades;
 use crate::model::{Name, Protocol};
@@ -19,6 +22,14 @@ mapping! {
         "retry" => retry: Retry;
         /// What a connection may be turned into; `connect` outbound only.
         "upgrades" => upgrades: Upgrades;
+        /// Of every upstream that says, here or there, what is asked.
+        "healthCheck" => health_check: HealthCheck;
+        /// Of every upstream.
+        "outlierDetection" => outlier_detection: OutlierDetection;
+        /// Of every upstream; without a threshold, of those that write one.
+        "circuitBreaker" => circuit_breaker: CircuitBreaker;
+        /// Of every upstream.
+        "cache" => cache: Cache;
         /// Of every upstream.
         "retryBudget" => retry_budget: RetryBudget;
         /// Of every upstream.
@@ -41,6 +52,14 @@ mapping! {
         "protocol" => protocol: Protocol;
         /// How an endpoint is chosen.
         "loadBalancer" => load_balancer: Balancer;
+        /// How its endpoints are checked; not at all unless written.
+        "healthCheck" => health_check: HealthCheck;
+        /// When an endpoint is left alone because it fails real requests.
+        "outlierDetection" => outlier_detection: OutlierDetection;
+        /// When requests are refused at once; never unless written.
+        "circuitBreaker" => circuit_breaker: CircuitBreaker;
+        /// Which of its responses are kept; none unless written.
+        "cache" => cache: Cache;
         /// How many retries its traffic earns.
         "retryBudget" => retry_budget: RetryBudget;
         /// Bounds on what it may cost.

@@ -1,16 +1,12 @@
 //! What may a connection or an upstream cost, and how many retries does it earn? The last word wins, value by value.
 
+use super::concurrency::Most;
+use super::layers::Layers;
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{Http2Limits, RetryBudget, UpstreamLimits};
-use crate::raw::{self, Spanned, or};
+use crate::raw;
 use crate::scalars::Size;
-
-/// The same block in `Defaults` and in the document for which they hold.
-pub(super) struct Layers<'a, B> {
-    pub(super) defaults: Option<&'a B>,
-    pub(super) own: Option<&'a B>,
-}
 
 impl Layers<'_, raw::RetryBudget> {
     pub(super) fn retry_budget(&self) -> RetryBudget {
@@ -25,8 +21,18 @@ impl Layers<'_, raw::RetryBudget> {
 impl<'a> Layers<'a, raw::UpstreamLimits> {
     pub(super) fn limits(&self, faults: &mut Faults<'_>) -> UpstreamLimits {
         let http2 = |layer: Option<&'a raw::UpstreamLimits>| Some(&layer?.http2.as_ref()?.value.0);
+        let adaptive = |layer: Option<&'a raw::UpstreamLimits>| layer?.adaptive.as_ref();
+        let shares = |layer: Option<&'a raw::UpstreamLimits>| Some(&layer?.shares.as_ref()?.value);
+        let max_requests = self.last(|b| b.max_requests, defaults::MAX_REQUESTS);
+        let most = Most { requests: max_requests, key: "maxRequests" };
         UpstreamLimits {
+            max_connections: self.written(|b| b.max_connections).map(|most| most.value.into()),
+            max_requests: Some(max_requests),
+            adaptive: Layers { defaults: adaptive(self.defaults), own: adaptive(self.own) }
+                .adaptive(&most, faults),
+            shares: Layers { defaults: shares(self.defaults), own: shares(self.own) }.shares(faults),
             max_pending: self.last(|b| b.max_pending, defaults::MAX_PENDING),
+            queue_timeout: self.last(|b| b.queue_timeout, defaults::QUEUE_TIMEOUT),
             response_head: self.last(|b| b.response_head, defaults::RESPONSE_HEAD),
             response_fields: self.last(|b| b.response_fields, defaults::RESPONSE_FIELDS),
             max_idle: self.last(|b| b.max_idle, defaults::MAX_IDLE),
@@ -65,13 +71,5 @@ impl Layers<'_, raw::Http2> {
                 format!("`connectionWindow` ({connection}) is smaller than `streamWindow` ({stream})");
             faults.at_with(span, message, "no stream could use all of its window");
         }
-    }
-}
-
-impl<B> Layers<'_, B> {
-    /// Who has the last word.
-    fn last<W: Into<T>, T>(&self, written: impl Fn(&B) -> Option<Spanned<W>>, built_in: T) -> T {
-        let [own, defaults] = [self.own, self.defaults].map(|layer| written(layer?));
-        or(own.or(defaults), built_in)
     }
 }

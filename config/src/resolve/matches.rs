@@ -11,6 +11,19 @@ use crate::raw::{self, PathKind, Spanned, TextKind, items, or};
 /// Bytes of a compiled expression: a few hundred alternatives fit, a bomb does not.
 const REGEX_BYTES: usize = 256 << 10;
 
+/// Any of these that can be told, each with its place; every request when nothing is written.
+pub(super) fn any(
+    written: Option<&Spanned<raw::List<raw::Match>>>,
+    otherwise: Span,
+    faults: &mut Faults<'_>,
+) -> Vec<(RouteMatch, Span)> {
+    let Some(list) = written else {
+        let path = PathMatch::Prefix(String::new());
+        return vec![(RouteMatch { path, method: None, headers: Vec::new(), query: Vec::new() }, otherwise)];
+    };
+    list.value.iter().filter_map(|found| Some((resolve(&found.value, faults)?, found.span))).collect()
+}
+
 /// One of a rule's matches.
 pub(super) fn resolve(written: &raw::Match, faults: &mut Faults<'_>) -> Option<RouteMatch> {
     let path = match &written.path {

@@ -1,9 +1,19 @@
 //! What does it mean? The only way from raw to model; it collects every error and stops at none.
 
+mod balancer;
 mod bounds;
+mod breaker;
+mod cache;
+mod concurrency;
+mod fallback;
+mod fault;
+mod health;
+mod layers;
 mod listeners;
 mod matches;
+mod outlier;
 mod policy;
+mod rate_limit;
 mod route;
 mod sidecar;
 mod upstream;
@@ -25,11 +35,12 @@ pub(crate) fn resolve(documents: &Documents, faults: &mut Faults<'_>) -> Option<
     let defaults = documents.defaults.first().map(|defaults| &defaults.value);
     let sidecars: Vec<_> =
         documents.sidecars.iter().filter_map(|written| sidecar::resolve(written, defaults, faults)).collect();
-    let upstreams = upstream::resolve(&documents.upstreams, defaults, faults);
     let sidecar = documents.sidecars.first().map(|sidecar| &sidecar.value);
+    let upstreams = upstream::resolve(&documents.upstreams, defaults, sidecar, faults);
     let routes =
         route::resolve(&documents.routes, &route::Scope { defaults, upstreams: &upstreams, sidecar }, faults);
-    Some(Config { sidecar: sidecars.into_iter().next()?, upstreams: upstreams.resolved, routes })
+    let rate_limits = rate_limit::resolve(&documents.rate_limits, sidecar, faults);
+    Some(Config { sidecar: sidecars.into_iter().next()?, upstreams: upstreams.resolved, routes, rate_limits })
 }
 
 /// Two documents never merge into one thing.

@@ -102,7 +102,7 @@ impl Stack<'_, '_> {
         Retry {
             on: self.setting(|l| l.retry?.on.clone(), defaults::RETRY_ON.into()),
             attempts: self.setting(|l| l.retry?.attempts, attempts),
-            backoff: self.setting(|l| backoff(l.retry?), defaults::BACKOFF),
+            backoff: self.setting(|l| backoff(l.retry?.backoff.as_ref()), defaults::BACKOFF),
             methods: self.setting(|l| l.retry?.methods.clone(), defaults::RETRY_METHODS.into()),
             replay_body: self.setting(|l| l.retry?.replay_body, defaults::REPLAY_BODY),
         }
@@ -131,8 +131,9 @@ impl Stack<'_, '_> {
     }
 }
 
-fn backoff(retry: &raw::Retry) -> Option<Spanned<Backoff>> {
-    let Spanned { value: written, span } = retry.backoff.as_ref()?;
+/// A back-off that is written whole.
+pub(super) fn backoff(written: Option<&Spanned<raw::Backoff>>) -> Option<Spanned<Backoff>> {
+    let Spanned { value: written, span } = written?;
     let (base, max) = (written.base?.value.into(), written.max?.value.into());
     Some(Spanned { value: Backoff { base, max }, span: *span })
 }
@@ -144,9 +145,14 @@ fn check_retry(retry: &raw::Retry, faults: &mut Faults<'_>) {
         let help = "nobody knows what the tunnel carried";
         faults.at_with(tunnel.span, "`CONNECT` cannot be retried after something was sent", help);
     }
-    if let Some(Spanned { value: Backoff { base, max }, span }) = backoff(retry)
-        && base > max
-    {
+    if let Some(backoff) = backoff(retry.backoff.as_ref()) {
+        check_backoff(backoff, faults);
+    }
+}
+
+pub(super) fn check_backoff(written: Spanned<Backoff>, faults: &mut Faults<'_>) {
+    let Spanned { value: Backoff { base, max }, span } = written;
+    if base > max {
         let [base, max] = [base, max].map(NonZeroDuration::format);
         faults.at(span, format!("`base` ({base}) is longer than `max` ({max})"));
     }

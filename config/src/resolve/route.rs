@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::fallback;
+use super::fault;
 use super::matches;
 use super::policy::{self, Layer};
 use super::unique;
 use super::upstream::Upstreams;
 use crate::faults::{Faults, Span};
-use crate::model::{
-    Backend, Direction, HostPattern, HttpRoute, Location, Name, PathMatch, RouteMatch, Rule, Upgrade,
-};
+use crate::model::{Backend, Direction, HostPattern, HttpRoute, Location, Name, RouteMatch, Rule, Upgrade};
 use crate::raw::{self, Spanned, items, or};
 
 /// What routes refer to.
@@ -59,13 +59,13 @@ fn one(
             Vec::new()
         }
     };
-    listened_to(direction, written, *span, scope, faults);
+    listened_to(direction, written.direction.map_or(*span, |d| d.span), "route", scope.sidecar, faults);
     let named = items(written.rules.as_ref()).filter_map(|rule| rule.value.name.as_ref());
     unique(named.map(|name| (name.value.as_str(), name.span)), "rule of this route", faults);
     let rules: Vec<_> = items(written.rules.as_ref())
         .enumerate()
         .filter_map(|(index, rule)| {
-            let matches = rule_matches(rule, faults);
+            let matches = matches::any(rule.value.matches.as_ref(), rule.span, faults);
             for (found, span) in &matches {
                 reachable(direction, &hosts, found, *span, taken, faults);
             }
@@ -98,27 +98,17 @@ fn rule(
         None => Name(format!("rule-{index}").into()),
     };
     let matches = matches.into_iter().map(|(found, _)| found).collect();
-    Some(Rule { name, matches, backends: backends?, policy, location: faults.locate(*span) })
-}
-
-/// The matches that can be told; every request when nothing is written.
-fn rule_matches(
-    Spanned { value: written, span }: &Spanned<raw::Rule>,
-    faults: &mut Faults<'_>,
-) -> Vec<(RouteMatch, Span)> {
-    let Some(list) = &written.matches else {
-        let all = RouteMatch {
-            path: PathMatch::Prefix(String::new()),
-            method: None,
-            headers: Vec::new(),
-            query: Vec::new(),
-        };
-        return vec![(all, *span)];
-    };
-    list.value
-        .iter()
-        .filter_map(|found| Some((matches::resolve(&found.value, faults)?, found.span)))
-        .collect()
+    let backends = backends?;
+    Some(Rule {
+        name,
+        matches,
+        policy,
+        priority: written.priority.map(|priority| priority.value),
+        fallback: fallback::resolve(written, direction, &backends, scope, faults),
+        backends,
+        fault: fault::resolve(written, direction, scope.sidecar, faults),
+        location: faults.locate(*span),
+    })
 }
 
 fn inbound_rule(written: &raw::Rule, faults: &mut Faults<'_>) {
@@ -157,49 +147,50 @@ fn backends(
     if !refs.value.is_empty() && refs.value.iter().all(|backend| weight(&backend.value) == 0) {
         faults.at(refs.span, "all weights are 0: no request could go anywhere");
     }
-    let mut backends = Vec::new();
-    for backend in refs.value.iter() {
-        let Some(name) = &backend.value.name else { continue };
-        match scope.upstreams.by_name.get(name.value.as_str()) {
-            Some((upstream, document)) => {
-                let direction = Direction::Outbound;
-                let defaults = Layer::defaults(scope.defaults, direction);
-                let layers = [defaults, Layer::upstream(document), Layer::rule(written)];
-                let policy = policy::resolve(direction, &layers, faults);
-                backends.push(Backend { upstream: *upstream, weight: weight(&backend.value), policy });
-            }
-            None if faults.incomplete => {}
-            None => {
-                let known = scope.upstreams.by_name.keys().copied();
-                let message = format!("no upstream is named `{}`", name.value);
-                let help = raw::similar_to(name.value.as_str(), known);
-                faults.report(name.span, &message, help.as_deref());
-            }
-        }
-    }
-    Some(backends)
+    let backend = |backend: &Spanned<raw::BackendRef>| {
+        self::backend(backend.value.name.as_ref()?, weight(&backend.value), written, scope, faults)
+    };
+    Some(refs.value.iter().filter_map(backend).collect())
 }
 
-/// A route that no listener feeds would do nothing.
-fn listened_to(
-    direction: Direction,
-    written: &raw::HttpRoute,
-    document: Span,
+/// An upstream by its name, with the policy of a rule's requests to it.
+pub(super) fn backend(
+    name: &Spanned<Name>,
+    weight: u32,
+    rule: &raw::Rule,
     scope: &Scope<'_>,
     faults: &mut Faults<'_>,
+) -> Option<Backend> {
+    let Some((upstream, document)) = scope.upstreams.by_name.get(name.value.as_str()) else {
+        if !faults.incomplete {
+            let known = scope.upstreams.by_name.keys().copied();
+            let help = raw::similar_to(name.value.as_str(), known);
+            faults.report(name.span, &format!("no upstream is named `{}`", name.value), help.as_deref());
+        }
+        return None;
+    };
+    let defaults = Layer::defaults(scope.defaults, Direction::Outbound);
+    let layers = [defaults, Layer::upstream(document), Layer::rule(rule)];
+    let policy = policy::resolve(Direction::Outbound, &layers, faults);
+    Some(Backend { upstream: *upstream, weight, policy })
+}
+
+/// What no listener feeds would do nothing.
+pub(super) fn listened_to(
+    direction: Direction,
+    span: Span,
+    what: &str,
+    sidecar: Option<&raw::Sidecar>,
+    faults: &mut Faults<'_>,
 ) {
-    let Some(sidecar) = scope.sidecar else { return };
+    let Some(sidecar) = sidecar else { return };
     let (missing, word) = match direction {
         Direction::Inbound => (sidecar.inbound.is_none(), "inbound"),
         Direction::Outbound => (sidecar.outbound.is_none(), "outbound"),
     };
     if missing && sidecar.whole {
-        let span = written.direction.map_or(document, |direction| direction.span);
-        faults.at_with(
-            span,
-            format!("the route is {word}, but the Sidecar has no `{word}`"),
-            "nothing would reach it",
-        );
+        let message = format!("the {what} is {word}, but the Sidecar has no `{word}`");
+        faults.at_with(span, message, "nothing would reach it");
     }
 }
 

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
-use super::bounds::Layers;
+use super::fault;
+use super::layers::Layers;
 use super::listeners;
 use super::policy::{self, Layer};
 use crate::defaults;
@@ -45,6 +46,8 @@ pub(super) fn resolve(
         },
         access_log: access_log(written.access_log.as_ref().map(|log| &log.value)),
         limits,
+        locality: written.locality.as_ref().map(|locality| locality.value.clone()),
+        faults: fault::caps(Some(written)),
     })
 }
 

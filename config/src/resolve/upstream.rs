@@ -4,7 +4,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
-use super::bounds::Layers;
+use super::breaker;
+use super::cache;
+use super::health;
+use super::layers::Layers;
+use super::outlier;
 use super::policy::{self, Layer};
 use super::unique;
 use crate::defaults;
@@ -22,6 +26,7 @@ pub(super) struct Upstreams<'a> {
 pub(super) fn resolve<'a>(
     written: &'a [Spanned<raw::Upstream>],
     defaults: Option<&raw::Defaults>,
+    sidecar: Option<&raw::Sidecar>,
     faults: &mut Faults<'_>,
 ) -> Upstreams<'a> {
     unique(
@@ -32,7 +37,7 @@ pub(super) fn resolve<'a>(
     authorities(written, faults);
     let mut upstreams = Upstreams { resolved: Vec::new(), by_name: HashMap::new() };
     for upstream in written {
-        let resolved = one(upstream, defaults, faults);
+        let resolved = one(upstream, defaults, sidecar, faults);
         if let Some(name) = &upstream.value.name {
             // A name that exists but whose document is broken must not look dangling.
             let id = UpstreamId(upstreams.resolved.len());
@@ -48,6 +53,7 @@ pub(super) fn resolve<'a>(
 fn one(
     Spanned { value: written, span }: &Spanned<raw::Upstream>,
     defaults: Option<&raw::Defaults>,
+    sidecar: Option<&raw::Sidecar>,
     faults: &mut Faults<'_>,
 ) -> Option<Upstream> {
     let layers = [Layer::defaults(defaults, Direction::Outbound), Layer::upstream(written)];
@@ -55,7 +61,11 @@ fn one(
     let discovery = written.discovery.as_ref().and_then(|written| discovery(written, faults));
     let name = written.name.as_ref()?.value.clone();
     let hosts = items(written.hosts.as_ref()).map(|host| host.value.as_str());
-    let balancer = |layer: Option<&Spanned<raw::Balancer>>| Some(layer?.value.policy?.value);
+    let balancer = Layers {
+        defaults: defaults.and_then(|defaults| block(defaults.load_balancer.as_ref())),
+        own: block(written.load_balancer.as_ref()),
+    };
+    let (load_balancer, balancing) = balancer.balancing(sidecar, faults);
     let budget = Layers {
         defaults: defaults.and_then(|defaults| block(defaults.retry_budget.as_ref())),
         own: block(written.retry_budget.as_ref()),
@@ -69,9 +79,12 @@ fn one(
         name,
         discovery: discovery?,
         protocol: or(written.protocol, defaults::PROTOCOL),
-        load_balancer: balancer(written.load_balancer.as_ref())
-            .or_else(|| balancer(defaults?.load_balancer.as_ref()))
-            .unwrap_or(defaults::LOAD_BALANCER),
+        load_balancer,
+        balancing,
+        health_check: health::checks(written, defaults, faults),
+        outlier_detection: outlier::resolve(written, defaults, faults),
+        circuit_breaker: breaker::resolve(written, defaults, faults),
+        cache: cache::resolve(written, defaults, faults),
         retry_budget: budget.retry_budget(),
         limits: limits.limits(faults),
         policy,

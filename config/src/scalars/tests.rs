@@ -1,12 +1,13 @@
 //! Does every scalar read what it writes, and refuse the rest?
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use regex::Regex;
 
 use super::*;
-use crate::model::{HostPattern, Name};
+use crate::model::{HostPattern, Locality, Name, Network, Store};
 
 /// What is written is read as the same value, and fits the published pattern.
 fn round_trip<T: Scalar + PartialEq + fmt::Debug>(value: &T, text: &str) {
@@ -47,6 +48,39 @@ proptest! {
     fn rates_round_trip(thousandths in 0_u32..1_000_000_000) {
         let rate = Rate::from_per_second(f64::from(thousandths) / 1000.0);
         round_trip(&rate, &rate.to_string());
+    }
+
+    #[test]
+    fn networks_round_trip_and_end_with_their_prefix(bits in any::<u128>(), prefix in 0_u8..=128, v4 in any::<bool>()) {
+        let (prefix, address): (u8, IpAddr) = if v4 {
+            (prefix % 33, Ipv4Addr::from_bits(u32::try_from(bits >> 96).unwrap()).into())
+        } else {
+            (prefix, Ipv6Addr::from_bits(bits).into())
+        };
+        let network = Network { address: Network { address, prefix }.first(), prefix };
+        round_trip(&network, &network.to_string());
+        prop_assert!(network.contains(address));
+        if prefix > 0 {
+            let outside = match address {
+                IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() ^ (1 << (32 - prefix))).into(),
+                IpAddr::V6(ip) => IpAddr::from(Ipv6Addr::from_bits(ip.to_bits() ^ (1 << (128 - u32::from(prefix))))),
+            };
+            prop_assert!(!network.contains(outside));
+        }
+    }
+
+    #[test]
+    fn stores_round_trip(name in "[a-z]{1,9}", v6 in any::<u128>(), port in 1_u16.., database in any::<u16>()) {
+        for host in [name, Ipv6Addr::from_bits(v6).to_string()] {
+            let store = Store { host, port, database };
+            round_trip(&store, &store.to_string());
+        }
+    }
+
+    #[test]
+    fn localities_are_what_their_pattern_says(text in "[a-z0-9/_. -]{0,70}") {
+        let expected = Regex::new(Locality::PATTERN).unwrap().is_match(&text);
+        prop_assert_eq!(Locality::parse(&text).is_ok(), expected);
     }
 
     #[test]

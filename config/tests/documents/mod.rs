@@ -1,5 +1,7 @@
 //! Which documents does a test start from? The least of each kind; a test appends what it is about.
 
+#![allow(dead_code, reason = "no test needs every document")]
+
 use outrigger_config::model::Config;
 use outrigger_config::{Errors, Source, parse};
 

@@ -59,7 +59,7 @@ fn upstreams(snapshot: &Snapshot, now: Instant) -> Value {
 
 /// Times in milliseconds.
 fn upstream(direction: Direction, upstream: &Upstream, now: Instant) -> Value {
-    let endpoints = upstream.endpoints();
+    let roster = upstream.roster();
     json!({
         "name": upstream.config.name.as_str(),
         "direction": match direction {
@@ -67,7 +67,8 @@ fn upstream(direction: Direction, upstream: &Upstream, now: Instant) -> Value {
             Direction::Outbound => "outbound",
         },
         "discovery": discovery(upstream, now),
-        "endpoints": endpoints.iter().map(|found| endpoint(found, now)).collect::<Vec<_>>(),
+        "breaker": upstream.breaker().map(|phase| phase.label()),
+        "endpoints": roster.endpoints.iter().map(|found| endpoint(found, now)).collect::<Vec<_>>(),
         "pending": upstream.pending(),
         "retry_budget_balance": upstream.balance(now),
     })
@@ -95,8 +96,9 @@ fn endpoint(endpoint: &Endpoint, now: Instant) -> Value {
     let kept = endpoint.kept_for(now);
     json!({
         "address": endpoint.addr.to_string(),
-        // Nothing checks endpoints in this version, and a word that says more would be made up.
-        "health": "unchecked",
+        "health": endpoint.condition.vitality().label(),
+        "ejected": endpoint.condition.is_ejected(),
+        "breaker": endpoint.condition.circuit().map(|circuit| circuit.phase().label()),
         "in_flight": load.in_flight,
         "expected_latency_ms": (load.latency.at(endpoint.stamp(now)) / 1e3).round() / 1e3,
         "learned_idle_limit_ms": (kept < NOTHING_LEARNED).then(|| millis(kept)),

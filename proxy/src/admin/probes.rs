@@ -3,12 +3,13 @@
 use http::StatusCode;
 
 use super::server::Page;
+use crate::clock::now;
 use crate::worker::Shared;
 
 const INDEX: &str = "\
 /metrics  counters for Prometheus
 /livez    200 while the process lives
-/readyz   200 while it wants traffic, 503 with the reason while it drains";
+/readyz   200 while it wants traffic, 503 with the reason while it drains or its application is not ready";
 
 /// The page at a path.
 pub(super) fn page(shared: &Shared, path: &str) -> Option<Page> {
@@ -21,7 +22,21 @@ pub(super) fn page(shared: &Shared, path: &str) -> Option<Page> {
         "/livez" => Some(Page::text(StatusCode::OK, "live")),
         // These pages are served only after the workers listen and a policy is loaded.
         "/readyz" if shared.is_draining() => Some(Page::text(StatusCode::SERVICE_UNAVAILABLE, "draining")),
-        "/readyz" => Some(Page::text(StatusCode::OK, "ready")),
+        "/readyz" => Some(match unready(shared) {
+            Some(port) => Page::text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("the application behind {port} is not ready"),
+            ),
+            None => Page::text(StatusCode::OK, "ready"),
+        }),
         _ => None,
     }
+}
+
+/// The first inbound port whose application fails its checks or wants no work: then nobody should call us (LB-12).
+fn unready(shared: &Shared) -> Option<String> {
+    let snapshot = shared.snapshot.load();
+    let mut applications = snapshot.applications().filter(|found| found.config.health_check.is_some());
+    let unready = applications.find(|found| found.is_closed_off(now()))?;
+    Some(unready.config.name.to_string())
 }

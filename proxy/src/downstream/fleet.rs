@@ -197,10 +197,11 @@ async fn obey(worker: Rc<Worker>, open: Open, mut orders: mpsc::UnboundedReceive
     }
 }
 
-/// Looks after idle upstream connections, which nobody else polls.
+/// Looks after idle upstream connections, which nobody else polls: now and then, and when one may have use elsewhere.
 async fn sweep(worker: Rc<Worker>) {
+    let mut wanted = worker.shared.wanted.subscribe();
     loop {
-        tokio::time::sleep(SWEEP).await;
+        let _ = tokio::time::timeout(SWEEP, wanted.changed()).await;
         poll_fn(|cx| {
             // Lets go of a generation that no request has asked for since.
             drop(worker.snapshot());

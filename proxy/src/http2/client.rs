@@ -1,8 +1,8 @@
 //! How do requests share a connection to an endpoint? A connection of one worker, and a place on it for each exchange.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub struct Connection {
     closed: Cell<bool>,
     retired: Cell<bool>,
     idle_since: Cell<Instant>,
+    /// Who waits for a place on it.
+    wakers: RefCell<Vec<Waker>>,
     /// From then on it takes no more requests.
     until: Instant,
 }
@@ -81,6 +83,7 @@ impl Connection {
             closed: Cell::new(false),
             retired: Cell::new(false),
             idle_since: Cell::new(now),
+            wakers: RefCell::default(),
             until: now + age,
         };
         Ok((Rc::new(connection), driver))
@@ -106,6 +109,11 @@ impl Connection {
         self.streams.get()
     }
 
+    /// Exchanges that it has carried so far.
+    pub fn carried(&self) -> u64 {
+        self.carried.get()
+    }
+
     /// For how long it has carried none.
     pub fn idle(&self, now: Instant) -> Option<Duration> {
         (self.streams.get() == 0).then(|| now.saturating_duration_since(self.idle_since.get()))
@@ -114,6 +122,14 @@ impl Connection {
     /// Its peer takes upgrades (RFC 8441 §3).
     pub fn takes_upgrades(&self) -> bool {
         self.send.is_extended_connect_protocol_enabled()
+    }
+
+    /// Wakes up who polls when an exchange has ended.
+    pub fn wake_at_room(&self, cx: &mut Context<'_>) {
+        let mut wakers = self.wakers.borrow_mut();
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
     }
 
     /// It may carry one request more.
@@ -230,6 +246,7 @@ impl Drop for ClientStream {
     fn drop(&mut self) {
         let connection = &self.connection;
         connection.streams.set(connection.streams.get() - 1);
+        connection.wakers.take().into_iter().for_each(Waker::wake);
         if connection.streams.get() == 0 {
             connection.idle_since.set(now());
         }

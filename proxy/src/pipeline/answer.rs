@@ -10,8 +10,8 @@ use super::After;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
-use super::headers::REASON;
 use super::headers::http1::{write_persistence, write_status};
+use super::headers::{REASON, quota};
 use crate::http1::encoder::push_field;
 use crate::http1::server::LINGER;
 use crate::message::{Sink, Source, Version};
@@ -29,7 +29,8 @@ pub async fn fail(exchange: &mut Exchange<'_>, down: &mut Down<'_>, failure: Fai
         return break_off(exchange, down, failure, &reason).await;
     }
     exchange.keep_alive &= down.is_done() && !exchange.drains();
-    let answer = Answer::of(failure, &reason, exchange.grpc, exchange.head.method == Method::HEAD);
+    let mut answer = Answer::of(failure, &reason, exchange.grpc, exchange.head.method == Method::HEAD);
+    quota::add(&mut answer.fields, exchange.quota);
     exchange.status = Some(answer.status);
     exchange.bytes_out = answer.content.as_ref().map_or(0, |content| content.len() as u64);
     answer.write(down, (exchange.keep_alive, exchange.head.version));
@@ -46,7 +47,8 @@ pub fn refuse(down: &mut Down<'_>, failure: Failure) {
 /// The value of `x-outrigger-reason`; bears `attempts=` once retries are done with (RT-10).
 pub fn reason(exchange: &Exchange<'_>, cause: &str) -> String {
     let (route, rule) = exchange.chosen.map_or(("-", "-"), |(rule, _)| (&*rule.route, &*rule.name));
-    let mut reason = format!("{cause}; route={route}; policy={rule}");
+    let policy = exchange.denied_by.unwrap_or(rule);
+    let mut reason = format!("{cause}; route={route}; policy={policy}");
     if exchange.gave_up {
         use std::fmt::Write;
         let _ = write!(reason, "; attempts={}", exchange.attempts);

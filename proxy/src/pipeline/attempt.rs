@@ -19,7 +19,8 @@ use crate::message::{Framing, Known, ResponseHead, Version};
 use crate::policy::grpc;
 use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
-use crate::upstream::endpoint::{Endpoint, InFlight};
+use crate::upstream::endpoint::InFlight;
+use crate::upstream::guard::Refusal;
 
 /// An upstream's answer: its head, and the connection that its content comes over.
 #[derive(Debug)]
@@ -49,9 +50,37 @@ pub struct Attempt {
 
 impl Attempt {
     /// Whom it met.
-    pub fn endpoint(&self) -> Option<&Endpoint> {
-        let load = self.result.as_ref().map_or(self.load.as_ref(), |answer| Some(&answer.load));
-        load.map(|load| &***load)
+    pub fn load(&mut self) -> Option<&mut InFlight> {
+        self.result.as_mut().map_or(self.load.as_mut(), |answer| Some(&mut answer.load))
+    }
+}
+
+/// Whom the next attempt goes to. What stands against it has met nobody, so it is nobody's outcome.
+pub fn pick(exchange: &mut Exchange<'_>, backend: &Backend, tried: &[u64]) -> Result<InFlight, Failure> {
+    let began = if exchange.attempts == 0 { exchange.attempt_began } else { now() };
+    let upstream = &backend.upstream;
+    let key = upstream.config.balancing.hash_on.as_ref().and_then(|on| exchange.key(on));
+    let picked = exchange.worker.rng(|rng| upstream.pick(tried, key, rng, began));
+    let load = picked.map_err(|refusal| {
+        if refusal == Refusal::NoEndpoint {
+            upstream.metrics.attempt(exchange.worker.id, Outcome::Unresolved.label());
+        }
+        refused(refusal)
+    })?;
+    exchange.attempts += 1;
+    (exchange.attempt_began, exchange.sent_whole) = (began, None);
+    exchange.endpoint = Some(load.addr);
+    Ok(load)
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::NoEndpoint => Failure::NoEndpoint,
+        Refusal::Unfit => Failure::NoHealthyEndpoint,
+        Refusal::Open { retry_after } => {
+            let seconds = u32::try_from(retry_after.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+            Failure::BreakerOpen { retry_after: seconds.max(1) }
+        }
     }
 }
 
@@ -61,17 +90,16 @@ pub async fn attempt(
     backend: &Backend,
     upload: &mut Upload,
     down: &mut Down<'_>,
-    tried: &[u64],
+    mut load: InFlight,
     fresh: bool,
 ) -> Attempt {
-    let began = if exchange.attempts == 1 { exchange.started } else { now() };
-    exchange.attempt_began = began;
-    let mut ended = Attempt { result: Err(Failure::NoEndpoint), load: None, sent: false, stale: false };
-    let Some(load) = exchange.worker.rng(|rng| backend.upstream.pick(tried, rng, began)) else {
-        return ended;
-    };
-    exchange.endpoint = Some(load.addr);
-    let mut up = match ready(exchange, backend, &load, down, fresh, began).await {
+    let mut ended = Attempt { result: Err(Failure::Canceled), load: None, sent: false, stale: false };
+    let began = exchange.attempt_began;
+    let ready = ready(exchange, backend, &load, down, fresh, began).await;
+    // A wait for a place among the connections is no time of the endpoint's.
+    let began = exchange.attempt_began;
+    load.owes.begin(began);
+    let mut up = match ready {
         Ok(up) => up,
         Err(failure) => return Attempt { result: Err(failure), load: Some(load), ..ended },
     };

@@ -10,14 +10,18 @@ use outrigger_config::model::{Protocol, Upgrade};
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::limits::{self, Got};
 use super::up::Up;
+use crate::clock::now;
 use crate::http1::ClientConn;
 use crate::message::{HeadError, Version};
 use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::Backend;
+use crate::upstream::bulkhead::{Entry, Permit};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::endpoint::InFlight;
 use crate::upstream::multiplexed::OpenError;
+use crate::upstream::pool::Client;
 
 /// Shared connections that one attempt waits for, where others take the room of each as it opens.
 const MAX_OPENINGS: u32 = 8;
@@ -33,7 +37,7 @@ pub enum Stopped {
 
 /// A connection to the endpoint on which the attempt that began at `began` may be sent. `fresh`: none that was used.
 pub async fn ready(
-    exchange: &Exchange<'_>,
+    exchange: &mut Exchange<'_>,
     backend: &Backend,
     load: &InFlight,
     down: &mut Down<'_>,
@@ -45,17 +49,34 @@ pub async fn ready(
         return shared(exchange, backend, load, down, began).await;
     }
     // A tunnel is not to be had second-hand.
-    if !fresh && exchange.tunnel != Some(&Upgrade::Connect) {
+    let may_be_used = !fresh && exchange.tunnel != Some(&Upgrade::Connect);
+    if may_be_used {
         let pooled = poll_fn(|cx| Poll::Ready(worker.pools.take(cx, &worker.scratch, load, began))).await;
         if let Some(conn) = pooled {
             return Ok(Up::Http1(conn));
         }
     }
+    let given_back = |cx: &mut Context<'_>| {
+        if may_be_used { worker.pools.poll_take(cx, &worker.scratch, load, now()) } else { Poll::Pending }
+    };
+    let room = room(exchange, backend, down, given_back).await;
+    if backend.upstream.connections.is_some() {
+        poll_fn(|cx| {
+            worker.pools.forget(cx, load);
+            Poll::Ready(())
+        })
+        .await;
+    }
+    let place = match room? {
+        Room::New(place) => place,
+        Room::Used(conn) => return Ok(Up::Http1(conn)),
+    };
+    let began = exchange.attempt_began;
     let _pending = backend.upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = backend.upstream.metrics.pending(worker.id);
     match within_connect(exchange, backend, down, began, connect(load.addr)).await? {
         Ok(stream) => {
-            let mut conn = Box::new(ClientConn::new(stream, began));
+            let mut conn = Box::new(Client::new(ClientConn::new(stream, began), place));
             conn.channel.wire.rise(&worker.scratch);
             Ok(Up::Http1(conn))
         }
@@ -77,7 +98,7 @@ fn speaks_http2(exchange: &Exchange<'_>, backend: &Backend) -> bool {
 
 /// A place on a shared connection.
 async fn shared(
-    exchange: &Exchange<'_>,
+    exchange: &mut Exchange<'_>,
     backend: &Backend,
     load: &InFlight,
     down: &mut Down<'_>,
@@ -90,24 +111,62 @@ async fn shared(
     }
     let _pending = upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = upstream.metrics.pending(worker.id);
-    let timeout = *backend.policy.timeouts.connect;
+    let limits = &upstream.config.limits;
     for _ in 0..MAX_OPENINGS {
-        let chance = worker.rng(fastrand::Rng::f64);
-        let opening = worker.multiplexed.open(load, &upstream.config.limits, timeout, chance);
+        let opening = if let Some(opening) = worker.multiplexed.join(load, limits) {
+            opening
+        } else {
+            let free = |cx: &mut Context<'_>| worker.multiplexed.poll_take(cx, load, trailers);
+            let place = match room(exchange, backend, down, free).await? {
+                Room::New(place) => place,
+                Room::Used(stream) => return Ok(Up::Http2(Box::new(stream))),
+            };
+            let life = (*backend.policy.timeouts.connect, worker.rng(fastrand::Rng::f64));
+            worker.multiplexed.open(load, limits, life, place)
+        };
         let opened = poll_fn(|cx| opening.poll(cx));
-        match within_connect(exchange, backend, down, began, opened).await? {
+        match within_connect(exchange, backend, down, exchange.attempt_began, opened).await? {
             Ok(()) => {}
             Err(OpenError::Connect(error)) => return Err(failed(error)),
             Err(OpenError::Protocol) => return Err(Failure::Garbage(HeadError::Version)),
             Err(OpenError::Useless) => return Err(Failure::GoneAway { progressed: false }),
         }
         // Who came first may have taken all of it.
-        if let Some(place) = worker.multiplexed.take(load, trailers, crate::clock::now()) {
+        if let Some(place) = worker.multiplexed.take(load, trailers, now()) {
             return Ok(Up::Http2(Box::new(place)));
         }
     }
     // As many as it opens, it closes: whoever comes back to it comes later.
     Err(Failure::GoneAway { progressed: true })
+}
+
+/// What one without a connection gets.
+enum Room<T> {
+    /// Leave to open one, and its place among all those of the upstream.
+    New(Option<Permit>),
+    /// One that there was, and that is free now.
+    Used(T),
+}
+
+/// Room for one more connection to the upstream. Where there is none, whoever has idle ones is told.
+async fn room<T>(
+    exchange: &mut Exchange<'_>,
+    backend: &Backend,
+    down: &mut Down<'_>,
+    free: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<Room<T>, Failure> {
+    let Some(limit) = &backend.upstream.connections else { return Ok(Room::New(None)) };
+    let waiting = match limit.enter(exchange.class) {
+        Entry::Inside(place) => return Ok(Room::New(Some(place))),
+        Entry::Refused => return Err(Failure::PendingLimit),
+        Entry::Waits(waiting) => waiting,
+    };
+    exchange.worker.shared.wanted.send_replace(());
+    let why = [Failure::PendingLimit, Failure::ConnectionLimit];
+    match limits::wait(waiting, exchange, down, why, free).await? {
+        Got::Place(place) => Ok(Room::New(Some(place))),
+        Got::Other(used) => Ok(Room::Used(used)),
+    }
 }
 
 fn failed(error: ConnectError) -> Failure {

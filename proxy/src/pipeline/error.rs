@@ -28,9 +28,29 @@ pub enum Failure {
     NoRoute,
     /// The upstream has no endpoint.
     NoEndpoint,
+    /// All endpoints of the upstream are down, not ready or ejected.
+    NoHealthyEndpoint,
+    /// A circuit breaker is open.
+    BreakerOpen {
+        /// After how many seconds it may be worth while to ask again.
+        retry_after: u32,
+    },
     /// No connection to the upstream.
     Connect(ConnectFailure),
-    /// Too many requests wait for a connection already.
+    /// A rate limit.
+    RateLimit {
+        /// Seconds until it passes another one.
+        retry_after: u32,
+    },
+    /// The caller has as many requests in flight as it may.
+    CallerLimit,
+    /// There is more to do than can be done, and others come first.
+    Overload,
+    /// The upstream has as many requests in flight as it may.
+    RequestLimit,
+    /// The upstream has as many connections as it may, and none is free.
+    ConnectionLimit,
+    /// Too many requests wait for a place or a connection already.
     PendingLimit,
     /// We have no file descriptor or port left for a connection.
     Exhausted,
@@ -68,9 +88,16 @@ impl Failure {
             Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted | Self::Refused => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::RateLimit { .. } | Self::CallerLimit => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoEndpoint
+            | Self::NoHealthyEndpoint
+            | Self::BreakerOpen { .. }
+            | Self::Overload
+            | Self::RequestLimit
+            | Self::ConnectionLimit
+            | Self::PendingLimit
+            | Self::Exhausted
+            | Self::Refused => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_)
             | Self::Reset
             | Self::GoneAway { .. }
@@ -89,8 +116,14 @@ impl Failure {
             Self::BadRequest(_) | Self::BadBody(_) | Self::BadDeadline => grpc::Status::Internal,
             Self::NoRoute => grpc::Status::Unimplemented,
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => grpc::Status::PermissionDenied,
+            Self::RateLimit { .. } | Self::CallerLimit => grpc::Status::ResourceExhausted,
             Self::NoEndpoint
+            | Self::NoHealthyEndpoint
+            | Self::BreakerOpen { .. }
             | Self::Connect(_)
+            | Self::Overload
+            | Self::RequestLimit
+            | Self::ConnectionLimit
             | Self::PendingLimit
             | Self::Exhausted
             | Self::Reset
@@ -116,9 +149,15 @@ impl Failure {
             | Self::UpgradeNotAllowed
             | Self::BadDeadline => Flag::DownstreamProtocolError,
             Self::NoRoute => Flag::NoRoute,
-            Self::NoEndpoint => Flag::NoHealthyUpstream,
+            Self::NoEndpoint | Self::NoHealthyEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
-            Self::PendingLimit | Self::Exhausted => Flag::UpstreamOverflow,
+            Self::RateLimit { .. } | Self::CallerLimit => Flag::RateLimited,
+            Self::BreakerOpen { .. }
+            | Self::Overload
+            | Self::RequestLimit
+            | Self::ConnectionLimit
+            | Self::PendingLimit
+            | Self::Exhausted => Flag::UpstreamOverflow,
             Self::Reset
             | Self::Refused
             | Self::GoneAway { .. }
@@ -149,9 +188,16 @@ impl Failure {
             Self::BadDeadline => "malformed-deadline",
             Self::NoRoute => "no-route",
             Self::NoEndpoint => "no-endpoint",
+            Self::NoHealthyEndpoint => "no-healthy-endpoint",
+            Self::BreakerOpen { .. } => "breaker-open",
             Self::Connect(ConnectFailure::Refused) => "connect-refused",
             Self::Connect(ConnectFailure::Unreachable) => "connect-unreachable",
             Self::Connect(ConnectFailure::TimedOut) => "connect-timeout",
+            Self::RateLimit { .. } => "rate-limit",
+            Self::CallerLimit => "limit-caller",
+            Self::Overload => "overload",
+            Self::RequestLimit => "limit-requests",
+            Self::ConnectionLimit => "limit-connections",
             Self::PendingLimit => "limit-pending",
             Self::Exhausted => "limit-descriptors",
             Self::Reset => "upstream-reset",
@@ -178,7 +224,16 @@ impl Failure {
     /// The caller may well try again, after so many seconds.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::NoEndpoint | Self::PendingLimit | Self::Exhausted | Self::Refused => Some(1),
+            Self::BreakerOpen { retry_after } | Self::RateLimit { retry_after } => Some(retry_after),
+            Self::NoEndpoint
+            | Self::NoHealthyEndpoint
+            | Self::CallerLimit
+            | Self::Overload
+            | Self::RequestLimit
+            | Self::ConnectionLimit
+            | Self::PendingLimit
+            | Self::Exhausted
+            | Self::Refused => Some(1),
             Self::BadRequest(_)
             | Self::SlowHead
             | Self::BadBody(_)
@@ -209,6 +264,8 @@ impl Failure {
             Self::SlowHead => Some("head-timeout"),
             Self::BadBody(Malformation::Extensions) => Some("chunk-extensions"),
             Self::BadBody(Malformation::TrailersTooLarge) => Some("trailers"),
+            Self::RequestLimit => Some("requests"),
+            Self::ConnectionLimit => Some("upstream-connections"),
             Self::PendingLimit => Some("pending"),
             Self::Exhausted => Some("file-descriptors"),
             Self::Garbage(HeadError::TooLarge) => Some("response-head"),
@@ -221,7 +278,12 @@ impl Failure {
             | Self::UpgradeRefused
             | Self::BadDeadline
             | Self::NoRoute
+            | Self::RateLimit { .. }
+            | Self::CallerLimit
+            | Self::Overload
             | Self::NoEndpoint
+            | Self::NoHealthyEndpoint
+            | Self::BreakerOpen { .. }
             | Self::Connect(_)
             | Self::Reset
             | Self::Refused

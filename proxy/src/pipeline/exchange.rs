@@ -1,10 +1,11 @@
 //! What is known of the request in hand? One value from its head to its last byte; its end is counted and logged.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
-use outrigger_config::model::{Direction, Upgrade};
+use outrigger_config::model::priority::Class;
+use outrigger_config::model::{Direction, HashOn, Upgrade};
 
 use super::After;
 use super::error::Failure;
@@ -13,7 +14,9 @@ use crate::http2::fields::is_grpc;
 use crate::message::RequestHead;
 use crate::policy::deadline::{Deadline, Told};
 use crate::policy::grpc;
+use crate::policy::hash::hash;
 use crate::policy::outcome::ConnectFailure;
+use crate::snapshot::limiter::Quota;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
 use crate::telemetry::{Flag, Record};
@@ -40,14 +43,22 @@ pub struct Exchange<'s> {
     pub started: Instant,
     /// Where it goes.
     pub chosen: Option<(&'s Rule, &'s Backend)>,
+    /// What it is worth.
+    pub class: Class,
+    /// What it is told of the rate limits that it met.
+    pub quota: Option<Quota<'s>>,
+    /// The policy that turned it away, where that is no rule's.
+    pub denied_by: Option<&'s str>,
     /// What the caller said of its patience.
     pub told: Told,
     /// When it must have come how far.
     pub deadline: Deadline,
     /// Attempts that have begun.
     pub attempts: u32,
-    /// When the last of them began.
+    /// When the last of them began, or the first may.
     pub attempt_began: Instant,
+    /// When all of the request had gone, the last time.
+    pub sent_whole: Option<Instant>,
     /// Whom the last attempt met.
     pub endpoint: Option<SocketAddr>,
     /// The downstream connection serves another request after this.
@@ -90,10 +101,14 @@ impl<'s> Exchange<'s> {
             head,
             started,
             chosen: None,
+            class: Class::Default,
+            quota: None,
+            denied_by: None,
             told: Told::default(),
             deadline: Deadline::at(started),
             attempts: 0,
             attempt_began: started,
+            sent_whole: None,
             endpoint: None,
             status: None,
             grpc_status: None,
@@ -122,6 +137,17 @@ impl<'s> Exchange<'s> {
         };
     }
 
+    /// What it belongs to where its upstream has a ring; `None`: the field is missing, and any endpoint will do.
+    pub fn key(&self, on: &HashOn) -> Option<u64> {
+        match on {
+            HashOn::Source => Some(match self.peer.ip() {
+                IpAddr::V4(ip) => hash(&ip.octets()),
+                IpAddr::V6(ip) => hash(&ip.octets()),
+            }),
+            HashOn::Header(name) => Some(hash(self.head.headers.get(name)?.as_bytes())),
+        }
+    }
+
     /// The connection must not be used again, since a drain wants its caller to go elsewhere. Asked as late as can be:
     /// what was in hand when the drain began is the last of its connection too.
     pub fn drains(&self) -> bool {
@@ -136,6 +162,7 @@ impl<'s> Exchange<'s> {
     /// The upstream has, or will have, all that it waits for.
     pub fn content_is_complete(&mut self, now: Instant) {
         self.deadline = self.deadline.completed(now);
+        self.sent_whole = Some(now);
     }
 
     /// Retries are done with: hops above that see this request's answer must not repeat it (RT-10).

@@ -8,6 +8,7 @@ mod error;
 mod exchange;
 pub mod headers;
 mod ids;
+mod limits;
 mod relay;
 mod retry;
 mod tunnel;
@@ -65,9 +66,12 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), F
     exchange.tunnel = tunnel::wanted(exchange, backend)?;
     exchange.set_deadline(backend);
     exchange.deadline.left(exchange.started).ok_or(Failure::Expired)?;
+    let mut admission = limits::admit(exchange, rule, down).await?;
+    limits::place(exchange, backend, down, &mut admission).await?;
     let mut upload = Upload::of(exchange, backend);
     let answer = retry::until_answered(exchange, backend, &mut upload, down).await;
     exchange.bytes_in = upload.taken;
+    limits::learn(exchange, &admission, &answer);
     match answer? {
         answer if tunnel::is_agreed(exchange, &answer) => {
             tunnel::relay(exchange, backend, answer, down).await

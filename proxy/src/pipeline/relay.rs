@@ -11,19 +11,20 @@ use super::connection::poll_left;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
-use super::headers::{REASON, http1, http2, is_settled, kept_for};
+use super::headers::{REASON, http1, http2, is_settled, kept_for, quota};
 use super::retry::answered;
 use super::up::Up;
 use super::upload::{Upload, UploadError};
 use crate::clock::now;
+use crate::http1::Encoder;
 use crate::http1::encoder::push_field;
-use crate::http1::{ClientConn, Encoder};
 use crate::message::transfer::Passing;
 use crate::message::{Framing, ResponseHead, Source, TransferError, Version, poll_transfer};
 use crate::policy::grpc;
 use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
 use crate::upstream::endpoint::InFlight;
+use crate::upstream::pool::Client;
 
 /// Passes an answer on, to its last byte.
 pub async fn relay(
@@ -34,7 +35,7 @@ pub async fn relay(
     down: &mut Down<'_>,
 ) -> Result<(), Failure> {
     let outcome = answered(&answer);
-    let Answer { mut head, mut up, ended, load } = answer;
+    let Answer { mut head, mut up, ended, mut load } = answer;
     // To who asked for a tunnel over HTTP/2, this would look like one (RFC 8441 §4).
     if exchange.head.upgrade && exchange.head.version == Version::Http2 && head.status.is_success() {
         return Err(Failure::UpgradeRefused);
@@ -57,7 +58,7 @@ pub async fn relay(
     let ended = relay.ended.or_else(|| unsaid(exchange, result));
     exchange.bytes_in = upload.taken;
     exchange.grpc_status = ended.map(|ended| ended.status);
-    report(exchange, backend, &load, (outcome, ended), result);
+    report(exchange, backend, &mut load, (outcome, ended), result);
     result?;
     if let Up::Http1(mut conn) = up
         && head.keep_alive
@@ -85,6 +86,7 @@ fn answer_with(
             if let Some(mark) = mark {
                 push_field(out, REASON.as_str(), mark.as_bytes());
             }
+            quota::write(out, &head.headers, exchange.quota);
             out.extend_from_slice(b"\r\n");
             conn.channel.encoder = Encoder::new(framing);
             Ok(())
@@ -92,6 +94,7 @@ fn answer_with(
         Down::Http2(stream) => {
             let mut fields = http2::response(head);
             fields.extend(mark.and_then(|mark| Some((REASON, mark.try_into().ok()?))));
+            quota::add(&mut fields, exchange.quota);
             let ended = head.framing == Framing::None;
             stream.answer(head.status, fields, ended).map_err(|_| Failure::Canceled)
         }
@@ -104,11 +107,11 @@ fn unsaid(exchange: &Exchange<'_>, result: Result<(), Failure>) -> Option<Ended>
     Some(Ended { status: grpc::Status::of_http(status), pushback: None })
 }
 
-/// The attempt is over: counted once, and an endpoint that broke off its answer is told.
+/// The attempt is over: counted once, and held for or against its endpoint.
 fn report(
     exchange: &Exchange<'_>,
     backend: &Backend,
-    load: &InFlight,
+    load: &mut InFlight,
     (answered, ended): (Outcome, Option<Ended>),
     result: Result<(), Failure>,
 ) {
@@ -119,10 +122,11 @@ fn report(
         Err(Failure::Canceled) if exchange.grpc && ended.is_none() => Outcome::Canceled,
         _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(answered),
     };
+    let now = now();
     if outcome != answered {
-        let now = now();
         load.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
     }
+    backend.upstream.conclude(load, &outcome, now);
     backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
 }
 
@@ -151,7 +155,7 @@ pub fn discard(exchange: &Exchange<'_>, backend: &Backend, answer: Answer, uploa
 }
 
 /// A connection goes back only if both messages ended where they should: what follows is nobody's answer.
-fn give_back(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight, conn: Box<ClientConn>) {
+fn give_back(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight, conn: Box<Client>) {
     let wire = &conn.channel.wire;
     if wire.is_flushed() && wire.ahead().is_empty() && !wire.is_eof() {
         exchange.worker.pools.give(

@@ -28,12 +28,12 @@ pub async fn until_answered(
     let (mut retries, mut repaired, mut replaced) = (0, false, 0);
     backend.upstream.deposit(1, exchange.started);
     loop {
-        exchange.attempts += 1;
-        let ended = attempt::attempt(exchange, backend, upload, down, &tried, repaired).await;
+        let load = attempt::pick(exchange, backend, &tried)?;
+        let mut ended = attempt::attempt(exchange, backend, upload, down, load, repaired).await;
         let outcome = classify(&ended);
         let now = now();
-        if let Some(endpoint) = ended.endpoint() {
-            endpoint.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
+        if let Some(load) = ended.load() {
+            backend.upstream.report(load, &outcome, exchange.sent_whole, now);
         }
         if outcome.class() == Class::Success {
             return ended.result;
@@ -46,6 +46,7 @@ pub async fn until_answered(
             retries,
             repaired,
             replaced,
+            closed_off: backend.upstream.is_closed_off(now),
             now,
             deadline: exchange.deadline.head,
         };
@@ -60,7 +61,7 @@ pub async fn until_answered(
                 match kind {
                     Kind::Retry => {
                         retries += 1;
-                        tried.extend(ended.endpoint().map(|endpoint| endpoint.id));
+                        tried.extend(ended.load().map(|load| load.id));
                     }
                     // Where one idle connection was stale, the others may be: one repair is all there is.
                     Kind::Repair => {
@@ -105,7 +106,6 @@ fn classify(ended: &Attempt) -> Outcome {
     match &ended.result {
         Ok(answer) => answered(answer),
         Err(failure) => match failure {
-            Failure::NoEndpoint => Outcome::Unresolved,
             Failure::Connect(kind) => Outcome::ConnectFailure(*kind),
             Failure::Reset if ended.stale => Outcome::Stale,
             Failure::Reset => Outcome::Reset { responded: false },
@@ -119,6 +119,11 @@ fn classify(ended: &Attempt) -> Outcome {
             Failure::Canceled
             | Failure::BadBody(_)
             | Failure::BodyIdle
+            | Failure::RateLimit { .. }
+            | Failure::CallerLimit
+            | Failure::Overload
+            | Failure::RequestLimit
+            | Failure::ConnectionLimit
             | Failure::PendingLimit
             | Failure::Exhausted
             | Failure::BadRequest(_)
@@ -127,7 +132,10 @@ fn classify(ended: &Attempt) -> Outcome {
             | Failure::UpgradeNotAllowed
             | Failure::UpgradeRefused
             | Failure::BadDeadline
-            | Failure::NoRoute => Outcome::Canceled,
+            | Failure::NoRoute
+            | Failure::NoEndpoint
+            | Failure::NoHealthyEndpoint
+            | Failure::BreakerOpen { .. } => Outcome::Canceled,
         },
     }
 }

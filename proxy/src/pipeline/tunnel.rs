@@ -18,8 +18,13 @@ use super::up::Up;
 use crate::clock::now;
 use crate::message::transfer::Passing;
 use crate::message::{Framing, ResponseHead, Scratch, Sink, Source, TransferError, Version, poll_transfer};
+use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
 use crate::telemetry::Protocol;
+
+/// How an attempt ends whose answer is a tunnel.
+const OPENED: Outcome =
+    Outcome::Response { status: StatusCode::SWITCHING_PROTOCOLS, retry_after: None, settled_below: false };
 
 /// What the request wants and its policy allows. What is not allowed is left away where the request means something
 /// without it (RFC 9110 §7.8).
@@ -74,10 +79,12 @@ pub async fn relay(
     answer: Answer,
     down: &mut Down<'_>,
 ) -> Result<(), Failure> {
-    let Answer { mut head, mut up, load, .. } = answer;
+    let Answer { mut head, mut up, mut load, .. } = answer;
     exchange.keep_alive = false;
     agree(exchange, &mut head, down).map_err(|_| Failure::Canceled)?;
     backend.upstream.metrics.attempt(exchange.worker.id, "success");
+    // For the endpoint's sake the attempt is over: what follows is nobody's answer.
+    backend.upstream.conclude(&mut load, &OPENED, now());
     if let Up::Http1(conn) = &mut up {
         conn.channel.open_tunnel();
     }

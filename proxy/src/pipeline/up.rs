@@ -5,19 +5,20 @@ use std::task::{Context, Poll};
 
 use http::{HeaderMap, Method};
 
-use crate::http1::{ClientConn, Encoder};
+use crate::http1::Encoder;
 use crate::http2::ClientStream;
 use crate::message::transfer::Passing;
 use crate::message::{
     Framing, HeadLimits, Piece, ReceiveError, ResponseHead, Scratch, Sink, Source, TrailerLimits,
     TransferError,
 };
+use crate::upstream::pool::Client;
 
 /// The upstream's end of an attempt.
 #[derive(Debug)]
 pub enum Up {
     /// Has its connection to itself, and gives it back.
-    Http1(Box<ClientConn>),
+    Http1(Box<Client>),
     /// Shares it.
     Http2(Box<ClientStream>),
 }

@@ -67,6 +67,10 @@ impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
     pub async fn for_head(mut self) -> Result<Head, (Failure, Silent)> {
         if self.upload.is_complete() {
             self.exchange.content_is_complete(self.began);
+            if self.backend.upstream.times_calls() {
+                // It took a connection to get here, and that is not the application's time.
+                self.exchange.sent_whole = Some(now());
+            }
         }
         self.set_alarm();
         poll_fn(|cx| self.poll(cx)).await

@@ -1,8 +1,8 @@
 //! Shall this attempt be followed by another? Asked after every attempt; the answer names what forbids it.
 //!
 //! In order: the outcome must be one that the policy lists, no hop below may have done the retrying already, attempts
-//! must be left, a second sending must be harmless and possible, the wait must fit the deadline, and the budget must
-//! pay. The budget is asked last, so that only retries which are really made are paid for.
+//! must be left, a second sending must be harmless and possible, no breaker may forbid it, the wait must fit the
+//! deadline, and the budget must pay. The budget is asked last, so that only retries which are really made are paid for.
 //!
 //! Two kinds of further attempts are no policy's business, since nobody's work is done twice (see [`Kind`]): the repair
 //! of a connection that turned out to be closed, and the replacement of an attempt that an endpoint on its way out has
@@ -43,6 +43,8 @@ pub struct Standing<'a> {
     pub repaired: bool,
     /// Attempts so far of [`Kind::Replacement`].
     pub replaced: u32,
+    /// A breaker or health forbids another attempt: the outcome that there is says more than our refusal would.
+    pub closed_off: bool,
     /// Now.
     pub now: Instant,
     /// No attempt begins at or after this.
@@ -101,6 +103,8 @@ pub enum Refused {
     NotIdempotent,
     /// The body cannot be sent again.
     BodyGone,
+    /// A breaker is open, or no endpoint is fit.
+    ClosedOff,
     /// The wait would pass the deadline.
     Deadline,
     /// The traffic has not earned it.
@@ -109,13 +113,14 @@ pub enum Refused {
 
 impl Refused {
     /// All, in the order in which they are checked.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NotListed,
         Self::SettledBelow,
         Self::PushedBack,
         Self::Exhausted,
         Self::NotIdempotent,
         Self::BodyGone,
+        Self::ClosedOff,
         Self::Deadline,
         Self::Budget,
     ];
@@ -129,6 +134,7 @@ impl Refused {
             Self::Exhausted => "exhausted",
             Self::NotIdempotent => "not-idempotent",
             Self::BodyGone => "body-gone",
+            Self::ClosedOff => "breaker-open",
             Self::Deadline => "deadline",
             Self::Budget => "budget",
         }
@@ -139,7 +145,12 @@ impl Refused {
     /// them, a hop above may know better.
     pub fn settles(self, outcome: &Outcome) -> bool {
         match self {
-            Self::SettledBelow | Self::PushedBack | Self::Exhausted | Self::Deadline | Self::Budget => true,
+            Self::SettledBelow
+            | Self::PushedBack
+            | Self::Exhausted
+            | Self::ClosedOff
+            | Self::Deadline
+            | Self::Budget => true,
             Self::NotListed | Self::NotIdempotent | Self::BodyGone => outcome.is_settled_below(),
         }
     }
@@ -159,6 +170,9 @@ pub fn decide(
         Ok(after) => after,
         Err(refused) => return Decision::Stop(refused),
     };
+    if standing.closed_off {
+        return Decision::Stop(Refused::ClosedOff);
+    }
     if standing.now.checked_add(after).is_none_or(|start| start >= standing.deadline) {
         return Decision::Stop(Refused::Deadline);
     }

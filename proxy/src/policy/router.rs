@@ -83,6 +83,13 @@ impl Router {
         compiled.finish()
     }
 
+    /// Compiles matches of which it only matters whether any fits.
+    pub fn matching(hosts: &[HostPattern], matches: &[RouteMatch]) -> Self {
+        let mut compiled = Self::default();
+        compiled.add(hosts, matches, RuleId { route: 0, rule: 0 });
+        compiled.finish()
+    }
+
     /// The rule that takes a request, or `None`. One hash, for the host.
     pub fn route(&self, request: &Request<'_>) -> Option<RuleId> {
         self.tables(&lower_case(request.host)).find_map(|table| table.route(request))

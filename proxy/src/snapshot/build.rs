@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderValue;
-use outrigger_config::model::{self, Config, Direction, HttpRoute, TrafficPolicy, UpstreamId};
+use outrigger_config::model::{self, Config, Direction, HttpRoute, Locality, TrafficPolicy, UpstreamId};
 
-use super::{Backend, Rule, Snapshot, Table, Via};
+use super::{Backend, Rule, Snapshot, Table, Via, limiter};
 use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
 use crate::policy::weights::Weights;
@@ -30,7 +30,8 @@ pub fn build(
         .iter()
         .map(|wanted| {
             let mut known = previous.iter().flat_map(|previous| &previous.upstreams);
-            next(known.find(|old| old.config.name == wanted.name), wanted.clone(), metrics, now)
+            let old = known.find(|old| old.config.name == wanted.name);
+            next(old, wanted.clone(), config.sidecar.locality.as_ref(), metrics, now)
         })
         .collect();
     let builder = Builder { config: &config, upstreams: &upstreams, metrics };
@@ -41,6 +42,8 @@ pub fn build(
         .iter()
         .map(|port| (port.listen, builder.inbound(port, previous, now)))
         .collect();
+    let known = previous.map_or(&[][..], |previous| &previous.limiters);
+    let limiters = limiter::build(&config.rate_limits, known, metrics, now);
     let limits = &config.sidecar.limits;
     Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
@@ -59,6 +62,7 @@ pub fn build(
             now,
         ),
         via: ["1.1", "2"].map(|version| via(version, config.sidecar.name.as_str())),
+        limiters,
         outbound,
         inbound,
         upstreams,
@@ -70,25 +74,27 @@ pub fn build(
 fn next(
     old: Option<&Arc<Upstream>>,
     wanted: model::Upstream,
+    near: Option<&Locality>,
     metrics: &Metrics,
     now: Instant,
 ) -> Arc<Upstream> {
-    if let Some(old) = old.filter(|old| same(&old.config, &wanted)) {
+    if let Some(old) = old.filter(|old| same(&old.config, &wanted) && old.is_near(near)) {
         return Arc::clone(old);
     }
     let counters = metrics.upstream(wanted.name.as_str());
-    let new = Upstream::new(wanted, counters, now);
-    if let Some(old) = old {
-        new.inherit(old, now);
-    }
-    new
+    Upstream::new(wanted, near, counters, old.map(|old| &**old), now)
 }
 
 /// Nothing that an upstream's state depends on has changed. (What a request is treated by is the snapshot's.)
 fn same(old: &model::Upstream, new: &model::Upstream) -> bool {
     old.name == new.name
         && old.discovery == new.discovery
+        && old.protocol == new.protocol
         && old.load_balancer == new.load_balancer
+        && old.balancing == new.balancing
+        && old.health_check.value == new.health_check.value
+        && old.outlier_detection.value == new.outlier_detection.value
+        && old.circuit_breaker.value == new.circuit_breaker.value
         && old.retry_budget == new.retry_budget
         && old.limits == new.limits
 }
@@ -135,7 +141,7 @@ impl Builder<'_> {
             let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == port.listen)?;
             Some(&table.otherwise.as_ref()?.backends.first()?.upstream)
         });
-        let application = next(old, wanted, self.metrics, now);
+        let application = next(old, wanted, None, self.metrics, now);
         Table {
             router: Router::new(&self.config.routes, Direction::Inbound),
             routes: self.rules(|route, rule| {
@@ -151,6 +157,7 @@ impl Builder<'_> {
         let rule = |route: &HttpRoute, rule: &model::Rule| Rule {
             route: route.name.shared(),
             name: rule.name.shared(),
+            priority: rule.priority,
             weights: Weights::new(rule.backends.iter().map(|backend| backend.weight)),
             backends: backends(route, rule),
         };
@@ -176,7 +183,7 @@ impl Builder<'_> {
     fn sole(&self, direction: Direction, upstream: Arc<Upstream>, policy: TrafficPolicy) -> Rule {
         let metrics = self.metrics.exchange(direction, NONE, upstream.config.name.as_str());
         let backends = vec![Backend { upstream, policy, metrics }];
-        Rule { route: NONE.into(), name: NONE.into(), weights: Weights::new([1]), backends }
+        Rule { route: NONE.into(), name: NONE.into(), priority: None, weights: Weights::new([1]), backends }
     }
 }
 
@@ -217,7 +224,8 @@ outbound: {}
         let first = build(config(POLICY), None, &metrics, &log, now());
         first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
         let second = build(config(&POLICY.replace(from, to)), Some(&first), &metrics, &log, now());
-        let ids = |upstream: &Arc<Upstream>| upstream.endpoints().iter().map(|found| found.id).collect();
+        let ids =
+            |upstream: &Arc<Upstream>| upstream.roster().endpoints.iter().map(|found| found.id).collect();
         [first, second].map(|snapshot| snapshot.upstreams.iter().map(ids).collect())
     }
 

@@ -1,6 +1,7 @@
 //! What is in force? The running configuration: immutable, numbered, swapped whole.
 
 mod build;
+pub mod limiter;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use http::HeaderValue;
+use outrigger_config::model::priority::Class;
 use outrigger_config::model::{Config, Direction, SidecarLimits, TrafficPolicy};
 
 use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
@@ -17,6 +19,7 @@ use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
 
 pub use build::build;
+use limiter::RateLimiter;
 
 /// One generation. A request holds it to its end.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct Snapshot {
     via: [Via; 2],
     /// What is written of exchanges.
     pub access_log: AccessLog,
+    /// Limits on requests of both directions, in the order of the policy.
+    pub limiters: Vec<Arc<RateLimiter>>,
     outbound: Table,
     inbound: Vec<(SocketAddr, Table)>,
 }
@@ -67,6 +72,8 @@ pub struct Rule {
     pub route: Arc<str>,
     /// The rule's name; `-` without one.
     pub name: Arc<str>,
+    /// What its requests are worth; `None`: what a rate limit policy says.
+    pub priority: Option<Class>,
     weights: Weights,
     backends: Vec<Backend>,
 }
@@ -146,6 +153,11 @@ impl Snapshot {
         otherwise.flat_map(|rule| &rule.backends).map(|backend| &backend.upstream)
     }
 
+    /// Whoever is called: all upstreams and all applications.
+    pub fn everyone(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.upstreams.iter().chain(self.applications())
+    }
+
     /// The policy's bounds on downstreams.
     pub fn limits(&self) -> &SidecarLimits {
         &self.config.sidecar.limits
@@ -170,8 +182,8 @@ pub fn listeners(config: &Config) -> Vec<ListenerId> {
     inbound.chain(outbound).map(|(direction, addr)| ListenerId { direction, addr }).collect()
 }
 
-/// What the router looks at.
-fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
+/// What routers look at.
+pub fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
     let query = head.target.query();
     // CONNECT has no path (RFC 9110 §9.3.6); rules that say none take it.
     let path = if head.method == http::Method::CONNECT { "/" } else { head.target.path() };

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::condition::Condition;
+use super::guard::Owed;
 use crate::policy::balancer::{Ewma, Load};
 use crate::policy::outcome::Outcome;
 
@@ -27,6 +29,8 @@ pub struct Endpoint {
     kept_millis: AtomicU64,
     learned_at: AtomicU64,
     survived_millis: AtomicU64,
+    /// What is known for and against it.
+    pub condition: Condition,
     epoch: Instant,
 }
 
@@ -45,6 +49,7 @@ impl Endpoint {
             kept_millis: AtomicU64::new(u64::MAX),
             learned_at: AtomicU64::new(0),
             survived_millis: AtomicU64::new(0),
+            condition: Condition::new(now),
             epoch: now,
         })
     }
@@ -112,13 +117,17 @@ fn millis(duration: Duration) -> u64 {
 
 /// The right to call an endpoint once; counts as its load until dropped.
 #[derive(Debug)]
-pub struct InFlight(Arc<Endpoint>);
+pub struct InFlight {
+    endpoint: Arc<Endpoint>,
+    /// What it still owes to those who learn from it.
+    pub owes: Owed,
+}
 
 impl InFlight {
     /// Begins an attempt.
-    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+    pub fn new(endpoint: Arc<Endpoint>, owes: Owed) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint)
+        Self { endpoint, owes }
     }
 }
 
@@ -126,13 +135,13 @@ impl Deref for InFlight {
     type Target = Arc<Endpoint>;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.endpoint
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

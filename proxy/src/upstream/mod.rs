@@ -1,23 +1,33 @@
 //! Whom do we call? An [`Upstream`] is a named group of endpoints with what is known of them.
 
+pub mod bulkhead;
+pub mod circuit;
+pub mod condition;
 pub mod connect;
 pub mod discovery;
 pub mod endpoint;
+pub mod guard;
+pub mod health;
 pub mod multiplexed;
 pub mod pool;
+pub mod roster;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use outrigger_config::model;
+use outrigger_config::model::{self, Locality};
 
+use self::bulkhead::{Bulkhead, Rules};
 use self::discovery::Update;
-use self::endpoint::{Endpoint, InFlight};
-use crate::policy::balancer;
+use self::endpoint::Endpoint;
+use self::guard::Guard;
+use self::roster::{Roster, Standing};
 use crate::policy::budget::Budget;
-use crate::telemetry::UpstreamMetrics;
+use crate::policy::panic::Candidates;
+use crate::telemetry::{EndpointState, UpstreamMetrics};
 
 /// A named group of endpoints. Lives as long as a snapshot names it unchanged; shared by all workers.
 #[derive(Debug)]
@@ -28,7 +38,16 @@ pub struct Upstream {
     pub metrics: Arc<UpstreamMetrics>,
     /// What discovery said last; `None` for static endpoints, or before the first answer.
     pub discovered: Mutex<Option<Update>>,
-    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// How many requests may be in flight; `None`: as many as come.
+    pub requests: Option<Arc<Bulkhead>>,
+    /// How many connections there may be; `None`: as many as requests need.
+    pub connections: Option<Arc<Bulkhead>>,
+    /// Where we are ourselves.
+    near: Option<Locality>,
+    roster: ArcSwap<Roster>,
+    /// Held by who makes the roster anew, so that the last one knows of everything.
+    remaking: Mutex<()>,
+    guard: Guard,
     budget: Mutex<Budget>,
     pending: AtomicUsize,
     turn: AtomicUsize,
@@ -36,70 +55,129 @@ pub struct Upstream {
 
 impl Upstream {
     /// An upstream with its static endpoints, or none until discovery publishes some.
-    pub fn new(config: model::Upstream, metrics: Arc<UpstreamMetrics>, now: Instant) -> Arc<Self> {
-        let budget = Mutex::new(Budget::new(&config.retry_budget, now));
+    ///
+    /// It takes over what the `old` one of the same name has learned in the last generation: its breaker, who is ejected,
+    /// its limits with whoever is inside, and the endpoints that stay, with load, health and idle connections. A name that
+    /// is looked up again serves its last answer until the next.
+    pub fn new(
+        config: model::Upstream,
+        near: Option<&Locality>,
+        metrics: Arc<UpstreamMetrics>,
+        old: Option<&Self>,
+        now: Instant,
+    ) -> Arc<Self> {
+        let requests = old.and_then(|old| old.requests.clone());
+        let requests = bulkhead::next(requests, Rules::of_requests(&config.limits), &metrics.requests, now);
+        let connections = old.and_then(|old| old.connections.clone());
+        let rules = Rules::of_connections(&config.limits);
+        let connections = bulkhead::next(connections, rules, &metrics.connections, now);
         let upstream = Self {
-            config,
+            near: near.cloned(),
             metrics,
+            requests,
+            connections,
             discovered: Mutex::default(),
-            endpoints: ArcSwap::default(),
-            budget,
+            roster: ArcSwap::default(),
+            remaking: Mutex::default(),
+            guard: Guard::new(&config, old.map(|old| &old.guard), now),
+            budget: Mutex::new(Budget::new(&config.retry_budget, now)),
             pending: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
+            config,
         };
-        if let model::Discovery::Static(addrs) = &upstream.config.discovery {
-            upstream.publish(addrs, now);
+        let known = old.map(|old| old.roster().endpoints.clone()).unwrap_or_default();
+        match (&upstream.config.discovery, old) {
+            (model::Discovery::Static(addrs), _) => upstream.settle_in(addrs, &known, now),
+            (asked, Some(old)) if *asked == old.config.discovery => {
+                let addrs: Vec<_> = known.iter().map(|endpoint| endpoint.addr).collect();
+                upstream.settle_in(&addrs, &known, now);
+                let known = old.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                *upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner) = known;
+            }
+            (model::Discovery::Dns { .. }, _) => upstream.settle_in(&[], &[], now),
         }
         Arc::new(upstream)
     }
 
     /// Makes these addresses its endpoints; those that stay keep what is known of them.
-    pub fn publish(&self, addrs: &[std::net::SocketAddr], now: Instant) {
-        let old = self.endpoints.load();
-        let known = |addr| old.iter().find(|endpoint| endpoint.addr == addr).cloned();
-        let new = addrs.iter().map(|&addr| known(addr).unwrap_or_else(|| Endpoint::new(addr, now))).collect();
-        self.endpoints.store(Arc::new(new));
-        self.metrics.set_endpoints(addrs.len());
+    pub fn publish(&self, addrs: &[SocketAddr], now: Instant) {
+        self.settle_in(addrs, &self.roster().endpoints, now);
     }
 
-    /// Takes over what the upstream of the same name has learned in the last generation. Endpoints that stay keep their
-    /// load and idle connections; a name that is looked up again serves its last answer until the next.
-    pub fn inherit(&self, old: &Self, now: Instant) {
-        match &self.config.discovery {
-            model::Discovery::Static(addrs) => {
-                self.endpoints.store(old.endpoints());
-                self.publish(addrs, now);
+    /// Whether this is where we are, as far as it knows.
+    pub fn is_near(&self, near: Option<&Locality>) -> bool {
+        self.near.as_ref() == near
+    }
+
+    /// Its endpoints, as they stand now.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.roster.load_full()
+    }
+
+    /// Endpoints at these addresses, those that are `known` and new ones.
+    fn settle_in(&self, addrs: &[SocketAddr], known: &[Arc<Endpoint>], now: Instant) {
+        let stays = |addr| known.iter().find(|endpoint| endpoint.addr == addr).cloned();
+        let endpoints: Vec<_> =
+            addrs.iter().map(|&addr| stays(addr).unwrap_or_else(|| Endpoint::new(addr, now))).collect();
+        let breakers = self.config.circuit_breaker.as_ref();
+        let checks = self.config.health_check.as_ref().map(|check| &check.thresholds);
+        for endpoint in &endpoints {
+            if let Some(breakers) = breakers.filter(|breakers| breakers.scope.of_endpoints()) {
+                endpoint.condition.set_circuit(&breakers.thresholds, now);
             }
-            asked if *asked == old.config.discovery => {
-                self.endpoints.store(old.endpoints());
-                let known = old.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                *self.discovered.lock().unwrap_or_else(PoisonError::into_inner) = known;
-            }
-            model::Discovery::Dns { .. } => {}
+            endpoint.condition.reconfigure_checks(checks, now);
+        }
+        let ids: Vec<_> = endpoints.iter().map(|endpoint| endpoint.id).collect();
+        let released = self.guard.set_members(&self.config, &ids, now);
+        self.replace(Some(endpoints), now);
+        self.metrics.set_endpoints(addrs.len());
+        if !released.is_empty() {
+            self.release(&released, now);
+            self.remake(now);
         }
     }
 
-    /// Its endpoints now.
-    pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
-        self.endpoints.load_full()
+    /// What is known of the endpoints has changed.
+    fn remake(&self, now: Instant) {
+        self.replace(None, now);
     }
 
-    /// Chooses an endpoint that was not tried yet, or any when all were (RT-11); `None`: it has none.
-    pub fn pick(&self, tried: &[u64], rng: &mut fastrand::Rng, now: Instant) -> Option<InFlight> {
-        let endpoints = self.endpoints.load();
-        let index = match endpoints.as_slice() {
-            [_] => 0,
-            several => {
-                let policy = self.config.load_balancer;
-                // A retry takes no turn: else, of two endpoints, the one that is down would meet every first attempt.
-                let taken = usize::from(tried.is_empty());
-                let turn = self.turn.fetch_add(taken, Ordering::Relaxed);
-                let cost = |index: usize| several[index].load().cost(policy, several[index].stamp(now));
-                let excluded = |index: usize| tried.contains(&several[index].id);
-                balancer::pick(policy, several.len(), turn, rng, cost, excluded)?
-            }
+    fn replace(&self, endpoints: Option<Vec<Arc<Endpoint>>>, now: Instant) {
+        let _alone = self.remaking.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.roster.load_full();
+        let endpoints = endpoints.unwrap_or_else(|| old.endpoints.clone());
+        let wakes = self.guard.ejections().and_then(|known| known.next_wakeup());
+        let roster = Roster::new(endpoints, &self.config, self.near.as_ref(), (&old, wakes), now);
+        let [panicked, panics] = [&old, &roster].map(|roster| roster.candidates(now) == Candidates::Everyone);
+        if panicked != panics {
+            let upstream = &self.config.name;
+            tracing::warn!(%upstream, panics, "too few endpoints are fit: requests go to everyone");
+        }
+        self.metrics.guards.set_states(self.states(&roster), panics);
+        self.roster.store(Arc::new(roster));
+    }
+
+    /// For the gauges.
+    fn states(&self, roster: &Roster) -> Vec<EndpointState> {
+        let breakers = self.config.circuit_breaker.as_ref();
+        let own = breakers.is_some_and(|breakers| breakers.scope.of_endpoints());
+        let judged = self.config.health_check.is_some() || self.config.outlier_detection.is_some();
+        let of_endpoint = |endpoint: &Arc<Endpoint>| EndpointState {
+            endpoint: endpoint.addr.to_string(),
+            healthy: judged.then(|| roster.standing(endpoint.id) != Some(Standing::Out)),
+            breaker: endpoint.condition.circuit().filter(|_| own).map(|circuit| circuit.phase() as u8),
         };
-        Some(InFlight::new(Arc::clone(&endpoints[index])))
+        let whole = self.guard.circuit().map(|circuit| EndpointState {
+            endpoint: "-".to_owned(),
+            healthy: None,
+            breaker: Some(circuit.phase() as u8),
+        });
+        whole.into_iter().chain(roster.endpoints.iter().map(of_endpoint)).collect()
+    }
+
+    /// A running number. A retry takes none: else, of two endpoints, the one that is down would meet every first attempt.
+    fn turn(&self, tried: &[u64]) -> usize {
+        self.turn.fetch_add(usize::from(tried.is_empty()), Ordering::Relaxed)
     }
 
     /// A request, not a retry, goes to it: its budget grows.

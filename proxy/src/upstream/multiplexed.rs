@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 use outrigger_config::model::UpstreamLimits;
 
+use super::bulkhead::{Bulkhead, Permit};
 use super::connect::{ConnectError, connect};
 use super::endpoint::Endpoint;
+use super::pool::TURN;
 use crate::clock::now;
 use crate::http2::client::{Driver, is_broken};
 use crate::http2::{ClientStream, Connection};
@@ -38,6 +40,8 @@ struct Shared {
     endpoint: Weak<Endpoint>,
     idle_timeout: Duration,
     connections: Vec<Rc<Connection>>,
+    /// On the connections of its upstream.
+    limit: Option<Arc<Bulkhead>>,
     /// Being opened.
     opening: Vec<Rc<Opening>>,
 }
@@ -86,45 +90,77 @@ impl Multiplexed {
         shared.connections.iter().find_map(|connection| connection.place(trailers))
     }
 
-    /// The connection that will have room next: one that is being opened, or a new one. `timeout` bounds it.
+    /// The same; where there is none, wakes up when there may be.
+    pub fn poll_take(
+        &self,
+        cx: &mut Context<'_>,
+        endpoint: &Endpoint,
+        trailers: TrailerLimits,
+    ) -> Poll<ClientStream> {
+        if let Some(place) = self.take(endpoint, trailers, now()) {
+            return Poll::Ready(place);
+        }
+        if let Some(shared) = self.shared.borrow().get(&endpoint.id) {
+            shared.connections.iter().for_each(|connection| connection.wake_at_room(cx));
+        }
+        Poll::Pending
+    }
+
+    /// A connection that is being opened, with room for one more.
+    pub fn join(&self, endpoint: &Endpoint, limits: &UpstreamLimits) -> Option<Rc<Opening>> {
+        let all = self.shared.borrow();
+        let mut openings = all.get(&endpoint.id)?.opening.iter();
+        let opening = openings.find(|opening| {
+            opening.ended.get().is_none() && opening.waiting.get() < limits.http2.max_streams
+        })?;
+        opening.waiting.set(opening.waiting.get() + 1);
+        Some(Rc::clone(opening))
+    }
+
+    /// Opens a connection, which has `place` among all those of the upstream. `timeout` bounds it.
     pub fn open(
         &self,
         endpoint: &Arc<Endpoint>,
         limits: &UpstreamLimits,
-        timeout: Duration,
-        chance: f64,
+        (timeout, chance): (Duration, f64),
+        place: Option<Permit>,
     ) -> Rc<Opening> {
         let mut all = self.shared.borrow_mut();
         let shared = all.entry(endpoint.id).or_insert_with(|| Shared {
             endpoint: Arc::downgrade(endpoint),
             idle_timeout: limits.idle_timeout,
             connections: Vec::new(),
+            limit: None,
             opening: Vec::new(),
         });
         shared.idle_timeout = limits.idle_timeout;
+        shared.limit = place.as_ref().map(Permit::limit);
         shared.opening.retain(|opening| opening.ended.get().is_none());
-        if let Some(opening) =
-            shared.opening.iter().find(|opening| opening.waiting.get() < limits.http2.max_streams)
-        {
-            opening.waiting.set(opening.waiting.get() + 1);
-            return Rc::clone(opening);
-        }
         let opening = Rc::new(Opening { waiting: Cell::new(1), ..Opening::default() });
         shared.opening.push(Rc::clone(&opening));
         let (endpoint, limits, ours) = (Arc::clone(endpoint), *limits, Rc::clone(&opening));
         let order = Order { endpoint, limits, timeout, chance, opening: ours };
         // Not the request's own task: others wait for it too, and it may be canceled.
-        tokio::task::spawn_local(self.clone().run(order));
+        let life = self.clone().run(order);
+        tokio::task::spawn_local(async move {
+            life.await;
+            drop(place);
+        });
         opening
     }
 
-    /// Closes what has been idle for too long and what leads to endpoints that are gone.
+    /// Closes what has been idle for too long and what leads to endpoints that are gone. Where somebody else wants a
+    /// place, one connection that has had its turn takes no more requests.
     pub fn sweep(&self, now: Instant) {
         self.shared.borrow_mut().retain(|_, shared| {
             let gone = shared.endpoint.strong_count() == 0;
+            let mut wanted = shared.limit.as_ref().is_some_and(|limit| limit.is_wanted());
             shared.connections.retain(|connection| {
-                let idle = connection.idle(now).is_some_and(|idle| idle >= shared.idle_timeout);
-                !(gone || idle || connection.is_leaving(now))
+                let idle = connection.idle(now);
+                let yields = wanted && (idle.is_some() || connection.carried() >= TURN.into());
+                wanted &= !yields;
+                let old = idle.is_some_and(|idle| idle >= shared.idle_timeout);
+                !(gone || old || yields || connection.is_leaving(now))
             });
             !(gone && shared.opening.is_empty())
         });

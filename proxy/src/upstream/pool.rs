@@ -1,17 +1,57 @@
 //! Is there a ready connection? Idle connections of one worker, by endpoint; never shared, so never locked.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Weak};
-use std::task::Context;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use outrigger_config::model::UpstreamLimits;
 
+use super::bulkhead::Permit;
 use super::endpoint::Endpoint;
 use crate::http1::ClientConn;
 use crate::message::Scratch;
+
+/// Where all connections have a place and somebody else wants one, this many exchanges go over a connection before it
+/// makes room: those at hand would keep it for themselves for ever, and a new one for each would be a waste.
+pub(super) const TURN: u32 = 16;
+
+/// A connection to an endpoint, with its place among all those of the upstream.
+#[derive(Debug)]
+pub struct Client {
+    conn: ClientConn,
+    /// `None`: there is no limit on them.
+    place: Option<Permit>,
+}
+
+impl Client {
+    /// A connection that has such a place.
+    pub fn new(conn: ClientConn, place: Option<Permit>) -> Self {
+        Self { conn, place }
+    }
+
+    /// Somebody has no connection for want of a place.
+    fn is_wanted(&self) -> bool {
+        self.place.as_ref().is_some_and(Permit::is_wanted)
+    }
+}
+
+impl Deref for Client {
+    type Target = ClientConn;
+
+    fn deref(&self) -> &Self::Target {
+        &self.conn
+    }
+}
+
+impl DerefMut for Client {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.conn
+    }
+}
 
 /// Idle connections of one worker.
 #[derive(Debug, Default)]
@@ -23,7 +63,9 @@ struct Pool {
     idle_timeout: Duration,
     /// The last used is at the end and used first, so that the others may grow old and go.
     #[expect(clippy::vec_box, reason = "a connection moves between pool and request many times")]
-    idle: Vec<Box<ClientConn>>,
+    idle: Vec<Box<Client>>,
+    /// Who wants the next one that is given back.
+    wanted: VecDeque<Waker>,
 }
 
 impl Pools {
@@ -35,7 +77,7 @@ impl Pools {
         scratch: &Scratch,
         endpoint: &Endpoint,
         now: Instant,
-    ) -> Option<Box<ClientConn>> {
+    ) -> Option<Box<Client>> {
         let mut pools = self.0.borrow_mut();
         let pool = pools.get_mut(&endpoint.id)?;
         while let Some(mut conn) = pool.idle.pop() {
@@ -53,32 +95,61 @@ impl Pools {
         None
     }
 
+    /// The same; where there is none, wakes up when one is given back.
+    pub fn poll_take(
+        &self,
+        cx: &mut Context<'_>,
+        scratch: &Scratch,
+        endpoint: &Arc<Endpoint>,
+        now: Instant,
+    ) -> Poll<Box<Client>> {
+        if let Some(conn) = self.take(cx, scratch, endpoint, now) {
+            return Poll::Ready(conn);
+        }
+        let mut pools = self.0.borrow_mut();
+        let wanted = &mut pools.entry(endpoint.id).or_insert_with(|| Pool::of(endpoint)).wanted;
+        if !wanted.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wanted.push_back(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Who polled [`poll_take`](Self::poll_take) wants none any more.
+    pub fn forget(&self, cx: &mut Context<'_>, endpoint: &Endpoint) {
+        if let Some(pool) = self.0.borrow_mut().get_mut(&endpoint.id) {
+            pool.wanted.retain(|waker| !waker.will_wake(cx.waker()));
+            // It may have been woken for one that it did not take.
+            if !pool.idle.is_empty() {
+                pool.wanted.pop_front().into_iter().for_each(Waker::wake);
+            }
+        }
+    }
+
     /// Gives a connection back for the next request.
     pub fn give(
         &self,
         scratch: &Scratch,
         endpoint: &Arc<Endpoint>,
         limits: &UpstreamLimits,
-        mut conn: Box<ClientConn>,
+        mut conn: Box<Client>,
         now: Instant,
     ) {
         conn.idle_since = now;
         conn.exchanges = conn.exchanges.saturating_add(1);
         let mut pools = self.0.borrow_mut();
-        let pool = pools.entry(endpoint.id).or_insert_with(|| Pool {
-            endpoint: Arc::downgrade(endpoint),
-            idle_timeout: limits.idle_timeout,
-            idle: Vec::new(),
-        });
+        let pool = pools.entry(endpoint.id).or_insert_with(|| Pool::of(endpoint));
         // The endpoint may have lived through a reload.
         pool.idle_timeout = limits.idle_timeout;
-        if pool.idle.len() < limits.max_idle {
+        let next = pool.wanted.pop_front();
+        let yields = conn.is_wanted() && (next.is_none() || conn.exchanges.is_multiple_of(TURN));
+        if !yields && (next.is_some() || pool.idle.len() < limits.max_idle) {
             conn.channel.wire.rest(scratch);
             pool.idle.push(conn);
         }
+        next.into_iter().for_each(Waker::wake);
     }
 
-    /// Closes what has been idle for too long and what leads to endpoints that are gone.
+    /// Closes what has been idle for too long, what leads to endpoints that are gone, and what others have use for.
     pub fn sweep(&self, cx: &mut Context<'_>, scratch: &Scratch, now: Instant) {
         self.0.borrow_mut().retain(|_, pool| {
             let Some(endpoint) = pool.endpoint.upgrade() else { return false };
@@ -88,10 +159,21 @@ impl Pools {
                 if !quiet {
                     endpoint.closed_after(idle, now);
                 }
-                quiet && idle < trusted_for(conn, &endpoint, pool.idle_timeout, now)
+                quiet && !conn.is_wanted() && idle < trusted_for(conn, &endpoint, pool.idle_timeout, now)
             });
             true
         });
+    }
+}
+
+impl Pool {
+    fn of(endpoint: &Arc<Endpoint>) -> Self {
+        Self {
+            endpoint: Arc::downgrade(endpoint),
+            idle_timeout: Duration::ZERO,
+            idle: Vec::new(),
+            wanted: VecDeque::new(),
+        }
     }
 }
 
@@ -118,7 +200,7 @@ mod tests {
         for (seconds, is_kept) in [(60, true), (1, false), (60, true)] {
             let limits =
                 UpstreamLimits { idle_timeout: Duration::from_secs(seconds), ..defaults::UPSTREAM_LIMITS };
-            let conn = ClientConn::new(TcpStream::connect(addr).await.unwrap(), now);
+            let conn = Client::new(ClientConn::new(TcpStream::connect(addr).await.unwrap(), now), None);
             pools.give(&scratch, &endpoint, &limits, Box::new(conn), now);
             let later = now + Duration::from_secs(2);
             let taken = poll_fn(|cx| Poll::Ready(pools.take(cx, &scratch, &endpoint, later))).await;

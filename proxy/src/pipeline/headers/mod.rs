@@ -3,6 +3,7 @@
 
 pub mod http1;
 pub mod http2;
+pub mod quota;
 
 use std::time::Duration;
 

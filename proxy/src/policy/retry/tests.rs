@@ -32,6 +32,7 @@ fn standing(now: Instant) -> Standing<'static> {
         retries: 0,
         repaired: false,
         replaced: 0,
+        closed_off: false,
         now,
         deadline: now + Duration::from_secs(10),
     }
@@ -135,13 +136,13 @@ proptest! {
         outcome in any_outcome(), on in prop::sample::subsequence(ALL.to_vec(), 0..=ALL.len()),
         attempts in 0u32..=10, retries in 0u32..=11, replaced in 0u32..=70,
         post in any::<bool>(), idempotency_key in any::<bool>(), gone in any::<bool>(), sent in any::<bool>(),
-        repaired in any::<bool>(), left in 0u64..600, draw in 0.0..=1.0, pays in any::<bool>(),
+        repaired in any::<bool>(), closed_off in any::<bool>(), left in 0u64..600, draw in 0.0..=1.0, pays in any::<bool>(),
     ) {
         let now = Instant::now();
         let policy = policy(&on, attempts);
         let s = Standing {
             method: if post { &Method::POST } else { &Method::GET },
-            idempotency_key, sent, retries, repaired, replaced, now,
+            idempotency_key, sent, retries, repaired, replaced, closed_off, now,
             body: if gone { Body::Gone } else { Body::Replayable },
             deadline: now + Duration::from_millis(left),
         };
@@ -149,7 +150,7 @@ proptest! {
         let decision = decide(&policy, &s, &outcome, draw, || { asked += 1; pays });
         match decision {
             Decision::Again { kind, after } => {
-                prop_assert!(now + after < s.deadline && !gone);
+                prop_assert!(now + after < s.deadline && !gone && !closed_off);
                 prop_assert!(!post || idempotency_key || !sent || vouched(&outcome));
                 prop_assert_eq!(asked, u32::from(kind != Kind::Replacement));
                 prop_assert!(asked == 0 || pays);

@@ -1,12 +1,13 @@
 //! What does each family mean? Names, help and rows of all that a scrape shows (DESIGN §7).
 
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::core::Collector;
 
 use super::scrape::Scrape;
 use super::series::{OVERFLOW, Series};
-use super::{ExchangeMetrics, Metrics, Protocol, Side, UpstreamMetrics};
+use super::{ExchangeMetrics, Fill, Metrics, Protocol, Side, UpstreamMetrics};
 
 impl Metrics {
     /// All families, in a stable order.
@@ -14,6 +15,8 @@ impl Metrics {
         let mut scrape = Scrape::default();
         self.exchange_families(&mut scrape);
         self.upstream_families(&mut scrape);
+        self.guard_families(&mut scrape);
+        self.rate_limit_families(&mut scrape);
         self.downstream_families(&mut scrape);
         self.process_families(&mut scrape);
         scrape
@@ -82,9 +85,50 @@ impl Metrics {
         scrape.gauges("pending_requests", "Requests that wait for a connection.", |row| {
             self.visit_live_upstreams(|name, of| row(&[name], of.pending.get()));
         });
+        self.fill_families(scrape);
     }
 
-    fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {
+    fn fill_families(&self, scrape: &mut Scrape) {
+        let mut family = |name, help, value: fn(&Fill) -> &AtomicU32| {
+            scrape.gauges(name, help, |row| {
+                self.visit_live_upstreams(|name, of| {
+                    for (limit, fill) in [("requests", &of.requests), ("connections", &of.connections)] {
+                        if fill.limit.load(Relaxed) > 0 {
+                            row(&[name, ("limit", limit)], value(fill).load(Relaxed).into());
+                        }
+                    }
+                });
+            });
+        };
+        family("limit_in_flight", "How much of a limit is taken now.", |fill| &fill.inside);
+        family("limit_waiting", "Requests that wait for a place within a limit.", |fill| &fill.waiting);
+        family("limit_now", "The limit, which may adapt itself.", |fill| &fill.limit);
+    }
+
+    fn rate_limit_families(&self, scrape: &mut Scrape) {
+        let help = "What rate limit policies decided, or in a dry run would have.";
+        scrape.counters("rate_limit_decisions_total", help, |row| {
+            self.rate_limits.visit(|(policy, mode), of, _| {
+                words(&of.decisions, |decision, count| {
+                    row(&[("policy", policy), ("mode", mode), ("decision", decision)], count);
+                });
+            });
+        });
+        let mut family = |name, help, value: fn(&Fill) -> &AtomicU32| {
+            scrape.gauges(name, help, |row| {
+                self.rate_limits.visit(|(policy, mode), of, live| {
+                    if live && of.places.limit.load(Relaxed) > 0 {
+                        row(&[("policy", policy), ("mode", mode)], value(&of.places).load(Relaxed).into());
+                    }
+                });
+            });
+        };
+        family("rate_limit_in_flight", "Requests in flight under a policy.", |fill| &fill.inside);
+        family("rate_limit_waiting", "Requests that wait for a place under a policy.", |fill| &fill.waiting);
+        family("rate_limit_now", "Requests that may be in flight under a policy.", |fill| &fill.limit);
+    }
+
+    pub(super) fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {
         self.upstreams.visit(|name, metrics, live| {
             if live {
                 visitor(("upstream", name), metrics);

@@ -10,8 +10,11 @@
 mod downstream;
 mod exchange;
 mod families;
+mod fill;
 mod flag;
 mod generation;
+mod guards;
+mod rate_limit;
 mod registry;
 mod scrape;
 mod series;
@@ -31,8 +34,11 @@ use super::cells::{Counter, WorkerId};
 
 pub use self::downstream::{DownstreamMetrics, Protocol};
 pub use self::exchange::ExchangeMetrics;
+pub use self::fill::Fill;
 pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
+pub use self::guards::{EndpointState, GuardMetrics, Turn};
+pub use self::rate_limit::RateLimitMetrics;
 pub use self::upstream::UpstreamMetrics;
 
 /// Everything that is counted, of all generations.
@@ -42,6 +48,8 @@ pub struct Metrics {
     inbound: Side,
     outbound: Side,
     upstreams: Registry<Box<str>, UpstreamMetrics>,
+    /// By policy and mode.
+    rate_limits: Registry<(Box<str>, &'static str), RateLimitMetrics>,
     limits: Series<&'static str>,
     deadlines: Series<&'static str>,
     panics: Counter,
@@ -77,6 +85,10 @@ impl Metrics {
             inbound: side(),
             outbound: side(),
             upstreams: Registry::new(&cap, overflow),
+            rate_limits: Registry::new(
+                &cap,
+                ((OVERFLOW.into(), OVERFLOW), RateLimitMetrics::new(workers, &cap)),
+            ),
             limits: Series::new(workers, &fixed),
             deadlines: Series::new(workers, &fixed),
             panics: Counter::new(workers),
@@ -98,6 +110,13 @@ impl Metrics {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
         let new = || UpstreamMetrics::new(self.workers, &self.cap);
         self.upstreams.resolve(name.into(), UpstreamMetrics::SERIES, new)
+    }
+
+    /// The counters of a rate limit policy. For snapshot builds: takes a lock and compares names.
+    pub fn rate_limit(&self, policy: &str, dry_run: bool) -> Arc<RateLimitMetrics> {
+        let mode = if dry_run { "dry_run" } else { "enforce" };
+        let new = || RateLimitMetrics::new(self.workers, &self.cap);
+        self.rate_limits.resolve((policy.into(), mode), RateLimitMetrics::SERIES, new)
     }
 
     /// The counters of a direction's connections.
@@ -149,5 +168,6 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The overflow handles: an exchange a direction, and an upstream.
-const OVERFLOW_SERIES: usize = 2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES;
+/// The overflow handles: an exchange a direction, an upstream, and a rate limit policy.
+const OVERFLOW_SERIES: usize =
+    2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES + RateLimitMetrics::SERIES;

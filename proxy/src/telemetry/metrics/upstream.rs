@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use super::super::cells::{Counter, Gauge, Held, WorkerId};
+use super::fill::Fill;
+use super::guards::GuardMetrics;
 use super::series::{Series, SeriesCap};
 
 /// The counters of one upstream, shared by all generations that name it. The label values are words of closed sets,
@@ -17,11 +19,18 @@ pub struct UpstreamMetrics {
     pub(super) stale: Counter,
     pub(super) pending: Gauge,
     pub(super) endpoints: AtomicI64,
+    /// Of breakers, ejection and checks.
+    pub guards: GuardMetrics,
+    /// Requests in flight, where there is a limit on them.
+    pub requests: Arc<Fill>,
+    /// Connections, where there is a limit on them.
+    pub connections: Arc<Fill>,
 }
 
 impl UpstreamMetrics {
-    /// Series that exist from the start: three plain ones, and four places for words that find none.
-    pub(super) const SERIES: usize = 7;
+    /// Series that exist from the start: three plain ones, three a limit, four places for words that find none, and those
+    /// of the guards.
+    pub(super) const SERIES: usize = 13 + GuardMetrics::SERIES;
 
     pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
         Self {
@@ -32,6 +41,9 @@ impl UpstreamMetrics {
             stale: Counter::new(workers),
             pending: Gauge::new(workers),
             endpoints: AtomicI64::new(0),
+            guards: GuardMetrics::new(workers, cap),
+            requests: Arc::default(),
+            connections: Arc::default(),
         }
     }
 

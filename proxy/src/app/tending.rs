@@ -1,0 +1,98 @@
+//! What is done for upstreams beside the requests? Names are looked up, endpoints are asked how they are, and breakers are
+//! woken where nobody calls. All on the control runtime, so that no request waits for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use outrigger_config::model::Discovery;
+use tokio::task::JoinHandle;
+
+use crate::clock::now;
+use crate::snapshot::Snapshot;
+use crate::telemetry::WorkerId;
+use crate::upstream::discovery::{self, Resolver, Update};
+use crate::upstream::{Upstream, health};
+use crate::worker::Shared;
+
+/// How late a gauge may tell of a penalty served where no request asks.
+const WAKING: Duration = Duration::from_secs(1);
+
+/// The tasks of a running sidecar's upstreams.
+#[derive(Debug)]
+pub(super) struct Tending {
+    resolver: Resolver,
+    tasks: HashMap<*const Upstream, Vec<JoinHandle<()>>>,
+    waking: JoinHandle<()>,
+}
+
+impl Tending {
+    /// Of nobody yet.
+    pub(super) fn new(resolver: Resolver, shared: &Arc<Shared>) -> Self {
+        let waking = tokio::spawn(wake(Arc::downgrade(shared)));
+        Self { resolver, tasks: HashMap::new(), waking }
+    }
+
+    /// Tends the upstreams of this snapshot, and no others.
+    pub(super) fn follow(&mut self, snapshot: &Snapshot) {
+        self.tasks.retain(|tended, tasks| {
+            let stays = snapshot.everyone().any(|upstream| Arc::as_ptr(upstream) == *tended);
+            if !stays {
+                tasks.iter().for_each(JoinHandle::abort);
+            }
+            stays
+        });
+        for upstream in snapshot.everyone() {
+            self.tasks.entry(Arc::as_ptr(upstream)).or_insert_with(|| tend(upstream, &self.resolver));
+        }
+    }
+
+    /// Ends all of it.
+    pub(super) fn stop(self) {
+        self.waking.abort();
+        self.tasks.into_values().flatten().for_each(|task| task.abort());
+    }
+}
+
+fn tend(upstream: &Arc<Upstream>, resolver: &Resolver) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    if let Discovery::Dns { name, port, stale_for } = &upstream.config.discovery {
+        let target = Arc::downgrade(upstream);
+        let publish = move |update| take(&target, update);
+        tasks.push(tokio::spawn(discovery::watch(
+            resolver.clone(),
+            name.clone(),
+            *port,
+            *stale_for,
+            publish,
+        )));
+    }
+    if let Some(check) = upstream.config.health_check.as_ref() {
+        tasks.push(tokio::spawn(health::watch(Arc::downgrade(upstream), check.policy.clone())));
+    }
+    tasks
+}
+
+/// An answer of discovery becomes the upstream's endpoints.
+fn take(upstream: &Weak<Upstream>, update: Update) {
+    let Some(upstream) = upstream.upgrade() else { return };
+    let result = if update.error.is_some() { "failure" } else { "success" };
+    upstream.metrics.dns_refresh(WorkerId::CONTROL, result);
+    if let Some(error) = &update.error {
+        tracing::warn!(upstream = %upstream.config.name, error, stale = update.stale, "name resolution failed");
+    }
+    // A question that was never answered knows no better than the endpoints of the last generation, if there are any.
+    if update.answered_at.is_some() {
+        upstream.publish(&update.endpoints, now());
+    }
+    *upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(update);
+}
+
+/// Penalties end by time; requests see to it themselves, the gauges are told here.
+async fn wake(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(WAKING).await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.snapshot.load().everyone().for_each(|upstream| upstream.wake(now()));
+    }
+}

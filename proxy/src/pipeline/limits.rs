@@ -1,0 +1,253 @@
+//! May it? Rate limits first, then a place among the requests in flight.
+//!
+//! A request has one place among its upstream's, from before its first attempt to the last octet of its answer; its
+//! retries go on in it. So what is in flight is bounded by the same number, a retry never waits behind newcomers, and an
+//! upstream that fails is not met by more callers while others pause between their attempts.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::attempt::Answer;
+use super::connection::{Stopped, watched};
+use super::down::Down;
+use super::error::Failure;
+use super::exchange::Exchange;
+use crate::clock::now;
+use crate::policy::concurrency::Ended;
+use crate::snapshot::limiter::{Admission, Caller, Denial, RateLimiter};
+use crate::snapshot::{Backend, Rule, request};
+use crate::upstream::bulkhead::{Bulkhead, Entry, Permit, Turned, Waiting};
+
+/// What the policies that concern it let it have; nothing is spent where one of them says no.
+pub async fn admit<'s>(
+    exchange: &mut Exchange<'s>,
+    rule: &Rule,
+    down: &mut Down<'_>,
+) -> Result<Admission<'s>, Failure> {
+    let mut admission = Admission::default();
+    exchange.class = rule.priority.unwrap_or_default();
+    let limiters = &exchange.snapshot.limiters;
+    if limiters.is_empty() {
+        return Ok(admission);
+    }
+    if rule.priority.is_none() {
+        let of =
+            |limiter: &Arc<RateLimiter>| concerns(limiter, exchange).then(|| class(limiter, exchange))?;
+        exchange.class = limiters.iter().find_map(of).unwrap_or_default();
+    }
+    for limiter in limiters {
+        if concerns(limiter, exchange)
+            && let Err(failure) = pass(limiter, exchange, down, &mut admission).await
+        {
+            admission.refund();
+            return Err(failure);
+        }
+    }
+    exchange.quota = admission.quota();
+    if admission.overflowed() {
+        exchange.worker.shared.metrics.limit_exceeded(exchange.worker.id, "rate-limit-keys");
+    }
+    Ok(admission)
+}
+
+/// A place among the upstream's requests, waited for if need be.
+pub async fn place(
+    exchange: &mut Exchange<'_>,
+    backend: &Backend,
+    down: &mut Down<'_>,
+    admission: &mut Admission<'_>,
+) -> Result<(), Failure> {
+    if let Some(limit) = &backend.upstream.requests {
+        admission.hold(enter(limit, exchange, down, [Failure::PendingLimit, Failure::RequestLimit]).await?);
+    }
+    Ok(())
+}
+
+/// Lets limits that adapt themselves see how their request went.
+pub fn learn(exchange: &Exchange<'_>, admission: &Admission<'_>, answer: &Result<Answer, Failure>) {
+    if !admission.adapts() {
+        return;
+    }
+    let now = now();
+    let ended = match answer {
+        Ok(answer) if is_too_much(answer.head.status) => Ended::TooMuch,
+        Ok(_) => Ended::Answered(now.saturating_duration_since(exchange.attempt_began)),
+        Err(Failure::AttemptTimeout | Failure::Deadline | Failure::Refused) => Ended::TooMuch,
+        Err(_) => return,
+    };
+    admission.ended(ended, now);
+}
+
+fn is_too_much(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn concerns(limiter: &RateLimiter, exchange: &Exchange<'_>) -> bool {
+    let head = &exchange.head;
+    limiter.concerns(exchange.listener.direction, &request(head.host(), head))
+}
+
+fn class(limiter: &RateLimiter, exchange: &Exchange<'_>) -> Option<outrigger_config::model::priority::Class> {
+    limiter.class(&request(exchange.head.host(), &exchange.head))
+}
+
+/// One policy's say. What it decides is counted; whether that changes anything is up to its mode.
+async fn pass<'s>(
+    limiter: &'s RateLimiter,
+    exchange: &mut Exchange<'s>,
+    down: &mut Down<'_>,
+    admission: &mut Admission<'s>,
+) -> Result<(), Failure> {
+    let caller = Caller { source: exchange.peer.ip(), headers: &exchange.head.headers };
+    let draw = exchange.worker.rng(fastrand::Rng::f64);
+    let taken = limiter.take(&caller, exchange.class, exchange.started, draw, admission);
+    let decided = match taken {
+        Ok(wait) if limiter.acts() => {
+            queue(exchange, down, wait).await?;
+            in_flight(limiter, exchange, down, admission).await.map(|()| wait)
+        }
+        Ok(wait) => look(limiter, exchange, admission).map(|()| wait),
+        Err(denial) => Err(deny(limiter, exchange, denial)),
+    };
+    let decision = match decided {
+        Ok(Duration::ZERO) => "allowed",
+        Ok(_) => "queued",
+        Err(Failure::RateLimit { .. }) => "denied-rate",
+        Err(Failure::CallerLimit) => "denied-caller",
+        Err(Failure::Overload) => "denied-overload",
+        // It left, or its time was up: nobody denied it anything.
+        Err(_) => "abandoned",
+    };
+    limiter.metrics.decided(exchange.worker.id, decision);
+    match decided {
+        Err(failure) if limiter.acts() => {
+            exchange.denied_by = Some(limiter.config.name.as_str());
+            Err(failure)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn deny<'s>(limiter: &RateLimiter, exchange: &mut Exchange<'s>, denial: Denial<'s>) -> Failure {
+    match denial {
+        Denial::Rate(quota) => {
+            if limiter.acts() {
+                exchange.quota = Some(quota);
+            }
+            let wait = quota.fields.retry_after.unwrap_or(1);
+            Failure::RateLimit { retry_after: u32::try_from(wait).unwrap_or(u32::MAX) }
+        }
+        Denial::Caller => Failure::CallerLimit,
+        Denial::Share => Failure::Overload,
+    }
+}
+
+/// Waits until the token that was taken may be used.
+async fn queue(exchange: &mut Exchange<'_>, down: &mut Down<'_>, wait: Duration) -> Result<(), Failure> {
+    if wait.is_zero() {
+        return Ok(());
+    }
+    let (at, deadline) = (exchange.started + wait, exchange.deadline.head);
+    down.alarm().set(at.min(deadline));
+    let stopped = watched(exchange, down, std::future::pending::<()>()).await;
+    exchange.attempt_began = now();
+    match stopped {
+        Err(Stopped::Left) => Err(Failure::Canceled),
+        Err(Stopped::Rung) if deadline < at => Err(Failure::Deadline),
+        Ok(()) | Err(Stopped::Rung) => Ok(()),
+    }
+}
+
+/// A place among the requests in flight under a policy.
+async fn in_flight(
+    limiter: &RateLimiter,
+    exchange: &mut Exchange<'_>,
+    down: &mut Down<'_>,
+    admission: &mut Admission<'_>,
+) -> Result<(), Failure> {
+    let Some(places) = &limiter.places else { return Ok(()) };
+    match enter(places, exchange, down, [Failure::Overload; 2]).await {
+        Ok(place) => {
+            admission.hold(place);
+            Ok(())
+        }
+        Err(failure) => {
+            limiter.turned_away();
+            Err(failure)
+        }
+    }
+}
+
+/// The same in a dry run, in which nobody waits.
+fn look(
+    limiter: &RateLimiter,
+    exchange: &Exchange<'_>,
+    admission: &mut Admission<'_>,
+) -> Result<(), Failure> {
+    let Some(places) = &limiter.places else { return Ok(()) };
+    let Some(place) = places.try_enter(exchange.class) else {
+        limiter.turned_away();
+        return Err(Failure::Overload);
+    };
+    admission.hold(place);
+    Ok(())
+}
+
+/// A place, waited for if need be.
+async fn enter(
+    limit: &Arc<Bulkhead>,
+    exchange: &mut Exchange<'_>,
+    down: &mut Down<'_>,
+    why: [Failure; 2],
+) -> Result<Permit, Failure> {
+    let nothing_else = |_: &mut Context<'_>| Poll::<Infallible>::Pending;
+    match limit.enter(exchange.class) {
+        Entry::Inside(permit) => Ok(permit),
+        Entry::Refused => Err(why[0]),
+        Entry::Waits(waiting) => match wait(waiting, exchange, down, why, nothing_else).await? {
+            Got::Place(permit) => Ok(permit),
+            Got::Other(never) => match never {},
+        },
+    }
+}
+
+/// What one that waited got.
+#[derive(Debug)]
+pub enum Got<T> {
+    /// The place that it waited for.
+    Place(Permit),
+    /// Something as good.
+    Other(T),
+}
+
+/// Waits for a place, or for `other`, no longer than the queue allows, nor the deadline, nor the caller. `why` not: the
+/// queue is full, or it took too long.
+pub async fn wait<T>(
+    mut waiting: Waiting,
+    exchange: &mut Exchange<'_>,
+    down: &mut Down<'_>,
+    why: [Failure; 2],
+    mut other: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<Got<T>, Failure> {
+    let ([full, late], until, deadline) = (why, waiting.until, exchange.deadline.head);
+    down.alarm().set(until.min(deadline));
+    let either = poll_fn(|cx| match other(cx) {
+        Poll::Ready(other) => Poll::Ready(Ok(Got::Other(other))),
+        Poll::Pending => Pin::new(&mut waiting).poll(cx).map(|verdict| verdict.map(Got::Place)),
+    });
+    let verdict = watched(exchange, down, either).await;
+    exchange.attempt_began = now();
+    match verdict {
+        Ok(Ok(got)) => Ok(got),
+        Ok(Err(Turned::Full)) => Err(full),
+        Err(Stopped::Rung) if deadline <= until => Err(Failure::Deadline),
+        Ok(Err(Turned::Late)) | Err(Stopped::Rung) => Err(late),
+        Err(Stopped::Left) => Err(Failure::Canceled),
+    }
+}

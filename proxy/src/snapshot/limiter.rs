@@ -1,0 +1,225 @@
+//! May this request pass? A `RateLimitPolicy` as it runs, shared by all workers and kept over reloads.
+
+mod meter;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use outrigger_config::model::priority::Class;
+use outrigger_config::model::{Concurrency, Direction, HostPattern, Mode, RateLimitPolicy};
+use smallvec::SmallVec;
+
+use self::meter::{Denied, Meter, Token};
+use crate::policy::concurrency::Ended;
+use crate::policy::fair_share::FairShare;
+use crate::policy::router::{Request, Router};
+use crate::telemetry::{Metrics, RateLimitMetrics};
+use crate::upstream::bulkhead::{self, Bulkhead, Permit, Rules};
+
+pub use self::meter::{Caller, Quota};
+
+/// A policy with what it has counted.
+#[derive(Debug)]
+pub struct RateLimiter {
+    /// What it says.
+    pub config: RateLimitPolicy,
+    /// What it decided.
+    pub metrics: Arc<RateLimitMetrics>,
+    /// How many may be in flight.
+    pub places: Option<Arc<Bulkhead>>,
+    concerned: Router,
+    classes: Vec<(Router, Class)>,
+    each: Vec<Meter>,
+    total: Option<Meter>,
+    fair_share: Option<Arc<Mutex<FairShare>>>,
+    epoch: Instant,
+}
+
+/// Which of its limits turned a request away.
+#[derive(Debug, Clone, Copy)]
+pub enum Denial<'s> {
+    /// A rate.
+    Rate(Quota<'s>),
+    /// As many of this caller's are in flight as may be.
+    Caller,
+    /// Others have asked for less than this caller.
+    Share,
+}
+
+/// What a request was given, until it is dropped with the last octet of the answer.
+#[derive(Debug, Default)]
+pub struct Admission<'s> {
+    tokens: SmallVec<[Token<'s>; 2]>,
+    places: SmallVec<[Permit; 1]>,
+}
+
+/// The limiters of a generation; those that `previous` has unchanged are the same, changed ones go on counting.
+pub(super) fn build(
+    policies: &[RateLimitPolicy],
+    previous: &[Arc<RateLimiter>],
+    metrics: &Metrics,
+    now: Instant,
+) -> Vec<Arc<RateLimiter>> {
+    let one = |wanted: &RateLimitPolicy| {
+        let old = previous.iter().find(|old| old.config.name == wanted.name);
+        match old.filter(|old| old.config == *wanted) {
+            Some(same) => Arc::clone(same),
+            None => Arc::new(RateLimiter::new(wanted, old.map(|old| &**old), metrics, now)),
+        }
+    };
+    policies.iter().map(one).collect()
+}
+
+impl RateLimiter {
+    fn new(config: &RateLimitPolicy, old: Option<&Self>, metrics: &Metrics, now: Instant) -> Self {
+        let dry_run = config.mode == Mode::DryRun;
+        let metrics = metrics.rate_limit(config.name.as_str(), dry_run);
+        // Cells count from it, and outlive their policy.
+        let epoch = old.map_or(now, |old| old.epoch);
+        let known = |each| old.and_then(|old| old.each.iter().find(|known| known.is_of(each)));
+        let each = config.per_key.iter().map(|each| Meter::of_each(each, known(each), epoch, now)).collect();
+        let total = config.total.as_ref().map(|total| {
+            let old = old.and_then(|old| old.total.as_ref());
+            Meter::of_all(total, !config.priorities.is_empty(), old, epoch, now)
+        });
+        let places = config.concurrency.as_ref().and_then(|concurrency| {
+            let old = old.and_then(|old| old.places.clone());
+            bulkhead::next(old, rules(concurrency), &metrics.places, now)
+        });
+        let sharing = config.concurrency.as_ref().and_then(|concurrency| concurrency.fair_share.as_ref());
+        let fair_share = sharing.map(|sharing| {
+            let new = || Arc::new(Mutex::new(FairShare::new(sharing.order, sharing.max_keys as usize, now)));
+            let kept = old.and_then(|old| old.fair_share.clone()).unwrap_or_else(new);
+            kept.lock().unwrap_or_else(PoisonError::into_inner).reload(sharing.order);
+            kept
+        });
+        let class = |(wanted, class): &(_, Class)| {
+            (Router::matching(&[HostPattern::Any], std::slice::from_ref(wanted)), *class)
+        };
+        Self {
+            concerned: Router::matching(&config.hosts, &config.matches),
+            classes: config.priorities.iter().map(class).collect(),
+            config: config.clone(),
+            metrics,
+            places,
+            each,
+            total,
+            fair_share,
+            epoch,
+        }
+    }
+
+    /// Whether it has a say in a request that came this way.
+    pub fn concerns(&self, direction: Direction, request: &Request<'_>) -> bool {
+        self.config.direction == direction && self.concerned.route(request).is_some()
+    }
+
+    /// What a request is worth, by the first match.
+    pub fn class(&self, request: &Request<'_>) -> Option<Class> {
+        let fits = |(wanted, _): &&(Router, Class)| wanted.route(request).is_some();
+        self.classes.iter().find(fits).map(|(_, class)| *class)
+    }
+
+    /// It acts, and does not only report.
+    pub fn acts(&self) -> bool {
+        self.config.mode == Mode::Enforce
+    }
+
+    /// Takes what a request needs, those limits first that are its caller's own; says how long it must wait for it. The
+    /// places in flight are another matter, since they may be waited for: see [`Self::places`].
+    pub fn take<'s>(
+        &'s self,
+        caller: &Caller<'_>,
+        class: Class,
+        now: Instant,
+        draw: f64,
+        into: &mut Admission<'s>,
+    ) -> Result<Duration, Denial<'s>> {
+        if !self.is_fair(caller, now, draw) {
+            return Err(Denial::Share);
+        }
+        let (before, mut wait) = (into.tokens.len(), Duration::ZERO);
+        for meter in self.each.iter().chain(&self.total) {
+            match meter.take(caller, class, now) {
+                Ok(mut token) => {
+                    token.quota = token.quota.filter(|_| self.acts());
+                    wait = wait.max(token.wait);
+                    into.tokens.push(token);
+                }
+                Err(denied) => {
+                    self.turned_away();
+                    into.tokens[before..].iter().for_each(Token::refund);
+                    into.tokens.truncate(before);
+                    return Err(match denied {
+                        Denied::Rate(quota) => Denial::Rate(quota),
+                        Denied::Concurrent => Denial::Caller,
+                    });
+                }
+            }
+        }
+        Ok(wait)
+    }
+
+    /// One that seemed fair found no place after all.
+    pub fn turned_away(&self) {
+        if let Some(fair_share) = &self.fair_share {
+            fair_share.lock().unwrap_or_else(PoisonError::into_inner).turned_away();
+        }
+    }
+
+    fn is_fair(&self, caller: &Caller<'_>, now: Instant, draw: f64) -> bool {
+        let (Some(fair_share), Some(places)) = (&self.fair_share, &self.places) else { return true };
+        let Some(sharing) = self.config.concurrency.as_ref().and_then(|of| of.fair_share.as_ref()) else {
+            return true;
+        };
+        let mut fair_share = fair_share.lock().unwrap_or_else(PoisonError::into_inner);
+        fair_share.admit(&caller.key(&sharing.by), places.pressure(), now, draw)
+    }
+}
+
+impl<'s> Admission<'s> {
+    /// Takes charge of a place.
+    pub fn hold(&mut self, place: Permit) {
+        self.places.push(place);
+    }
+
+    /// Another limit turned the request away: no token was used.
+    pub fn refund(&self) {
+        self.tokens.iter().for_each(Token::refund);
+    }
+
+    /// The tightest of the limits that it passed.
+    pub fn quota(&self) -> Option<Quota<'s>> {
+        self.tokens
+            .iter()
+            .filter_map(|token| token.quota)
+            .reduce(|one, other| if one.fields.tighter(other.fields) == one.fields { one } else { other })
+    }
+
+    /// A table of keys had no cell of its own for it.
+    pub fn overflowed(&self) -> bool {
+        self.tokens.iter().any(|token| token.overflowed)
+    }
+
+    /// Some limit wants to know how it went.
+    pub fn adapts(&self) -> bool {
+        self.places.iter().any(Permit::adapts)
+    }
+
+    /// How it went.
+    pub fn ended(&self, ended: Ended, now: Instant) {
+        self.places.iter().for_each(|place| place.ended(ended, now));
+    }
+}
+
+fn rules(concurrency: &Concurrency) -> Rules {
+    Rules {
+        max: Some(concurrency.max.get()),
+        adaptive: concurrency.adaptive,
+        shares: concurrency.shares,
+        queue: concurrency.queue,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! Is there a place? A limit that is exact over all workers, and the queue before it.
+//!
+//! Who finds a place and an empty queue takes it with one compare-exchange and gives it back with one subtraction. The
+//! lock is for the others: those who wait, those who leave while somebody waits, and limits that adapt themselves.
+//!
+//! Who joins the queue says so (`waiting`) before it looks for a place once more; who leaves gives the place back before
+//! it looks whether somebody waits. Both in one total order, so one of the two sees the other, and no place is left
+//! empty while somebody waits for it.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use outrigger_config::model::priority::{Class, Shares};
+use outrigger_config::model::{AdaptiveLimit, Applied, Mode, QueueLimits, UpstreamLimits};
+use tokio::sync::oneshot;
+
+use crate::policy::concurrency::{Ended, Limiter};
+use crate::policy::priority::cap;
+use crate::policy::priority::queue::{Enqueued, Queue, Ticket};
+use crate::telemetry::Fill;
+
+/// What a policy says of a limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// The most that may be inside; `None`: as many as come.
+    pub max: Option<u32>,
+    /// Fewer, as latency demands.
+    pub adaptive: Option<Applied<AdaptiveLimit>>,
+    /// How much of it each class may fill.
+    pub shares: Shares,
+    /// Who may wait.
+    pub queue: QueueLimits,
+}
+
+impl Rules {
+    /// On the requests of an upstream.
+    pub fn of_requests(limits: &UpstreamLimits) -> Self {
+        Self {
+            max: limits.max_requests,
+            adaptive: limits.adaptive,
+            shares: limits.shares,
+            queue: limits.queue(),
+        }
+    }
+
+    /// On the connections of an upstream.
+    pub fn of_connections(limits: &UpstreamLimits) -> Self {
+        Self { max: limits.max_connections, adaptive: None, shares: Shares::ALL, queue: limits.queue() }
+    }
+
+    fn limit_anything(&self) -> bool {
+        self.max.is_some() || self.adaptive.is_some()
+    }
+}
+
+/// The limit under new rules, if they are any: that of the last generation with whoever is inside, or a new one.
+pub fn next(
+    old: Option<Arc<Bulkhead>>,
+    rules: Rules,
+    fill: &Arc<Fill>,
+    now: Instant,
+) -> Option<Arc<Bulkhead>> {
+    if !rules.limit_anything() {
+        fill.limit.store(0, Ordering::Relaxed);
+        return None;
+    }
+    let draw = fastrand::f64();
+    match old {
+        Some(old) => {
+            old.reconfigure(rules, now, draw);
+            Some(old)
+        }
+        None => Some(Bulkhead::new(rules, Arc::clone(fill), now, draw)),
+    }
+}
+
+/// A limit with its queue.
+#[derive(Debug)]
+pub struct Bulkhead {
+    fill: Arc<Fill>,
+    /// What each class may fill, at the limit of the moment.
+    caps: [AtomicU32; Class::ALL.len()],
+    adapts: AtomicBool,
+    line: Mutex<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    rules: Rules,
+    queue: Queue<oneshot::Sender<Result<Permit, Turned>>>,
+    limiter: Option<Limiter>,
+}
+
+/// Why one that waited goes without a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turned {
+    /// There is no room in the queue, or somebody worthier has it.
+    Full,
+    /// It has waited for as long as it may.
+    Late,
+}
+
+/// What one that comes gets.
+#[derive(Debug)]
+pub enum Entry {
+    /// A place.
+    Inside(Permit),
+    /// A place in the queue.
+    Waits(Waiting),
+    /// Nothing.
+    Refused,
+}
+
+impl Bulkhead {
+    /// Nobody inside, or whoever still holds a place that counts in the same `fill`.
+    pub fn new(rules: Rules, fill: Arc<Fill>, now: Instant, draw: f64) -> Arc<Self> {
+        let limiter = rules.adaptive.map(|adaptive| Limiter::new(adaptive.policy, now, draw));
+        let line = Line { rules, queue: Queue::new(rules.queue), limiter };
+        let adapts = AtomicBool::new(false);
+        let bulkhead = Self { fill, caps: Default::default(), adapts, line: Mutex::new(line) };
+        bulkhead.set_caps(&bulkhead.line());
+        Arc::new(bulkhead)
+    }
+
+    /// Takes over new rules. Who is inside stays; who waits above a smaller queue does, too.
+    pub fn reconfigure(self: &Arc<Self>, rules: Rules, now: Instant, draw: f64) {
+        let mut line = self.line();
+        match (&mut line.limiter, rules.adaptive) {
+            (Some(limiter), Some(adaptive)) => limiter.reload(adaptive.policy),
+            (limiter, adaptive) => {
+                *limiter = adaptive.map(|adaptive| Limiter::new(adaptive.policy, now, draw));
+            }
+        }
+        line.queue.reload(rules.queue);
+        line.rules = rules;
+        self.set_caps(&line);
+        self.hand_out(&mut line, now);
+    }
+
+    /// A place, or one in the queue, in which nobody stays beyond [`Waiting::until`].
+    pub fn enter(self: &Arc<Self>, class: Class) -> Entry {
+        if self.fill.waiting.load(Ordering::SeqCst) == 0 && self.take(class) {
+            return Entry::Inside(Permit(Arc::clone(self)));
+        }
+        let now = crate::clock::now();
+        let mut line = self.line();
+        // What is free after this is of no use to any of those who wait.
+        self.hand_out(&mut line, now);
+        if self.take(class) {
+            return Entry::Inside(Permit(Arc::clone(self)));
+        }
+        let (sender, verdict) = oneshot::channel();
+        let ticket = match line.queue.enqueue(class, sender, now) {
+            Enqueued::Waits(ticket) => ticket,
+            Enqueued::Displaced(ticket, displaced) => {
+                let _ = displaced.send(Err(Turned::Full));
+                ticket
+            }
+            Enqueued::Refused(_) => return Entry::Refused,
+        };
+        let until = now + line.rules.queue.timeout;
+        self.count(&line);
+        self.hand_out(&mut line, now);
+        drop(line);
+        let mut waiting = Waiting { bulkhead: Arc::clone(self), ticket, verdict, until };
+        match waiting.verdict.try_recv() {
+            Ok(Ok(permit)) => Entry::Inside(permit),
+            Ok(Err(_)) => Entry::Refused,
+            Err(_) => Entry::Waits(waiting),
+        }
+    }
+
+    /// A place at once or not at all; does not pass those who wait.
+    pub fn try_enter(self: &Arc<Self>, class: Class) -> Option<Permit> {
+        let free = self.fill.waiting.load(Ordering::SeqCst) == 0 && self.take(class);
+        free.then(|| Permit(Arc::clone(self)))
+    }
+
+    /// Somebody waits.
+    pub fn is_wanted(&self) -> bool {
+        self.fill.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// How much of it is taken, 0 to 1.
+    pub fn pressure(&self) -> f64 {
+        let [inside, limit] =
+            [&self.fill.inside, &self.fill.limit].map(|n| f64::from(n.load(Ordering::Relaxed)));
+        (inside / limit.max(1.0)).min(1.0)
+    }
+
+    /// One place, if the class may have it.
+    fn take(&self, class: Class) -> bool {
+        let cap = self.caps[class as usize].load(Ordering::Relaxed);
+        let taken = |inside: u32| (inside < cap).then(|| inside + 1);
+        self.fill.inside.fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken).is_ok()
+    }
+
+    fn leave(self: &Arc<Self>) {
+        self.fill.inside.fetch_sub(1, Ordering::SeqCst);
+        if self.is_wanted() {
+            self.hand_out(&mut self.line(), crate::clock::now());
+        }
+    }
+
+    /// Gives free places to those who wait.
+    fn hand_out(self: &Arc<Self>, line: &mut Line, now: Instant) {
+        while let Some(late) = line.queue.expire(now) {
+            let _ = late.send(Err(Turned::Late));
+        }
+        while let Some(next) = line.queue.next(now, |class| self.take(class)) {
+            // Who waits is out of the queue before it stops to listen, so it hears this.
+            let _ = next.send(Ok(Permit(Arc::clone(self))));
+        }
+        self.count(line);
+    }
+
+    fn count(&self, line: &Line) {
+        let waiting = u32::try_from(line.queue.len()).unwrap_or(u32::MAX);
+        self.fill.waiting.store(waiting, Ordering::SeqCst);
+    }
+
+    fn set_caps(&self, line: &Line) {
+        let max = line.rules.max.unwrap_or(u32::MAX);
+        let adapted = line.limiter.as_ref().map_or(max, |limiter| limiter.limit().min(max));
+        // What a dry run would allow is shown, and allowed is what is written.
+        let acts = line.rules.adaptive.is_none_or(|adaptive| adaptive.mode == Mode::Enforce);
+        let limit = if acts { adapted } else { max };
+        self.fill.limit.store(adapted, Ordering::Relaxed);
+        self.adapts.store(line.limiter.is_some(), Ordering::Relaxed);
+        for (class, slot) in Class::ALL.into_iter().zip(&self.caps) {
+            slot.store(cap(&line.rules.shares, class, limit), Ordering::Relaxed);
+        }
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place inside, until it is dropped.
+#[derive(Debug)]
+pub struct Permit(Arc<Bulkhead>);
+
+impl Permit {
+    /// Whether the limit wants to know how it went.
+    pub fn adapts(&self) -> bool {
+        self.0.adapts.load(Ordering::Relaxed)
+    }
+
+    /// How it went, for a limit that adapts itself.
+    pub fn ended(&self, ended: Ended, now: Instant) {
+        let mut line = self.0.line();
+        let inside = self.0.fill.inside.load(Ordering::Relaxed);
+        let Some(limiter) = &mut line.limiter else { return };
+        if limiter.on_ended(ended, inside, now) {
+            self.0.set_caps(&line);
+            self.0.hand_out(&mut line, now);
+        }
+    }
+
+    /// Somebody waits for it.
+    pub fn is_wanted(&self) -> bool {
+        self.0.is_wanted()
+    }
+
+    /// Within which it is a place.
+    pub fn limit(&self) -> Arc<Bulkhead> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// A place in the queue; dropped, it is somebody else's.
+#[derive(Debug)]
+pub struct Waiting {
+    bulkhead: Arc<Bulkhead>,
+    ticket: Ticket,
+    verdict: oneshot::Receiver<Result<Permit, Turned>>,
+    /// When its time is over.
+    pub until: Instant,
+}
+
+impl Future for Waiting {
+    type Output = Result<Permit, Turned>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Nobody drops a sender without a word.
+        Pin::new(&mut self.verdict).poll(cx).map(|verdict| verdict.unwrap_or(Err(Turned::Full)))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut line = self.bulkhead.line();
+        let gone = line.queue.cancel(self.ticket);
+        self.bulkhead.count(&line);
+        drop((line, gone));
+    }
+}
+
+#[cfg(test)]
+mod tests;

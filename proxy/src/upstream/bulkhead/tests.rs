@@ -1,0 +1,137 @@
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use super::*;
+
+fn rules(max: u32, capacity: usize) -> Rules {
+    let queue = QueueLimits { capacity, timeout: Duration::from_mins(1) };
+    Rules { max: Some(max), adaptive: None, shares: Shares::ALL, queue }
+}
+
+fn bulkhead(rules: Rules) -> Arc<Bulkhead> {
+    Bulkhead::new(rules, Arc::default(), Instant::now(), 0.5)
+}
+
+fn inside(entry: Entry) -> Permit {
+    match entry {
+        Entry::Inside(permit) => permit,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn waits(entry: Entry) -> Waiting {
+    match entry {
+        Entry::Waits(waiting) => waiting,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn verdict(waiting: &mut Waiting) -> Option<Result<Permit, Turned>> {
+    match Pin::new(waiting).poll(&mut Context::from_waker(std::task::Waker::noop())) {
+        Poll::Ready(verdict) => Some(verdict),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn bh_2_the_next_one_waits_and_the_one_after_the_queue_is_refused() {
+    let limit = bulkhead(rules(1, 1));
+    let first = inside(limit.enter(Class::Default));
+    let mut second = waits(limit.enter(Class::Default));
+    assert!(matches!(limit.enter(Class::Default), Entry::Refused));
+    assert!(verdict(&mut second).is_none());
+    drop(first);
+    let second = verdict(&mut second).unwrap().unwrap();
+    assert!(limit.try_enter(Class::Default).is_none());
+    drop(second);
+    assert!(limit.try_enter(Class::Default).is_some());
+}
+
+#[test]
+fn bh_3_who_leaves_the_queue_frees_its_place() {
+    let limit = bulkhead(rules(1, 1));
+    let first = inside(limit.enter(Class::Default));
+    drop(waits(limit.enter(Class::Default)));
+    let gone = waits(limit.enter(Class::Default));
+    drop(first);
+    // It was handed a place that it never took.
+    drop(gone);
+    inside(limit.enter(Class::Default));
+}
+
+#[test]
+fn bh_4_critical_requests_go_first_and_have_places_of_their_own() {
+    let shares = Shares { default: 0.5, sheddable: 0.0 };
+    let limit = bulkhead(Rules { shares, ..rules(2, 1) });
+    let default = inside(limit.enter(Class::Default));
+    let mut waiting = waits(limit.enter(Class::Default));
+    let critical = inside(limit.enter(Class::Critical));
+    let mut worthier = waits(limit.enter(Class::Critical));
+    assert_eq!(verdict(&mut waiting).unwrap().err(), Some(Turned::Full));
+    drop(default);
+    assert!(verdict(&mut worthier).unwrap().is_ok());
+    drop(critical);
+}
+
+#[test]
+fn a_reload_keeps_who_is_inside_and_lets_in_who_waits() {
+    let limit = bulkhead(rules(1, 5));
+    let first = inside(limit.enter(Class::Default));
+    let mut second = waits(limit.enter(Class::Default));
+    limit.reconfigure(rules(2, 5), Instant::now(), 0.5);
+    let second = verdict(&mut second).unwrap().unwrap();
+    limit.reconfigure(rules(1, 5), Instant::now(), 0.5);
+    drop(first);
+    assert!(limit.try_enter(Class::Default).is_none(), "one is inside still");
+    drop(second);
+    assert!(limit.try_enter(Class::Default).is_some());
+}
+
+#[test]
+fn bp_4_a_dry_run_shows_its_limit_and_keeps_nobody_out() {
+    let fill = Arc::<Fill>::default();
+    let adaptive = |mode| Some(Applied { mode, policy: AdaptiveLimit { min: 1, max: 1 } });
+    let dry = Rules { adaptive: adaptive(Mode::DryRun), ..rules(3, 0) };
+    let limit = Bulkhead::new(dry, Arc::clone(&fill), Instant::now(), 0.5);
+    let fits = || {
+        let held: Vec<_> = std::iter::from_fn(|| limit.try_enter(Class::Default)).take(9).collect();
+        held.len()
+    };
+    assert_eq!((fits(), fill.limit.load(Ordering::Relaxed)), (3, 1));
+    limit.reconfigure(Rules { adaptive: adaptive(Mode::Enforce), ..dry }, Instant::now(), 0.5);
+    assert_eq!(fits(), 1);
+}
+
+#[test]
+fn bh_2_never_more_inside_than_the_limit_however_many_threads_come() {
+    const LIMIT: u32 = 3;
+    let limit = bulkhead(rules(LIMIT, 100));
+    let (inside, most, served) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
+    let work = |permit: Permit| {
+        most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::yield_now();
+        inside.fetch_sub(1, Ordering::SeqCst);
+        served.fetch_add(1, Ordering::SeqCst);
+        drop(permit);
+    };
+    std::thread::scope(|scope| {
+        for nth in 0..8 {
+            let (limit, work) = (&limit, &work);
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                for round in 0..200 {
+                    match limit.enter(Class::ALL[(nth + round) % 3]) {
+                        Entry::Inside(permit) => work(permit),
+                        Entry::Waits(waiting) if round % 7 == 0 => drop(waiting),
+                        Entry::Waits(waiting) => work(runtime.block_on(waiting).unwrap()),
+                        Entry::Refused => panic!("the queue has room"),
+                    }
+                }
+            });
+        }
+    });
+    assert!(most.load(Ordering::SeqCst) <= LIMIT);
+    assert!(served.load(Ordering::SeqCst) >= 8 * 200 * 6 / 7);
+    assert_eq!(limit.fill.inside.load(Ordering::SeqCst), 0);
+    assert_eq!(limit.fill.waiting.load(Ordering::SeqCst), 0);
+}

@@ -1,0 +1,112 @@
+//! Who goes first when there is more to do than can be done? Classes, places in flight, limits that adapt themselves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::rates::{before, policy};
+use super::{Gate, begin};
+use crate::support::draft::{answer, ask, get};
+use crate::support::origin::{Origin, Reply};
+use crate::support::rig::{Rig, eventually, upstream};
+
+const CLASSES: &str = "priorities:\n\
+    - {match: {path: {type: PathPrefix, value: /pay}}, class: critical}\n\
+    - {match: {path: {type: PathPrefix, value: /report}}, class: sheddable}\n";
+
+#[test]
+fn bh_4_the_critical_have_places_that_nobody_else_takes() {
+    let gate = Gate::closed();
+    let concurrency = "concurrency: {max: 4, maxPending: 0, shares: {default: 75%, sheddable: 25%}}";
+    let rig = before(gate.origin.addr, &[policy(&format!("{concurrency}\n{CLASSES}"))]);
+    let inside = |count| rig.counts("rate_limit_in_flight", &[("policy", "gate")], count);
+    let refused = |path| {
+        let answer = begin(rig.inbound, &ask("GET", path, "app")).message();
+        assert_eq!((answer.status(), answer.reason()), (503, "overload"));
+        assert!(answer.field("x-outrigger-reason").unwrap().ends_with("policy=gate"));
+    };
+    let mut served = vec![begin(rig.inbound, &ask("GET", "/report", "app"))];
+    inside(1);
+    refused("/report");
+    served.extend([
+        begin(rig.inbound, &ask("GET", "/look", "app")),
+        begin(rig.inbound, &ask("GET", "/look", "app")),
+    ]);
+    inside(3);
+    refused("/look");
+    served.push(begin(rig.inbound, &ask("GET", "/pay", "app")));
+    inside(4);
+    refused("/pay");
+    gate.open();
+    for peer in &mut served {
+        assert_eq!(peer.message().status(), 200);
+    }
+    inside(0);
+}
+
+#[test]
+fn rl_2_the_worthiest_is_served_first_and_displaces_the_least() {
+    let gate = Gate::closed();
+    let concurrency = "concurrency: {max: 1, maxPending: 2, queueTimeout: 10s}";
+    let rig = before(gate.origin.addr, &[policy(&format!("{concurrency}\n{CLASSES}"))]);
+    let waiting = |count| rig.counts("rate_limit_waiting", &[("policy", "gate")], count);
+    let mut first = begin(rig.inbound, &ask("GET", "/look", "app"));
+    rig.counts("rate_limit_in_flight", &[("policy", "gate")], 1);
+    let mut shed = begin(rig.inbound, &ask("GET", "/report", "app"));
+    waiting(1);
+    let mut default = begin(rig.inbound, &ask("GET", "/look/1", "app"));
+    waiting(2);
+    let mut critical = begin(rig.inbound, &ask("GET", "/pay", "app"));
+    assert_eq!(shed.message().reason(), "overload");
+    waiting(2);
+    gate.open();
+    for peer in [&mut first, &mut critical, &mut default] {
+        assert_eq!(peer.message().status(), 200);
+    }
+    let order: Vec<_> = gate.origin.seen().iter().map(|seen| seen.message.target().to_owned()).collect();
+    assert_eq!(order, ["/look", "/pay", "/look/1"]);
+}
+
+#[test]
+fn rl_2_an_upstreams_places_go_to_the_worthiest_too() {
+    let gate = Gate::closed();
+    let rig = Rig::start(&[
+        policy(&format!("direction: outbound\nconcurrency: {{max: 1000}}\n{CLASSES}")),
+        upstream("up", &[gate.origin.addr], "limits: {maxRequests: 1, queueTimeout: 10s}"),
+    ]);
+    let waiting = |count| rig.counts("limit_waiting", &[("upstream", "up"), ("limit", "requests")], count);
+    let mut calls = Vec::new();
+    for (nth, path) in ["/look", "/report", "/pay"].into_iter().enumerate() {
+        calls.push(begin(rig.outbound, &ask("GET", path, "up")));
+        rig.counts("limit_in_flight", &[("upstream", "up"), ("limit", "requests")], 1);
+        waiting(u64::try_from(nth).unwrap());
+    }
+    gate.open();
+    for peer in &mut calls {
+        assert_eq!(peer.message().status(), 200);
+    }
+    let order: Vec<_> = gate.origin.seen().iter().map(|seen| seen.message.target().to_owned()).collect();
+    assert_eq!(order, ["/look", "/pay", "/report"]);
+}
+
+#[test]
+fn bp_4_a_limit_finds_out_what_the_upstream_bears() {
+    let well = Arc::new(AtomicBool::new(true));
+    let state = Arc::clone(&well);
+    let origin = Origin::start(move |_, _| {
+        Reply::Answer(answer(if state.load(Ordering::SeqCst) { 200 } else { 503 }))
+    });
+    let limits = "limits: {adaptive: {min: 1, max: 100}}\nretry: {attempts: 0}";
+    let rig = Rig::start(&[upstream("up", &[origin.addr], limits)]);
+    let now = || rig.metric("limit_now", &[("upstream", "up"), ("limit", "requests")]);
+    let work = || rig.storm(4, 20, |caller, _| drop(caller.send(&get("up")).unwrap()));
+    let first = now();
+    eventually("a limit beyond the first probe", || {
+        work();
+        (now() > first).then_some(())
+    });
+    well.store(false, Ordering::SeqCst);
+    eventually("a limit that yields to refusals", || {
+        work();
+        (now() < first).then_some(())
+    });
+}
