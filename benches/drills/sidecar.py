@@ -5,10 +5,12 @@ import os
 import resource
 import shutil
 import sys
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "compare"))
 
+from scenarios import DISTURBED
 from stage import LOAD_CPU, PROXY_CPU, Process, end_on_signals, free_ports, isolate
 
 
@@ -65,6 +67,17 @@ def start(binary, policy, directory):
     return Process([binary, "run", "--config", policy], cpu, directory)
 
 
+class Calm:
+    """Whether others left the sidecar its CPU, from now on."""
+
+    def __init__(self, process):
+        self.process, self.began, self.before = process, time.monotonic(), process.waited()
+
+    def waited(self):
+        """Share of the time, until now, that it was ready and others ran."""
+        return (self.process.waited() - self.before) / (time.monotonic() - self.began)
+
+
 def say(text):
     print(text, file=sys.stderr, flush=True)
 
@@ -75,9 +88,13 @@ def progress(text):
         print(f"\r{text:<100}", end="", file=sys.stderr, flush=True)
 
 
-def verdict(facts, failures):
-    """Prints what was seen and the judgement; the exit code."""
+def verdict(facts, failures, waited=None):
+    """Prints what was seen and the judgement; the exit code. `waited`: how long others had the sidecar's CPU."""
     progress("")
+    if waited is not None:
+        facts = {**facts, "sidecar waited for its CPU": f"{waited:.1%} of the time"}
+        if failures and waited > DISTURBED:
+            failures = [*failures, "it was disturbed by other work on this machine: run it again"]
     for name, value in facts.items():
         print(f"{name:>34}  {value}")
     for failure in failures:
