@@ -14,6 +14,7 @@ mod classification;
 mod commands;
 mod deadlines;
 mod drain;
+mod fallbacks;
 mod grpc;
 mod guards;
 mod http2;

@@ -14,6 +14,7 @@ use self::tending::Tending;
 use crate::clock::now;
 use crate::downstream::fleet::{BindError, Fleet};
 use crate::snapshot;
+use crate::snapshot::stand_in::BodyFileError;
 use crate::telemetry::{LineSink, Metrics, SinkEnd};
 use crate::upstream::discovery::Resolver;
 use crate::worker::Shared;
@@ -48,6 +49,8 @@ pub enum AppError {
     Bind(BindError),
     /// A thread cannot be had.
     Thread(io::Error),
+    /// A file that the policy names cannot be had.
+    BodyFile(BodyFileError),
     /// The name server's address is none.
     Resolver(String),
 }
@@ -56,6 +59,7 @@ impl fmt::Display for AppError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::BodyFile(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
             Self::Resolver(error) => f.write_str(error),
         }
@@ -86,7 +90,7 @@ impl App {
         let descriptors = raise_descriptor_limit();
         let metrics = Metrics::new(workers, SERIES_CAP);
         let (log, log_end) = LineSink::spawn(log, metrics.access_log_dropped()).map_err(AppError::Thread)?;
-        let snapshot = snapshot::build(config, None, &metrics, &log, now());
+        let snapshot = snapshot::build(config, None, &metrics, &log, now()).map_err(AppError::BodyFile)?;
         let resolver = Resolver::from_environment().map_err(|error| AppError::Resolver(error.to_string()))?;
         let wanted = snapshot.listeners();
         let backlog = snapshot.limits().backlog;
@@ -113,7 +117,8 @@ impl App {
         // Before anything is built: what is built sets gauges, which must not tell of a generation that never runs.
         let bound = self.fleet.bind(&wanted, config.sidecar.limits.backlog).map_err(AppError::Bind)?;
         let current = self.shared.snapshot.load_full();
-        let next = snapshot::build(config, Some(&current), &self.shared.metrics, &self.log, now());
+        let next = snapshot::build(config, Some(&current), &self.shared.metrics, &self.log, now())
+            .map_err(AppError::BodyFile)?;
         let generation = next.generation;
         self.shared.snapshot.store(Arc::new(next));
         self.fleet.serve(bound, &wanted);

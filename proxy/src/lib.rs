@@ -15,7 +15,7 @@
 //!              worker                        what one thread owns
 //!             snapshot                       the running configuration
 //!             upstream                       endpoints, pools, discovery
-//!      http1   http2   reload                what is on the wire; where the policy comes from
+//!   cache   http1   http2   reload            what others were answered; what is on the wire; where the policy comes from
 //!  message  policy  telemetry  clock         heads and content; decisions; counters and log; time
 //!   ═══════ outrigger-config ═══════         YAML in, a checked model out
 //! ```
@@ -43,6 +43,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod demo;

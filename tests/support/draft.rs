@@ -46,5 +46,10 @@ pub fn post(authority: &str, body: impl Into<Vec<u8>>) -> Draft {
 
 /// An answer without content.
 pub fn answer(status: u16) -> Draft {
-    Draft { head: format!("HTTP/1.1 {status} -\r\n"), body: Vec::new() }.with_body("")
+    head(status).with_body("")
+}
+
+/// An answer that doesn't say how long it is yet.
+pub fn head(status: u16) -> Draft {
+    Draft { head: format!("HTTP/1.1 {status} -\r\n"), body: Vec::new() }
 }

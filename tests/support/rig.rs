@@ -26,6 +26,8 @@ pub struct Rig {
     pub inbound: SocketAddr,
     /// Where Prometheus and probes look.
     pub admin: SocketAddr,
+    /// Where operators look, and end what they began.
+    pub control: SocketAddr,
     child: Child,
     dir: TempDir,
     sidecar: String,
@@ -85,7 +87,7 @@ impl Rig {
 
     /// Ports are chosen before they are bound, so somebody else may be faster: `None`.
     fn attempt(wishes: &Wishes, documents: &[String]) -> Option<Self> {
-        let [outbound, inbound, admin, private] = [(); 4].map(|()| free_addr());
+        let [outbound, inbound, admin, control] = [(); 4].map(|()| free_addr());
         let app = wishes.app.map_or(String::new(), |app| {
             format!(
                 "inbound: [{{port: {}, listen: {inbound}, forwardTo: {app}, {}}}]\n",
@@ -95,7 +97,7 @@ impl Rig {
         });
         let sidecar = format!(
             "apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\nworkers: {}\n{app}outbound: {{listen: {outbound}}}\n\
-             admin: {{listen: {private}, metrics: {admin}}}\n{}\n",
+             admin: {{listen: {control}, metrics: {admin}}}\n{}\n",
             wishes.workers.unwrap_or(1),
             if wishes.sidecar.is_empty() { "accessLog: {successSample: 100%}" } else { &wishes.sidecar }
         );
@@ -111,7 +113,7 @@ impl Rig {
             .unwrap();
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
-        let mut rig = Self { outbound, inbound, admin, child, dir, sidecar, stdout, stderr };
+        let mut rig = Self { outbound, inbound, admin, control, child, dir, sidecar, stdout, stderr };
         let ready = eventually("readiness or an end", || match rig.child.try_wait().unwrap() {
             Some(_) => Some(false),
             None => (rig.probe("/readyz") == Some(200)).then_some(true),

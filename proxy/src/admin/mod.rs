@@ -1,6 +1,6 @@
 //! What can operators and Prometheus see? Two small servers on a thread of their own, apart from the data path (BH-5).
 //!
-//! - `admin.listen`, loopback: `pages` on what runs. Read-only.
+//! - `admin.listen`, loopback: `pages` on what runs, and the switch that ends injected faults.
 //! - `admin.metrics`: `probes` and the scrape.
 //!
 //! Neither waits for a worker: what they show lies in atomics and short locks.
@@ -98,8 +98,8 @@ fn work(ports: Ports, shared: Arc<Shared>, standing: Arc<Standing>, stopped: one
     let probed = Arc::clone(&shared);
     let serving = async {
         tokio::join!(
-            server::serve(ports.admin, move |path| pages::page(&shared, &standing, path)),
-            server::serve(ports.metrics, move |path| probes::page(&probed, path)),
+            server::serve(ports.admin, move |wish, path| pages::page(&shared, &standing, wish, path)),
+            server::serve(ports.metrics, move |wish, path| probes::page(&probed, wish, path)),
         )
     };
     runtime.block_on(async {

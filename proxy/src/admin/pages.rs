@@ -1,16 +1,18 @@
 //! What runs now? The policy in force, and what is known of each upstream.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use outrigger_config::model::{Direction, Discovery};
+use outrigger_config::model::{Direction, Discovery, Mode};
 use serde_json::{Value, json};
 
-use super::server::Page;
+use super::server::{Page, Wish};
 use super::standing::Standing;
 use crate::clock::now;
+use crate::policy::fault::Why;
 use crate::snapshot::Snapshot;
+use crate::snapshot::fault::Fault;
 use crate::upstream::Upstream;
 use crate::upstream::discovery::Update;
 use crate::upstream::endpoint::Endpoint;
@@ -19,10 +21,17 @@ use crate::worker::Shared;
 /// What an endpoint that closed no connection of ours is taken to keep one for.
 const NOTHING_LEARNED: Duration = Duration::from_millis(u64::MAX);
 
-/// The page at a path.
-pub(super) fn page(shared: &Shared, standing: &Standing, path: &str) -> Option<Page> {
+/// The page at a path, or what became of a wish.
+pub(super) fn page(shared: &Shared, standing: &Standing, wish: Wish, path: &str) -> Option<Page> {
     let snapshot = shared.snapshot.load_full();
     match path {
+        "/faults/end" if wish == Wish::Act => {
+            snapshot.experiments.iter().for_each(|fault| fault.end());
+            tracing::warn!(experiments = snapshot.experiments.len(), "injected faults ended by an operator");
+            Some(Page::json(&faults(&snapshot, now())))
+        }
+        _ if wish == Wish::Act => None,
+        "/faults" => Some(Page::json(&faults(&snapshot, now()))),
         "/" => Some(Page::text(StatusCode::OK, index(&snapshot))),
         "/config" => Some(Page::json(&config(&snapshot, standing))),
         "/upstreams" => Some(Page::json(&upstreams(&snapshot, now()))),
@@ -35,7 +44,8 @@ fn index(snapshot: &Snapshot) -> String {
     format!(
         "outrigger {} beside {}, generation {}\n\n\
          /config     the policy in force, each value with its origin, and whether the files say the same\n\
-         /upstreams  endpoints with their load, DNS answers, retry budgets\n\n\
+         /upstreams  endpoints with their load, DNS answers, retry budgets\n\
+         /faults     faults injected on purpose; POST /faults/end ends all of them\n\n\
          /metrics, /livez and /readyz: on {}",
         env!("CARGO_PKG_VERSION"),
         sidecar.name,
@@ -55,6 +65,27 @@ fn upstreams(snapshot: &Snapshot, now: Instant) -> Value {
     let outbound = snapshot.upstreams.iter().map(|upstream| (Direction::Outbound, upstream));
     let inbound = snapshot.applications().map(|upstream| (Direction::Inbound, upstream));
     outbound.chain(inbound).map(|(direction, found)| upstream(direction, found, now)).collect()
+}
+
+/// Experiments, and whether they run.
+fn faults(snapshot: &Snapshot, now: Instant) -> Value {
+    let one = |fault: &Arc<Fault>| {
+        let (active, ended) = fault.standing(now);
+        json!({
+            "route": &*fault.route,
+            "rule": &*fault.rule,
+            "mode": match fault.mode() {
+                Mode::Enforce => "enforce",
+                Mode::DryRun => "dryRun",
+            },
+            "active": active,
+            "ended": ended.map(|why| match why {
+                Why::Time => "its time is over",
+                Why::Switch => "by an operator or a new policy",
+            }),
+        })
+    };
+    snapshot.experiments.iter().map(one).collect()
 }
 
 /// Times in milliseconds.

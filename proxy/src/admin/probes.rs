@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::server::Page;
+use super::server::{Page, Wish};
 use crate::clock::now;
 use crate::worker::Shared;
 
@@ -12,8 +12,9 @@ const INDEX: &str = "\
 /readyz   200 while it wants traffic, 503 with the reason while it drains or its application is not ready";
 
 /// The page at a path.
-pub(super) fn page(shared: &Shared, path: &str) -> Option<Page> {
+pub(super) fn page(shared: &Shared, wish: Wish, path: &str) -> Option<Page> {
     match path {
+        _ if wish == Wish::Act => None,
         "/" => Some(Page::text(StatusCode::OK, INDEX)),
         "/metrics" => {
             let (content_type, body) = shared.metrics.render();

@@ -43,10 +43,19 @@ impl Page {
     }
 }
 
-/// Serves `page` for the paths that it knows, until dropped.
+/// What is asked of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To see what is there (GET, HEAD).
+    See,
+    /// To do what it says (POST).
+    Act,
+}
+
+/// Serves `page` for the paths and wishes that it knows, until dropped.
 pub(super) async fn serve(
     listener: std::net::TcpListener,
-    page: impl Fn(&str) -> Option<Page> + Send + Sync + 'static,
+    page: impl Fn(Wish, &str) -> Option<Page> + Send + Sync + 'static,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
@@ -67,7 +76,10 @@ pub(super) async fn serve(
     }
 }
 
-async fn exchange(mut stream: TcpStream, page: &(impl Fn(&str) -> Option<Page> + Sync)) -> io::Result<()> {
+async fn exchange(
+    mut stream: TcpStream,
+    page: &(impl Fn(Wish, &str) -> Option<Page> + Sync),
+) -> io::Result<()> {
     let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
     stream.write_all(&respond(head, page)).await?;
     stream.shutdown().await?;
@@ -90,14 +102,18 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Result<RequestHe
     }
 }
 
-fn respond(head: Result<RequestHead, Page>, page: &impl Fn(&str) -> Option<Page>) -> Vec<u8> {
+fn respond(head: Result<RequestHead, Page>, page: &impl Fn(Wish, &str) -> Option<Page>) -> Vec<u8> {
     let (bodiless, page) = match head {
         Ok(head) if head.method == Method::GET || head.method == Method::HEAD => {
             let path = head.target.path();
-            let page = page(path).unwrap_or_else(|| Page::text(StatusCode::NOT_FOUND, "no such page; see /"));
+            let page = page(Wish::See, path)
+                .unwrap_or_else(|| Page::text(StatusCode::NOT_FOUND, "no such page; see /"));
             (head.method == Method::HEAD, page)
         }
-        Ok(_) => (false, Page::text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only")),
+        Ok(head) => {
+            let done = (head.method == Method::POST).then(|| page(Wish::Act, head.target.path())).flatten();
+            (false, done.unwrap_or_else(|| Page::text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only")))
+        }
         Err(refusal) => (false, refusal),
     };
     let allow = if page.status == StatusCode::METHOD_NOT_ALLOWED { "allow: GET, HEAD\r\n" } else { "" };

@@ -47,7 +47,7 @@ fn rig() -> Rig {
     let [admin, metrics] = ports.addrs().unwrap();
     let counters = Metrics::new(1, 1000);
     let (log, _) = LineSink::spawn(Box::new(io::sink()), counters.access_log_dropped()).unwrap();
-    let shared = Shared::new(snapshot::build(config, None, &counters, &log, now()), counters);
+    let shared = Shared::new(snapshot::build(config, None, &counters, &log, now()).unwrap(), counters);
     let standing = Arc::new(Standing::new(0xabc, SystemTime::UNIX_EPOCH));
     let server = ports.serve(Arc::clone(&shared), Arc::clone(&standing)).unwrap();
     Rig { shared, standing, server, admin, metrics }
@@ -123,12 +123,14 @@ fn upstreams_tell_endpoints_discovery_and_the_application() {
 }
 
 #[test]
-fn only_reading_is_allowed_and_head_has_no_body() {
+fn what_is_only_to_be_read_is_not_acted_on_and_head_has_no_body() {
     let rig = rig();
     let (status, head, _) =
         ask(rig.admin, "POST /config HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\na=b");
     assert_eq!(status, 405);
     assert!(head.contains("\r\nallow: GET, HEAD"), "{head}");
+    assert_eq!(ask(rig.metrics, "POST /metrics HTTP/1.1\r\nhost: a\r\n\r\n").0, 405);
+    assert_eq!(ask(rig.admin, "GET /faults/end HTTP/1.1\r\nhost: a\r\n\r\n").0, 404, "looking ends nothing");
     let (status, head, body) = ask(rig.metrics, "HEAD /livez HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!((status, body.as_str()), (200, ""));
     assert!(head.contains("\r\ncontent-length: 5"), "{head}");

@@ -1,6 +1,7 @@
 //! What do we answer ourselves? A status, the reason for machines and people, and nothing that could be taken for the
 //! application's.
 
+use std::fmt::Write;
 use std::future::poll_fn;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
@@ -44,13 +45,19 @@ pub fn refuse(down: &mut Down<'_>, failure: Failure) {
     Answer::of(failure, &reason, false, false).write(down, (false, Version::Http11));
 }
 
-/// The value of `x-outrigger-reason`; bears `attempts=` once retries are done with (RT-10).
+/// The value of `x-outrigger-reason`; says for what something stood in, and bears `attempts=` once retries are done with
+/// (RT-10).
 pub fn reason(exchange: &Exchange<'_>, cause: &str) -> String {
     let (route, rule) = exchange.chosen.map_or(("-", "-"), |(rule, _)| (&*rule.route, &*rule.name));
     let policy = exchange.denied_by.unwrap_or(rule);
     let mut reason = format!("{cause}; route={route}; policy={policy}");
+    if let Some(fell) = exchange.fell {
+        let _ = write!(reason, "; instead-of={}", fell.instead_of);
+    }
+    if exchange.injected.is_some() {
+        reason.push_str("; injected");
+    }
     if exchange.gave_up {
-        use std::fmt::Write;
         let _ = write!(reason, "; attempts={}", exchange.attempts);
     }
     reason

@@ -9,6 +9,7 @@ use super::connection::ready;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::fault;
 use super::headers::{http1, http2};
 use super::up::Up;
 use super::upload::Upload;
@@ -60,8 +61,7 @@ pub fn pick(exchange: &mut Exchange<'_>, backend: &Backend, tried: &[u64]) -> Re
     let began = if exchange.attempts == 0 { exchange.attempt_began } else { now() };
     let upstream = &backend.upstream;
     let key = upstream.config.balancing.hash_on.as_ref().and_then(|on| exchange.key(on));
-    let picked = exchange.worker.rng(|rng| upstream.pick(tried, key, rng, began));
-    let load = picked.map_err(|refusal| {
+    let load = fault::pick(exchange, backend, tried, key, began).map_err(|refusal| {
         if refusal == Refusal::NoEndpoint {
             upstream.metrics.attempt(exchange.worker.id, Outcome::Unresolved.label());
         }
@@ -95,7 +95,14 @@ pub async fn attempt(
 ) -> Attempt {
     let mut ended = Attempt { result: Err(Failure::Canceled), load: None, sent: false, stale: false };
     let began = exchange.attempt_began;
-    let ready = ready(exchange, backend, &load, down, fresh, began).await;
+    let goes_on = match fault::meet(exchange, backend, down, began).await {
+        Ok(goes_on) => goes_on,
+        Err(failure) => {
+            ended.sent = matches!(failure, Failure::Injected(_) | Failure::Reset);
+            return Attempt { result: Err(failure), load: Some(load), ..ended };
+        }
+    };
+    let ready = ready(exchange, backend, &load, down, fresh, goes_on).await;
     // A wait for a place among the connections is no time of the endpoint's.
     let began = exchange.attempt_began;
     load.owes.begin(began);
@@ -108,7 +115,7 @@ pub async fn attempt(
         return ended;
     }
     upload.rewind(&mut up);
-    if let Err(failure) = send(exchange, upload, &mut up, began) {
+    if let Err(failure) = send(exchange, upload, &mut up, began.max(goes_on)) {
         return Attempt { result: Err(failure), load: Some(load), ..ended };
     }
     ended.sent = true;

@@ -75,6 +75,8 @@ pub enum Failure {
     BodyIdle,
     /// The answer's content broke off, or is malformed.
     BrokenBody,
+    /// A fault that is injected on purpose answers in the upstream's place.
+    Injected(StatusCode),
     /// The downstream left.
     Canceled,
 }
@@ -105,6 +107,7 @@ impl Failure {
             | Self::Garbage(_)
             | Self::BrokenBody => StatusCode::BAD_GATEWAY,
             Self::AttemptTimeout | Self::Deadline | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
+            Self::Injected(status) => status,
             // Nobody reads it; nginx's number for the log.
             Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         }
@@ -135,6 +138,7 @@ impl Failure {
             Self::SlowHead | Self::AttemptTimeout | Self::Deadline | Self::Expired | Self::BodyIdle => {
                 grpc::Status::DeadlineExceeded
             }
+            Self::Injected(status) => grpc::Status::of_http(status),
             Self::Canceled => grpc::Status::Cancelled,
         }
     }
@@ -165,6 +169,7 @@ impl Failure {
             | Self::Garbage(_)
             | Self::BrokenBody => Flag::UpstreamConnectionTermination,
             Self::AttemptTimeout | Self::Deadline | Self::Expired | Self::BodyIdle => Flag::UpstreamTimeout,
+            Self::Injected(_) => Flag::FaultInjected,
             Self::Canceled => Flag::DownstreamConnectionTermination,
         }
     }
@@ -217,6 +222,7 @@ impl Failure {
             Self::Expired => "deadline-expired-on-arrival",
             Self::BodyIdle => "body-idle-timeout",
             Self::BrokenBody => "upstream-body-broken",
+            Self::Injected(_) => "fault-injected",
             Self::Canceled => "downstream-left",
         }
     }
@@ -251,6 +257,7 @@ impl Failure {
             | Self::Expired
             | Self::BodyIdle
             | Self::BrokenBody
+            | Self::Injected(_)
             | Self::Canceled => None,
         }
     }
@@ -293,6 +300,7 @@ impl Failure {
             | Self::Deadline
             | Self::Expired
             | Self::BrokenBody
+            | Self::Injected(_)
             | Self::Canceled => None,
         }
     }

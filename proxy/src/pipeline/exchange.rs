@@ -8,7 +8,9 @@ use outrigger_config::model::priority::Class;
 use outrigger_config::model::{Direction, HashOn, Upgrade};
 
 use super::After;
+use super::cached::Visit;
 use super::error::Failure;
+use super::fallback::Fell;
 use super::ids::Ids;
 use crate::http2::fields::is_grpc;
 use crate::message::RequestHead;
@@ -16,6 +18,7 @@ use crate::policy::deadline::{Deadline, Told};
 use crate::policy::grpc;
 use crate::policy::hash::hash;
 use crate::policy::outcome::ConnectFailure;
+use crate::snapshot::fault::Met;
 use crate::snapshot::limiter::Quota;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
@@ -71,6 +74,14 @@ pub struct Exchange<'s> {
     pub failure: Option<Failure>,
     /// The upstream's answer stands although a retry was wanted.
     pub gave_up: bool,
+    /// What was injected into the last attempt: the flag of it.
+    pub injected: Option<Flag>,
+    /// What is injected into the content of its answer.
+    pub met: Option<Met>,
+    /// What the cache has to do with it.
+    pub visit: Option<Visit>,
+    /// What stands in for its upstream.
+    pub fell: Option<Fell>,
     /// By which it is known.
     pub ids: Ids,
     /// Octets of content from the downstream.
@@ -114,6 +125,10 @@ impl<'s> Exchange<'s> {
             grpc_status: None,
             failure: None,
             gave_up: false,
+            injected: None,
+            met: None,
+            visit: None,
+            fell: None,
             ids,
             bytes_in: 0,
             bytes_out: 0,
@@ -215,14 +230,19 @@ impl<'s> Exchange<'s> {
     }
 
     fn flag(&self) -> Flag {
-        match self.failure {
-            Some(failure) => failure.flag(),
-            None if self.gave_up => Flag::UpstreamRetryLimit,
-            None => Flag::None,
+        if let Some(injected) = self.injected {
+            return injected;
+        }
+        match (self.failure, self.fell) {
+            (Some(failure), _) => failure.flag(),
+            (None, Some(fell)) => fell.flag,
+            (None, None) if self.gave_up => Flag::UpstreamRetryLimit,
+            (None, None) => Flag::None,
         }
     }
 
-    fn count_failure(&self, failure: Failure) {
+    /// Counts the limit or deadline that it was.
+    pub fn count_failure(&self, failure: Failure) {
         let (metrics, id) = (&self.worker.shared.metrics, self.worker.id);
         if let Some(limit) = failure.limit() {
             metrics.limit_exceeded(id, limit);
@@ -260,7 +280,8 @@ impl<'s> Exchange<'s> {
             status,
             grpc_status: self.grpc_status.map(grpc::Status::name),
             flag,
-            reason: self.failure.map(Failure::cause),
+            reason: self.failure.map(Failure::cause).or(self.fell.map(|fell| fell.instead_of)),
+            stand_in: self.fell.map(|fell| fell.kind),
             attempts: self.attempts,
             request_id: self.ids.request(&self.head.headers).map(Text),
             trace_id: self.ids.trace(&self.head.headers),

@@ -64,7 +64,7 @@ pub async fn place(
     admission: &mut Admission<'_>,
 ) -> Result<(), Failure> {
     if let Some(limit) = &backend.upstream.requests {
-        admission.hold(enter(limit, exchange, down, [Failure::PendingLimit, Failure::RequestLimit]).await?);
+        admission.ask(enter(limit, exchange, down, [Failure::PendingLimit, Failure::RequestLimit]).await?);
     }
     Ok(())
 }

@@ -1,11 +1,15 @@
 //! What happens to one request? [`handle`] is its life, in order.
 
 mod answer;
+mod at_hand;
 mod attempt;
+mod cached;
 mod connection;
 mod down;
 mod error;
 mod exchange;
+mod fallback;
+mod fault;
 pub mod headers;
 mod ids;
 mod limits;
@@ -22,6 +26,7 @@ pub use self::answer::refuse;
 pub use self::down::Down;
 pub use self::error::Failure;
 use self::exchange::Exchange;
+use self::fallback::Found;
 use self::upload::Upload;
 use crate::message::{Known, RequestHead};
 use crate::policy::deadline::Told;
@@ -39,7 +44,8 @@ pub enum After {
     Abort,
 }
 
-/// The life of a request: one snapshot, a route, a deadline, attempts, the answer.
+/// The life of a request: one snapshot, a route, a deadline, what limits let it have, the cache, attempts, what stands in
+/// for them, the answer.
 pub async fn handle(
     worker: &Worker,
     snapshot: &Snapshot,
@@ -67,15 +73,17 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), F
     exchange.set_deadline(backend);
     exchange.deadline.left(exchange.started).ok_or(Failure::Expired)?;
     let mut admission = limits::admit(exchange, rule, down).await?;
-    limits::place(exchange, backend, down, &mut admission).await?;
-    let mut upload = Upload::of(exchange, backend);
-    let answer = retry::until_answered(exchange, backend, &mut upload, down).await;
+    if let Some(at_hand) = cached::look(exchange, backend, down).await? {
+        return at_hand::give(exchange, at_hand, down).await;
+    }
+    let mut upload = Upload::of(exchange, rule, backend);
+    let found = fallback::until_found(exchange, backend, &mut admission, &mut upload, down).await;
     exchange.bytes_in = upload.taken;
-    limits::learn(exchange, &admission, &answer);
-    match answer? {
-        answer if tunnel::is_agreed(exchange, &answer) => {
+    match found? {
+        Found::Answer(backend, answer) if tunnel::is_agreed(exchange, &answer) => {
             tunnel::relay(exchange, backend, answer, down).await
         }
-        answer => relay::relay(exchange, backend, upload, answer, down).await,
+        Found::Answer(backend, answer) => relay::relay(exchange, backend, upload, answer, down).await,
+        Found::AtHand(at_hand) => at_hand::give(exchange, at_hand, down).await,
     }
 }

@@ -7,14 +7,17 @@ use std::time::Instant;
 use super::After;
 use super::answer::reason;
 use super::attempt::{Answer, Ended};
+use super::cached;
 use super::connection::poll_left;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::fault::Faulty;
 use super::headers::{REASON, http1, http2, is_settled, kept_for, quota};
 use super::retry::answered;
 use super::up::Up;
 use super::upload::{Upload, UploadError};
+use crate::cache::Recording;
 use crate::clock::now;
 use crate::http1::Encoder;
 use crate::http1::encoder::push_field;
@@ -48,18 +51,34 @@ pub async fn relay(
     exchange.keep_alive &= !exchange.drains();
     exchange.status = Some(head.status);
     let mark = mark(exchange, &head);
+    let mut recording = cached::recording(exchange, backend, &head);
     let kept_for = kept_for(&head);
     let streams = exchange.deadline.whole.is_some()
         && head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
     answer_with(exchange, &mut head, mark, down)?;
-    let mut relay =
-        Relay { exchange, backend, upload: &mut upload, up: &mut up, down, streams, ended, waiting: None };
+    let (up_end, recorded) = (&mut up, &mut recording);
+    let faulty = Faulty::of(exchange);
+    let mut relay = Relay {
+        exchange,
+        backend,
+        upload: &mut upload,
+        up: up_end,
+        down,
+        recorded,
+        faulty,
+        streams,
+        ended,
+        waiting: None,
+    };
     let result = poll_fn(|cx| relay.poll(cx)).await;
     let ended = relay.ended.or_else(|| unsaid(exchange, result));
     exchange.bytes_in = upload.taken;
     exchange.grpc_status = ended.map(|ended| ended.status);
     report(exchange, backend, &mut load, (outcome, ended), result);
     result?;
+    if let Some(recording) = recording {
+        recording.finish();
+    }
     if let Up::Http1(mut conn) = up
         && head.keep_alive
         && upload.is_complete()
@@ -182,7 +201,9 @@ fn downstream_framing(framing: Framing, exchange: &mut Exchange<'_>) -> Framing 
 
 /// Tells the hops above that retries are done with (RT-10), and people why the answer is what it is.
 fn mark(exchange: &mut Exchange<'_>, head: &ResponseHead) -> Option<String> {
-    if exchange.gave_up && !is_settled(&head.headers) {
+    if let Some(fell) = exchange.fell {
+        Some(reason(exchange, fell.cause))
+    } else if exchange.gave_up && !is_settled(&head.headers) {
         Some(reason(exchange, "upstream-failure"))
     } else if head.status.is_server_error() && !is_settled(&head.headers) && exchange.is_settled_below() {
         exchange.gave_up = true;
@@ -199,6 +220,10 @@ struct Relay<'w, 's, 'c> {
     upload: &'w mut Upload,
     up: &'w mut Up,
     down: &'w mut Down<'c>,
+    /// What of it is kept.
+    recorded: &'w mut Option<Box<Recording>>,
+    /// What is wrong with it on purpose.
+    faulty: Option<Box<Faulty>>,
     streams: bool,
     /// What a gRPC call has ended in.
     ended: Option<Ended>,
@@ -219,12 +244,23 @@ impl Relay<'_, '_, '_> {
             }
         }
         let (bytes_out, ended, grpc) = (&mut self.exchange.bytes_out, &mut self.ended, self.exchange.grpc);
+        let recorded = &mut *self.recorded;
         let tap = |passing: Passing<'_>| match passing {
-            Passing::Data(data) => *bytes_out += data.len() as u64,
+            Passing::Data(data) => {
+                *bytes_out += data.len() as u64;
+                if let Some(recording) = recorded {
+                    recording.add(data);
+                }
+            }
             Passing::Trailers(trailers) if grpc => *ended = Ended::read(trailers),
-            Passing::Trailers(_) => {}
+            // They have no place in what is kept.
+            Passing::Trailers(_) => *recorded = None,
         };
-        match poll_transfer(cx, scratch, self.up, self.down, tap) {
+        let moved = match &mut self.faulty {
+            Some(fault) => poll_transfer(cx, scratch, &mut fault.over(self.up), self.down, tap),
+            None => poll_transfer(cx, scratch, self.up, self.down, tap),
+        };
+        match moved {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(TransferError::Sink(_))) => Poll::Ready(Err(Failure::Canceled)),
             Poll::Ready(Err(TransferError::Source(_) | TransferError::Malformed(_))) => {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::attempt::{self, Answer, Attempt};
@@ -13,6 +14,7 @@ use super::headers::is_settled;
 use super::relay;
 use super::upload::Upload;
 use crate::clock::now;
+use crate::policy::grpc;
 use crate::policy::outcome::{Class, Outcome};
 use crate::policy::retry::{Decision, Kind, Refused, Standing, decide};
 use crate::snapshot::Backend;
@@ -30,7 +32,8 @@ pub async fn until_answered(
     loop {
         let load = attempt::pick(exchange, backend, &tried)?;
         let mut ended = attempt::attempt(exchange, backend, upload, down, load, repaired).await;
-        let outcome = classify(&ended);
+        let outcome = classify(&ended, exchange.grpc);
+        upload.sent |= ended.sent;
         let now = now();
         if let Some(load) = ended.load() {
             backend.upstream.report(load, &outcome, exchange.sent_whole, now);
@@ -102,10 +105,11 @@ fn stand(
 }
 
 /// What happened, in the words that breaker, retry and metrics share.
-fn classify(ended: &Attempt) -> Outcome {
+fn classify(ended: &Attempt, grpc: bool) -> Outcome {
     match &ended.result {
         Ok(answer) => answered(answer),
         Err(failure) => match failure {
+            Failure::Injected(status) => injected(*status, grpc),
             Failure::Connect(kind) => Outcome::ConnectFailure(*kind),
             Failure::Reset if ended.stale => Outcome::Stale,
             Failure::Reset => Outcome::Reset { responded: false },
@@ -137,6 +141,16 @@ fn classify(ended: &Attempt) -> Outcome {
             | Failure::NoHealthyEndpoint
             | Failure::BreakerOpen { .. } => Outcome::Canceled,
         },
+    }
+}
+
+/// What an endpoint in whose place we answer is taken to have said.
+fn injected(status: StatusCode, grpc: bool) -> Outcome {
+    if grpc {
+        let status = grpc::Status::of_http(status);
+        Outcome::Grpc { status, pushback: None, settled_below: false }
+    } else {
+        Outcome::Response { status, retry_after: None, settled_below: false }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::message::{
     Framing, Malformation, Piece, Scratch, Sink, Source, TransferError, Version, poll_transfer,
 };
 use crate::policy::retry::Body;
-use crate::snapshot::Backend;
+use crate::snapshot::{Backend, Rule};
 
 /// The request's content on its way.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Upload {
     gated: bool,
     /// The current attempt has all of it.
     complete: bool,
+    /// Some attempt has sent the request, or a part of it.
+    pub sent: bool,
     /// Octets taken from the downstream.
     pub taken: u64,
 }
@@ -46,11 +48,24 @@ pub enum UploadError {
 
 impl Upload {
     /// Of this request; kept for replay as far as its policy says and a retry could use it.
-    pub fn of(exchange: &Exchange<'_>, backend: &Backend) -> Self {
+    pub fn of(exchange: &Exchange<'_>, rule: &Rule, backend: &Backend) -> Self {
         let (framing, gated) = (exchange.head.framing, exchange.head.expects_continue);
-        let keep = if is_repeatable(exchange, backend) { *backend.policy.retry.replay_body } else { 0 };
+        let keep = if rule.has_spare() || is_repeatable(exchange, backend) {
+            *backend.policy.retry.replay_body
+        } else {
+            0
+        };
         let kept = (keep > 0 && framing != Framing::None).then(Vec::new);
-        Self { framing, kept, keep, replayed: 0, gated, complete: framing == Framing::None, taken: 0 }
+        Self {
+            framing,
+            kept,
+            keep,
+            replayed: 0,
+            gated,
+            complete: framing == Framing::None,
+            sent: false,
+            taken: 0,
+        }
     }
 
     /// Whether another attempt can send it all.

@@ -25,20 +25,10 @@ use std::time::Duration;
 
 use http::header::{AGE, AUTHORIZATION, DATE, EXPIRES, RANGE, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
+use outrigger_config::model::CacheRules;
 
 pub use directives::Directives;
 pub use vary::Vary;
-
-/// What a policy says: `cache: {methods: [GET], ttl: 5m, staleIfError: 30m}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheRules {
-    /// Which requests are looked at; of them only GET and HEAD are.
-    pub methods: Vec<Method>,
-    /// How long a response that does not say is fresh; `None`: not at all.
-    pub ttl: Option<Duration>,
-    /// How long after that it may stand in for an error, if it does not say.
-    pub stale_if_error: Duration,
-}
 
 /// A response and the request that it answers, as far as a cache cares.
 #[derive(Debug, Clone, Copy)]
@@ -106,23 +96,21 @@ pub enum Usable {
     No,
 }
 
-impl CacheRules {
-    /// Whether a request with such a head is worth a look into the cache.
-    pub fn concern(&self, method: &Method, asked: &HeaderMap) -> Result<(), Unfit> {
-        if !self.methods.contains(method) || !matches!(*method, Method::GET | Method::HEAD) {
-            return Err(Unfit::Method);
-        }
-        if asked.contains_key(RANGE) || Directives::of(asked).no_store {
-            return Err(Unfit::Request); // RFC 9111 §3.3, §5.2.1.5
-        }
-        Ok(())
+/// Whether a request with such a head is worth a look into the cache.
+pub fn concerns(rules: &CacheRules, method: &Method, asked: &HeaderMap) -> Result<(), Unfit> {
+    if !rules.methods.contains(method) || !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Unfit::Method);
     }
+    if asked.contains_key(RANGE) || Directives::of(asked).no_store {
+        return Err(Unfit::Request); // RFC 9111 §3.3, §5.2.1.5
+    }
+    Ok(())
 }
 
 impl Storable {
     /// Judges a response.
     pub fn new(rules: &CacheRules, exchange: Exchange<'_>) -> Result<Self, Unfit> {
-        rules.concern(exchange.method, exchange.asked)?;
+        concerns(rules, exchange.method, exchange.asked)?;
         let said = Directives::of(exchange.headers);
         allowed(exchange, &said)?;
         let lifetime = lifetime(rules, exchange, &said);

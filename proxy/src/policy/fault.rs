@@ -17,41 +17,9 @@
 //! **Source.** Envoy's fault filter has the kinds and `max_active_faults`. Its faults lie above retries in Istio
 //! (istio/istio#13705); these are asked for once an attempt, below retry and breaker, which so get to see them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use http::StatusCode;
-
-/// What a fault does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Holds the attempt up.
-    Delay(Duration),
-    /// Answers instead of the upstream.
-    Abort(StatusCode),
-    /// Resets the connection in place of an answer.
-    Reset,
-    /// Lets so many bytes of the body through, then breaks off.
-    PartialBody(u64),
-    /// Lets so many bytes of the body through in a second.
-    Throttle(u64),
-    /// Refuses to connect.
-    Sever,
-    /// Takes so many endpoints out of sight.
-    Hide(usize),
-}
-
-/// What an experiment says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Experiment {
-    /// Makes the choice of victims repeatable.
-    pub seed: u64,
-    /// How long it runs.
-    pub lasts: Duration,
-    /// The most faults at work at a time.
-    pub max_active: u32,
-    /// A share of matches, 0 to 1, and what happens to them.
-    pub faults: Vec<(f64, Kind)>,
-}
+pub use outrigger_config::model::fault::{Experiment, Kind};
 
 /// A running experiment.
 #[derive(Debug, Clone)]

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderValue;
-use outrigger_config::model::{self, Config, Direction, HttpRoute, Locality, TrafficPolicy, UpstreamId};
+use outrigger_config::model::{
+    self, Config, Direction, HttpRoute, Locality, Mode, TrafficPolicy, UpstreamId,
+};
 
+use super::fault::{Caps, Fault};
+use super::stand_in::{self, BodyFileError, Chain};
 use super::{Backend, Rule, Snapshot, Table, Via, limiter};
 use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
@@ -24,7 +28,8 @@ pub fn build(
     metrics: &Metrics,
     log: &LineSink,
     now: Instant,
-) -> Snapshot {
+) -> Result<Snapshot, BodyFileError> {
+    stand_in::check(&config)?;
     let upstreams: Vec<_> = config
         .upstreams
         .iter()
@@ -34,18 +39,26 @@ pub fn build(
             next(old, wanted.clone(), config.sidecar.locality.as_ref(), metrics, now)
         })
         .collect();
-    let builder = Builder { config: &config, upstreams: &upstreams, metrics };
-    let outbound = builder.outbound();
+    let caps = previous.map(|previous| Arc::clone(&previous.caps)).unwrap_or_default();
+    caps.set(&config.sidecar.faults);
+    let experiments = experiments(&config, previous, &caps, metrics, now);
+    let builder = Builder { config: &config, upstreams: &upstreams, experiments: &experiments, metrics };
+    let outbound = builder.outbound()?;
     let inbound = config
         .sidecar
         .inbound
         .iter()
-        .map(|port| (port.listen, builder.inbound(port, previous, now)))
-        .collect();
+        .map(|port| Ok((port.listen, builder.inbound(port, previous, now)?)))
+        .collect::<Result<_, _>>()?;
+    for old in previous.iter().flat_map(|previous| &previous.experiments) {
+        if !experiments.iter().any(|new| Arc::ptr_eq(old, new)) {
+            old.end();
+        }
+    }
     let known = previous.map_or(&[][..], |previous| &previous.limiters);
     let limiters = limiter::build(&config.rate_limits, known, metrics, now);
     let limits = &config.sidecar.limits;
-    Snapshot {
+    Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
         head_limits: HeadLimits {
             bytes: limits.request_head,
@@ -63,11 +76,13 @@ pub fn build(
         ),
         via: ["1.1", "2"].map(|version| via(version, config.sidecar.name.as_str())),
         limiters,
+        experiments,
+        caps,
         outbound,
         inbound,
         upstreams,
         config,
-    }
+    })
 }
 
 /// The upstream of the last generation if it is the same, else a new one with what the old has learned.
@@ -97,16 +112,42 @@ fn same(old: &model::Upstream, new: &model::Upstream) -> bool {
         && old.circuit_breaker.value == new.circuit_breaker.value
         && old.retry_budget == new.retry_budget
         && old.limits == new.limits
+        && *old.cache == *new.cache
+}
+
+/// The experiment of each rule that has one. An unchanged one goes on, a changed one begins anew.
+fn experiments(
+    config: &Config,
+    previous: Option<&Snapshot>,
+    caps: &Arc<Caps>,
+    metrics: &Metrics,
+    now: Instant,
+) -> Vec<Arc<Fault>> {
+    let rules = config.routes.iter().flat_map(|route| route.rules.iter().map(move |rule| (route, rule)));
+    let wanted = rules.filter_map(|(route, rule)| Some((&route.name, &rule.name, rule.fault.as_ref()?)));
+    let running = |route: &model::Name, rule: &model::Name, wanted| {
+        let mut known = previous.iter().flat_map(|previous| &previous.experiments);
+        known.find(|old| old.is(route.as_str(), rule.as_str(), wanted)).cloned()
+    };
+    wanted
+        .map(|(route, rule, wanted)| {
+            running(route, rule, wanted).unwrap_or_else(|| {
+                let (names, metrics) = ((route.shared(), rule.shared()), metrics.route(route.as_str()));
+                Fault::new(names, wanted.clone(), Arc::clone(caps), metrics, now)
+            })
+        })
+        .collect()
 }
 
 struct Builder<'b> {
     config: &'b Config,
     upstreams: &'b [Arc<Upstream>],
+    experiments: &'b [Arc<Fault>],
     metrics: &'b Metrics,
 }
 
 impl Builder<'_> {
-    fn outbound(&self) -> Table {
+    fn outbound(&self) -> Result<Table, BodyFileError> {
         let mut named = HashMap::default();
         for (upstream, running) in self.config.upstreams.iter().zip(self.upstreams) {
             let name = upstream.name.as_str().to_owned();
@@ -115,57 +156,101 @@ impl Builder<'_> {
                 named.entry(host).or_insert(rule);
             }
         }
-        Table {
+        let backends = |route: &HttpRoute, rule: &model::Rule| {
+            rule.backends
+                .iter()
+                .map(|backend| self.named(Direction::Outbound, &route.name, backend))
+                .collect()
+        };
+        Ok(Table {
             router: Router::new(&self.config.routes, Direction::Outbound),
-            routes: self.rules(|route, rule| {
-                let backend = |backend: &model::Backend| {
-                    let UpstreamId(nth) = backend.upstream;
-                    self.backend(
-                        Direction::Outbound,
-                        &route.name,
-                        &self.upstreams[nth],
-                        backend.policy.clone(),
-                    )
-                };
-                rule.backends.iter().map(backend).collect()
-            }),
+            routes: self.rules(Direction::Outbound, backends)?,
             named,
             otherwise: None,
-        }
+        })
     }
 
     /// One port leads to one application, whatever the route.
-    fn inbound(&self, port: &model::Inbound, previous: Option<&Snapshot>, now: Instant) -> Table {
+    fn inbound(
+        &self,
+        port: &model::Inbound,
+        previous: Option<&Snapshot>,
+        now: Instant,
+    ) -> Result<Table, BodyFileError> {
         let wanted = port.application();
         let old = previous.and_then(|previous| {
             let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == port.listen)?;
             Some(&table.otherwise.as_ref()?.backends.first()?.upstream)
         });
         let application = next(old, wanted, None, self.metrics, now);
-        Table {
+        let backends = |route: &HttpRoute, rule: &model::Rule| {
+            vec![self.backend(Direction::Inbound, &route.name, &application, rule.policy.clone())]
+        };
+        Ok(Table {
             router: Router::new(&self.config.routes, Direction::Inbound),
-            routes: self.rules(|route, rule| {
-                vec![self.backend(Direction::Inbound, &route.name, &application, rule.policy.clone())]
-            }),
+            routes: self.rules(Direction::Inbound, backends)?,
             named: HashMap::default(),
             otherwise: Some(self.sole(Direction::Inbound, application, port.policy.clone())),
-        }
+        })
     }
 
     /// The rules of all routes, by the positions that the router answers with.
-    fn rules(&self, backends: impl Fn(&HttpRoute, &model::Rule) -> Vec<Backend>) -> Vec<Vec<Rule>> {
-        let rule = |route: &HttpRoute, rule: &model::Rule| Rule {
-            route: route.name.shared(),
-            name: rule.name.shared(),
-            priority: rule.priority,
-            weights: Weights::new(rule.backends.iter().map(|backend| backend.weight)),
-            backends: backends(route, rule),
+    fn rules(
+        &self,
+        direction: Direction,
+        backends: impl Fn(&HttpRoute, &model::Rule) -> Vec<Backend>,
+    ) -> Result<Vec<Vec<Rule>>, BodyFileError> {
+        let rule = |route: &HttpRoute, rule: &model::Rule| {
+            let backends = backends(route, rule);
+            Ok(Rule {
+                route: route.name.shared(),
+                name: rule.name.shared(),
+                priority: rule.priority,
+                fallback: self.fallback(direction, route, rule, &backends)?,
+                fault: self.fault(route, rule),
+                weights: Weights::new(rule.backends.iter().map(|backend| backend.weight)),
+                backends,
+            })
         };
-        self.config
-            .routes
-            .iter()
-            .map(|route| route.rules.iter().map(|inner| rule(route, inner)).collect())
-            .collect()
+        let routes = self.config.routes.iter();
+        routes.map(|route| route.rules.iter().map(|inner| rule(route, inner)).collect()).collect()
+    }
+
+    fn fault(&self, route: &HttpRoute, rule: &model::Rule) -> Option<Arc<Fault>> {
+        rule.fault.as_ref()?;
+        let (route, rule) = (route.name.as_str(), rule.name.as_str());
+        self.experiments.iter().find(|found| &*found.route == route && &*found.rule == rule).cloned()
+    }
+
+    fn fallback(
+        &self,
+        direction: Direction,
+        route: &HttpRoute,
+        rule: &model::Rule,
+        backends: &[Backend],
+    ) -> Result<Option<Chain>, BodyFileError> {
+        let name = route.name.as_str();
+        match &rule.fallback {
+            Some(wanted) => {
+                let other = |backend: &model::Backend| self.named(direction, &route.name, backend);
+                stand_in::chain(name, wanted, self.metrics.route(name), other).map(Some)
+            }
+            None => Ok(self.unsaid(name, backends)),
+        }
+    }
+
+    /// What stands in where no rule says it.
+    fn unsaid(&self, route: &str, backends: &[Backend]) -> Option<Chain> {
+        let keeps = |backend: &Backend| {
+            backend.upstream.cache.as_ref().is_some_and(|cache| cache.mode == Mode::Enforce)
+        };
+        backends.iter().any(keeps).then(|| stand_in::stale(self.metrics.route(route)))
+    }
+
+    /// An upstream that a rule names.
+    fn named(&self, direction: Direction, route: &model::Name, backend: &model::Backend) -> Backend {
+        let UpstreamId(nth) = backend.upstream;
+        self.backend(direction, route, &self.upstreams[nth], backend.policy.clone())
     }
 
     fn backend(
@@ -183,7 +268,16 @@ impl Builder<'_> {
     fn sole(&self, direction: Direction, upstream: Arc<Upstream>, policy: TrafficPolicy) -> Rule {
         let metrics = self.metrics.exchange(direction, NONE, upstream.config.name.as_str());
         let backends = vec![Backend { upstream, policy, metrics }];
-        Rule { route: NONE.into(), name: NONE.into(), priority: None, weights: Weights::new([1]), backends }
+        let fallback = self.unsaid(NONE, &backends);
+        Rule {
+            route: NONE.into(),
+            name: NONE.into(),
+            priority: None,
+            fallback,
+            fault: None,
+            weights: Weights::new([1]),
+            backends,
+        }
     }
 }
 
@@ -221,9 +315,9 @@ outbound: {}
     fn ids(from: &str, to: &str) -> [Vec<Vec<u64>>; 2] {
         let metrics = Metrics::new(1, 1000);
         let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped()).unwrap();
-        let first = build(config(POLICY), None, &metrics, &log, now());
+        let first = build(config(POLICY), None, &metrics, &log, now()).unwrap();
         first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
-        let second = build(config(&POLICY.replace(from, to)), Some(&first), &metrics, &log, now());
+        let second = build(config(&POLICY.replace(from, to)), Some(&first), &metrics, &log, now()).unwrap();
         let ids =
             |upstream: &Arc<Upstream>| upstream.roster().endpoints.iter().map(|found| found.id).collect();
         [first, second].map(|snapshot| snapshot.upstreams.iter().map(ids).collect())

@@ -50,7 +50,10 @@ pub enum Denial<'s> {
 #[derive(Debug, Default)]
 pub struct Admission<'s> {
     tokens: SmallVec<[Token<'s>; 2]>,
+    /// Among the requests in flight under policies.
     places: SmallVec<[Permit; 1]>,
+    /// Among those of the upstream that it asks.
+    asked: Option<Permit>,
 }
 
 /// The limiters of a generation; those that `previous` has unchanged are the same, changed ones go on counting.
@@ -183,6 +186,16 @@ impl<'s> Admission<'s> {
         self.places.push(place);
     }
 
+    /// It has a place among the requests of the upstream that it asks now.
+    pub fn ask(&mut self, place: Permit) {
+        self.asked = Some(place);
+    }
+
+    /// It asks that upstream no more.
+    pub fn vacate(&mut self) {
+        self.asked = None;
+    }
+
     /// Another limit turned the request away: no token was used.
     pub fn refund(&self) {
         self.tokens.iter().for_each(Token::refund);
@@ -203,12 +216,12 @@ impl<'s> Admission<'s> {
 
     /// Some limit wants to know how it went.
     pub fn adapts(&self) -> bool {
-        self.places.iter().any(Permit::adapts)
+        self.places.iter().chain(&self.asked).any(Permit::adapts)
     }
 
     /// How it went.
     pub fn ended(&self, ended: Ended, now: Instant) {
-        self.places.iter().for_each(|place| place.ended(ended, now));
+        self.places.iter().chain(&self.asked).for_each(|place| place.ended(ended, now));
     }
 }
 

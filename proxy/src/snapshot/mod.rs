@@ -1,7 +1,9 @@
 //! What is in force? The running configuration: immutable, numbered, swapped whole.
 
 mod build;
+pub mod fault;
 pub mod limiter;
+pub mod stand_in;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,6 +20,8 @@ use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
 
+use self::fault::{Caps, Fault};
+use self::stand_in::Chain;
 pub use build::build;
 use limiter::RateLimiter;
 
@@ -36,6 +40,9 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Counts what reaches no route.
     pub unrouted: [Arc<ExchangeMetrics>; 2],
+    /// Experiments that inject faults.
+    pub experiments: Vec<Arc<Fault>>,
+    caps: Arc<Caps>,
     via: [Via; 2],
     /// What is written of exchanges.
     pub access_log: AccessLog,
@@ -74,6 +81,10 @@ pub struct Rule {
     pub name: Arc<str>,
     /// What its requests are worth; `None`: what a rate limit policy says.
     pub priority: Option<Class>,
+    /// What is tried when they fail; `None`: nothing.
+    pub fallback: Option<Chain>,
+    /// What goes wrong with them on purpose.
+    pub fault: Option<Arc<Fault>>,
     weights: Weights,
     backends: Vec<Backend>,
 }
@@ -195,6 +206,11 @@ impl Rule {
     pub fn backends(&self) -> impl Iterator<Item = (&Backend, f64)> {
         let share = |nth| if self.backends.len() == 1 { 1.0 } else { self.weights.share(nth) };
         self.backends.iter().enumerate().map(move |(nth, backend)| (backend, share(nth)))
+    }
+
+    /// Another upstream may get the request when its own has failed.
+    pub fn has_spare(&self) -> bool {
+        self.fallback.as_ref().is_some_and(Chain::has_spare)
     }
 
     /// One of the backends, by weight; `draw` is uniform.

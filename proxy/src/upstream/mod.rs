@@ -18,13 +18,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use outrigger_config::model::{self, Locality};
+use outrigger_config::model::{self, Applied, Locality};
 
 use self::bulkhead::{Bulkhead, Rules};
 use self::discovery::Update;
 use self::endpoint::Endpoint;
 use self::guard::Guard;
 use self::roster::{Roster, Standing};
+use crate::cache::Cache;
 use crate::policy::budget::Budget;
 use crate::policy::panic::Candidates;
 use crate::telemetry::{EndpointState, UpstreamMetrics};
@@ -38,6 +39,8 @@ pub struct Upstream {
     pub metrics: Arc<UpstreamMetrics>,
     /// What discovery said last; `None` for static endpoints, or before the first answer.
     pub discovered: Mutex<Option<Update>>,
+    /// Its responses, for those who ask again.
+    pub cache: Option<Applied<Arc<Cache>>>,
     /// How many requests may be in flight; `None`: as many as come.
     pub requests: Option<Arc<Bulkhead>>,
     /// How many connections there may be; `None`: as many as requests need.
@@ -57,8 +60,8 @@ impl Upstream {
     /// An upstream with its static endpoints, or none until discovery publishes some.
     ///
     /// It takes over what the `old` one of the same name has learned in the last generation: its breaker, who is ejected,
-    /// its limits with whoever is inside, and the endpoints that stay, with load, health and idle connections. A name that
-    /// is looked up again serves its last answer until the next.
+    /// its limits with whoever is inside, its cache, and the endpoints that stay, with load, health and idle connections. A
+    /// name that is looked up again serves its last answer until the next.
     pub fn new(
         config: model::Upstream,
         near: Option<&Locality>,
@@ -71,12 +74,14 @@ impl Upstream {
         let connections = old.and_then(|old| old.connections.clone());
         let rules = Rules::of_connections(&config.limits);
         let connections = bulkhead::next(connections, rules, &metrics.connections, now);
+        let cache = cache(&config, old);
         let upstream = Self {
             near: near.cloned(),
             metrics,
             requests,
             connections,
             discovered: Mutex::default(),
+            cache,
             roster: ArcSwap::default(),
             remaking: Mutex::default(),
             guard: Guard::new(&config, old.map(|old| &old.guard), now),
@@ -216,4 +221,13 @@ impl Drop for Pending {
     fn drop(&mut self) {
         self.0.pending.fetch_sub(1, Ordering::AcqRel);
     }
+}
+/// A cache as the policy has it, with what the `old` one holds.
+fn cache(config: &model::Upstream, old: Option<&Upstream>) -> Option<Applied<Arc<Cache>>> {
+    let kept = config.cache.as_ref()?;
+    let cache = Cache::new(kept.policy.clone());
+    if let Some(old) = old.and_then(|old| old.cache.as_ref()) {
+        cache.adopt(old);
+    }
+    Some(Applied { mode: kept.mode, policy: Arc::new(cache) })
 }

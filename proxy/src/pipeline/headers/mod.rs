@@ -16,13 +16,14 @@ use crate::message::{Known, ResponseHead};
 pub const REASON: HeaderName = HeaderName::from_static("x-outrigger-reason");
 
 /// `Connection` may name further fields of this connection (RFC 9110 §7.6.1).
-fn nominated(headers: &HeaderMap, known: Known) -> bool {
+pub fn nominated(headers: &HeaderMap, known: Known) -> bool {
     known.has(Known::CONNECTION)
         && connection_tokens(headers)
             .any(|token| !(token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive")))
 }
 
-fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
+/// Whether it names this one.
+pub fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
     connection_tokens(headers).any(|token| token.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 

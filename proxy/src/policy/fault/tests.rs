@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;

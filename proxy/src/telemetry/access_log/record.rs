@@ -45,9 +45,12 @@ pub struct Record<'a> {
     pub grpc_status: Option<&'a str>,
     /// Why it ended so.
     pub flag: Flag,
-    /// The cause in `x-outrigger-reason`, of answers that we made.
+    /// The cause in `x-outrigger-reason`, of answers that we made; or why something stood in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
+    /// What stood in for the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stand_in: Option<&'a str>,
     /// How many attempts were made.
     pub attempts: u32,
     /// `x-request-id`.

@@ -70,6 +70,7 @@ fn record() -> Record<'static> {
         grpc_status: None,
         flag: Flag::UpstreamOverflow,
         reason: Some("breaker-open"),
+        stand_in: None,
         attempts: 2,
         request_id: Some(Text(b"abc")),
         trace_id: trace_id(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),

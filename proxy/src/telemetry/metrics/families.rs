@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::core::Collector;
 
+use super::route::{Acted, word_of};
 use super::scrape::Scrape;
 use super::series::{OVERFLOW, Series};
-use super::{ExchangeMetrics, Fill, Metrics, Protocol, Side, UpstreamMetrics};
+use super::{ExchangeMetrics, Fill, Metrics, Protocol, RouteMetrics, Side, UpstreamMetrics};
 
 impl Metrics {
     /// All families, in a stable order.
@@ -17,6 +18,7 @@ impl Metrics {
         self.upstream_families(&mut scrape);
         self.guard_families(&mut scrape);
         self.rate_limit_families(&mut scrape);
+        self.route_families(&mut scrape);
         self.downstream_families(&mut scrape);
         self.process_families(&mut scrape);
         scrape
@@ -128,6 +130,32 @@ impl Metrics {
         family("rate_limit_now", "Requests that may be in flight under a policy.", |fill| &fill.limit);
     }
 
+    fn route_families(&self, scrape: &mut Scrape) {
+        let mut acted = |name, help, series: fn(&RouteMetrics) -> &Series<Acted>| {
+            scrape.counters(name, help, |row| {
+                self.routes.visit(|route, of, _| {
+                    acts(series(of), |kind, mode, count| {
+                        row(&[("route", route), ("kind", kind), ("mode", mode)], count);
+                    });
+                });
+            });
+        };
+        let help = "Requests for which something stood in for an upstream that failed.";
+        acted("fallbacks_total", help, |of| &of.fallbacks);
+        acted("faults_injected_total", "Faults injected on purpose.", |of| &of.faults);
+        scrape.counters(
+            "cache_requests_total",
+            "Requests to an upstream with a cache, by what it had.",
+            |row| {
+                self.upstreams.visit(|upstream, of, _| {
+                    acts(&of.cache, |result, mode, count| {
+                        row(&[("upstream", upstream), ("result", result), ("mode", mode)], count);
+                    });
+                });
+            },
+        );
+    }
+
     pub(super) fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {
         self.upstreams.visit(|name, metrics, live| {
             if live {
@@ -193,6 +221,16 @@ impl Metrics {
             row(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         });
         scrape.ready(self.process.collect());
+    }
+}
+
+/// Each word and mode with their count, the overflow last.
+fn acts(series: &Series<Acted>, mut row: impl FnMut(&str, &str, u64)) {
+    for ((word, mode), count) in series.iter() {
+        row(word, word_of(mode), count);
+    }
+    if let Some(count) = series.overflowed() {
+        row(OVERFLOW, OVERFLOW, count);
     }
 }
 

@@ -16,6 +16,7 @@ mod generation;
 mod guards;
 mod rate_limit;
 mod registry;
+mod route;
 mod scrape;
 mod series;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
 pub use self::guards::{EndpointState, GuardMetrics, Turn};
 pub use self::rate_limit::RateLimitMetrics;
+pub use self::route::RouteMetrics;
 pub use self::upstream::UpstreamMetrics;
 
 /// Everything that is counted, of all generations.
@@ -50,6 +52,7 @@ pub struct Metrics {
     upstreams: Registry<Box<str>, UpstreamMetrics>,
     /// By policy and mode.
     rate_limits: Registry<(Box<str>, &'static str), RateLimitMetrics>,
+    routes: Registry<Box<str>, RouteMetrics>,
     limits: Series<&'static str>,
     deadlines: Series<&'static str>,
     panics: Counter,
@@ -89,6 +92,7 @@ impl Metrics {
                 &cap,
                 ((OVERFLOW.into(), OVERFLOW), RateLimitMetrics::new(workers, &cap)),
             ),
+            routes: Registry::new(&cap, (OVERFLOW.into(), RouteMetrics::new(workers, &cap))),
             limits: Series::new(workers, &fixed),
             deadlines: Series::new(workers, &fixed),
             panics: Counter::new(workers),
@@ -117,6 +121,12 @@ impl Metrics {
         let mode = if dry_run { "dry_run" } else { "enforce" };
         let new = || RateLimitMetrics::new(self.workers, &self.cap);
         self.rate_limits.resolve((policy.into(), mode), RateLimitMetrics::SERIES, new)
+    }
+
+    /// The counters of a route's fallbacks and faults. For snapshot builds: takes a lock and compares names.
+    pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
+        let new = || RouteMetrics::new(self.workers, &self.cap);
+        self.routes.resolve(name.into(), RouteMetrics::SERIES, new)
     }
 
     /// The counters of a direction's connections.
@@ -168,6 +178,6 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The overflow handles: an exchange a direction, an upstream, and a rate limit policy.
+/// The overflow handles: an exchange a direction, an upstream, a rate limit policy, and a route.
 const OVERFLOW_SERIES: usize =
-    2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES + RateLimitMetrics::SERIES;
+    2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES + RateLimitMetrics::SERIES + RouteMetrics::SERIES;

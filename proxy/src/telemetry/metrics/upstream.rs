@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
+use outrigger_config::model::Mode;
+
 use super::super::cells::{Counter, Gauge, Held, WorkerId};
 use super::fill::Fill;
 use super::guards::GuardMetrics;
+use super::route::Acted;
 use super::series::{Series, SeriesCap};
 
 /// The counters of one upstream, shared by all generations that name it. The label values are words of closed sets,
@@ -16,6 +19,7 @@ pub struct UpstreamMetrics {
     pub(super) retries: Series<&'static str>,
     pub(super) refused: Series<&'static str>,
     pub(super) dns: Series<&'static str>,
+    pub(super) cache: Series<Acted>,
     pub(super) stale: Counter,
     pub(super) pending: Gauge,
     pub(super) endpoints: AtomicI64,
@@ -28,9 +32,9 @@ pub struct UpstreamMetrics {
 }
 
 impl UpstreamMetrics {
-    /// Series that exist from the start: three plain ones, three a limit, four places for words that find none, and those
+    /// Series that exist from the start: three plain ones, three a limit, five places for words that find none, and those
     /// of the guards.
-    pub(super) const SERIES: usize = 13 + GuardMetrics::SERIES;
+    pub(super) const SERIES: usize = 14 + GuardMetrics::SERIES;
 
     pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
         Self {
@@ -38,6 +42,7 @@ impl UpstreamMetrics {
             retries: Series::new(workers, cap),
             refused: Series::new(workers, cap),
             dns: Series::new(workers, cap),
+            cache: Series::new(workers, cap),
             stale: Counter::new(workers),
             pending: Gauge::new(workers),
             endpoints: AtomicI64::new(0),
@@ -75,6 +80,11 @@ impl UpstreamMetrics {
     /// The resolver was asked, with this result.
     pub fn dns_refresh(&self, worker: WorkerId, result: &'static str) {
         self.dns.inc(worker, result);
+    }
+
+    /// The cache was looked at, with this result.
+    pub fn cache(&self, worker: WorkerId, result: &'static str, mode: Mode) {
+        self.cache.inc(worker, (result, mode));
     }
 
     /// So many endpoints are known now.
