@@ -18,6 +18,7 @@ use outrigger::http1::head::{parse_request, parse_response};
 use outrigger::message::{HeadLimits, Scratch, TrailerLimits};
 use outrigger::pipeline::{self, Down};
 use outrigger::policy::budget::Budget;
+use outrigger::policy::outcome::Outcome;
 use outrigger::snapshot::{self, ListenerId};
 use outrigger::telemetry::{Flag, LineSink, Metrics, WorkerId};
 use outrigger::worker::{Shared, Worker};
@@ -25,8 +26,8 @@ use outrigger_config::model::{Config, Direction};
 use outrigger_config::{Source, defaults};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
-/// Allocations of one request with retries, deadlines, a route and metrics on, at most: the names of two fields that
-/// HTTP doesn't know, now and then a new chunk for heads, and the runtime's own.
+/// Allocations of one request with retries, deadlines, limits, a route and metrics on, at most: the names of two fields
+/// that HTTP doesn't know, now and then a new chunk for heads, and the runtime's own.
 const ALLOWED: u64 = 6;
 
 const REQUEST: &[u8] = b"GET /prices/eur?page=2 HTTP/1.1\r\nHost: market-data\r\nUser-Agent: bench/1.0\r\n\
@@ -46,7 +47,16 @@ fn policy(origin: SocketAddr) -> Config {
         "{{apiVersion: outrigger/v1, kind: Sidecar, name: bench, outbound: {{listen: 127.0.0.1:15001}},
            accessLog: {{format: json, successSample: 0%, slowerThan: 10s}}}}
 ---
-{{apiVersion: outrigger/v1, kind: Upstream, name: market-data, discovery: {{static: [\"{origin}\"]}}}}
+{{apiVersion: outrigger/v1, kind: Upstream, name: market-data, discovery: {{static: [\"{origin}\"]}},
+  circuitBreaker: {{scope: both, failureRate: 50%, consecutive: 7}}}}
+---
+{{apiVersion: outrigger/v1, kind: Upstream, name: unguarded, discovery: {{static: [\"{origin}\"]}},
+  outlierDetection: {{mode: off}}}}
+---
+{{apiVersion: outrigger/v1, kind: Upstream, name: built-in, discovery: {{static: [\"{origin}\"]}}}}
+---
+{{apiVersion: outrigger/v1, kind: RateLimitPolicy, name: quota, direction: outbound, total: {{rate: 1000000/s}},
+   perKey: [{{by: [source], rate: 1000000/s, maxConcurrent: 100}}], concurrency: {{max: 100}}}}
 ---
 {{apiVersion: outrigger/v1, kind: HTTPRoute, name: prices, hosts: [market-data], rules: [{{
     matches: [{{path: {{type: PathPrefix, value: /prices}}, method: GET}}], backendRefs: [{{name: market-data}}],
@@ -89,11 +99,20 @@ fn decisions(c: &mut Criterion) {
     c.bench_function("count an exchange", |b| {
         b.iter(|| exchange.record(WorkerId::new(0), black_box(200), Flag::None, took));
     });
-    let upstream = &snapshot.upstreams[0];
     let mut rng = fastrand::Rng::with_seed(1);
-    c.bench_function("pick an endpoint", |b| {
-        b.iter(|| upstream.pick(&[], None, &mut rng, black_box(now)).is_ok());
-    });
+    let good = Outcome::Response { status: http::StatusCode::OK, retry_after: None, settled_below: false };
+    for upstream in &snapshot.upstreams {
+        c.bench_function(
+            &format!("pick an endpoint of {}, and tell how it went", upstream.config.name),
+            |b| {
+                b.iter(|| {
+                    let mut load = upstream.pick(&[], None, &mut rng, black_box(now)).unwrap();
+                    upstream.report(&mut load, &good, Some(now), now);
+                    upstream.conclude(&mut load, &good, || now);
+                });
+            },
+        );
+    }
 }
 
 /// One worker, one connection, an origin on a thread of its own.

@@ -61,6 +61,7 @@ fn inbound(inbound: &Inbound) -> Value {
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
         "protocol": InboundProtocol(inbound.protocol).word(),
+        "healthCheck": resilience::health_check(&inbound.health_check),
         "policy": describe_policy(&inbound.policy),
     })
 }

@@ -14,8 +14,8 @@
 //!             pipeline                       what happens to one request
 //!              worker                        what one thread owns
 //!             snapshot                       the running configuration
-//!             upstream                       endpoints, pools, discovery
-//!   cache   http1   http2   reload            what others were answered; what is on the wire; where the policy comes from
+//!             upstream                       endpoints, pools, discovery; breakers, ejection, checks; limits
+//!   cache   http1   http2   reload           what others were answered; what is on the wire; where the policy comes from
 //!  message  policy  telemetry  clock         heads and content; decisions; counters and log; time
 //!   ═══════ outrigger-config ═══════         YAML in, a checked model out
 //! ```
@@ -30,9 +30,9 @@
 //! 2. [`pipeline::handle`] takes one [`snapshot`] and holds it to the end of the request.
 //! 3. [`policy::router`] finds the rule, [`policy::weights`] the backend. None: 404.
 //! 4. [`policy::deadline`]: what the policy allows, clipped by what the caller said. Over: 504.
-//! 5. An attempt: [`upstream`] picks an endpoint and lends a connection, the head is written anew, content streams while
-//!    the answer is awaited.
-//! 6. [`policy::retry`] decides on what follows, [`policy::budget`] whether it is paid for.
+//! 5. An attempt: [`upstream`] picks an endpoint, as far as breakers and health allow (else 503), and lends a connection,
+//!    the head is written anew, content streams while the answer is awaited.
+//! 6. How it went is reported to whoever learns from it: [`upstream::guard`]. [`policy::retry`] decides on what follows, [`policy::budget`] whether it is paid for.
 //! 7. The answer streams back; its last octet closes metrics, log and load.
 //!
 //! # A reload

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use super::rates::{before, policy};
 use super::{Gate, begin};
+use crate::support::caller::Caller;
 use crate::support::draft::{answer, ask, get};
 use crate::support::origin::{Origin, Reply};
 use crate::support::rig::{Rig, eventually, upstream};
@@ -64,6 +66,32 @@ fn rl_2_the_worthiest_is_served_first_and_displaces_the_least() {
     }
     let order: Vec<_> = gate.origin.seen().iter().map(|seen| seen.message.target().to_owned()).collect();
     assert_eq!(order, ["/look", "/pay", "/look/1"]);
+}
+
+#[test]
+fn rl_2_overloaded_twice_the_critical_lose_nothing() {
+    let gate = Gate::closed();
+    gate.open();
+    let concurrency = "concurrency: {max: 4, maxPending: 4, queueTimeout: 10s}";
+    let rig = before(gate.origin.addr, &[policy(&format!("{concurrency}\n{CLASSES}"))]);
+    let work = |path| {
+        let mut caller = Caller::of(rig.inbound);
+        let answers = (0..50).map(|_| caller.send(&ask("GET", path, "app")).unwrap().status());
+        answers.filter(|status| *status == 503).count()
+    };
+    let lost = |path, callers| {
+        thread::scope(|scope| {
+            let callers: Vec<_> = (0..callers).map(|_| scope.spawn(|| work(path))).collect();
+            callers.into_iter().map(|caller| caller.join().unwrap()).sum::<usize>()
+        })
+    };
+    thread::scope(|scope| {
+        let critical = scope.spawn(|| lost("/pay", 4));
+        // With these there are twice as many as can be served and wait.
+        assert!(lost("/report", 12) > 0);
+        assert_eq!(critical.join().unwrap(), 0);
+    });
+    assert_eq!(gate.most(), 4);
 }
 
 #[test]

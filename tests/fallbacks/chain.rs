@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{route, up};
@@ -143,6 +143,32 @@ fn fb_4_content_goes_to_the_other_upstream_unless_the_first_may_have_acted_on_it
     let again = post("up", "hello").with("x-do", "503").with("idempotency-key", "k");
     assert_eq!(rig.caller().send(&again).unwrap().status(), 203);
     assert_eq!((a.count(), b.count()), (2, 2), "unless it says that it may");
+}
+
+#[test]
+fn fb_8_what_stands_in_bears_no_more_than_its_limit() {
+    let most = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let meter = Arc::clone(&most);
+    let b = Origin::start(move |_, _| {
+        let now = meter.0.fetch_add(1, Ordering::SeqCst) + 1;
+        meter.1.fetch_max(now, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(20));
+        meter.0.fetch_sub(1, Ordering::SeqCst);
+        Reply::Answer(answer(200))
+    });
+    let fallback = "fallback: [{on: [any], backendRef: {name: other}}, {on: [limit], static: {status: 203}}]";
+    let other = upstream("other", &[b.addr], "limits: {maxRequests: 2, maxPending: 1, queueTimeout: 10ms}");
+    let rig = Rig::start(&[up(free_addr(), ""), other, route(fallback)]);
+    let served = [200, 203].map(|_| AtomicUsize::new(0));
+    rig.storm(8, 10, |caller, _| {
+        let status = caller.send(&get("up")).unwrap().status();
+        served[usize::from(status == 203)].fetch_add(1, Ordering::SeqCst);
+        assert!(status == 200 || status == 203, "{status}");
+    });
+    let [by_b, stubbed] = served.map(AtomicUsize::into_inner);
+    assert_eq!((by_b, by_b + stubbed), (b.count(), 80));
+    assert!(by_b > 0 && stubbed > 0, "{by_b} and {stubbed}");
+    assert!(most.1.load(Ordering::SeqCst) <= 2, "{most:?} at a time");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::support::rig::{Rig, upstream};
 fn lb_10_a_key_stays_where_it_is() {
     let origins = [(); 4].map(|()| Origin::always(200));
     let addrs = origins.each_ref().map(|origin| origin.addr);
-    let ring = "loadBalancer: {policy: ring-hash, hashOn: \"header:x-user\"}";
-    let rig = Rig::start(&[upstream("up", &addrs, ring)]);
+    let balancer = "loadBalancer: {policy: ring-hash, hashOn: \"header:x-user\"}";
+    let rig = Rig::start(&[upstream("up", &addrs, balancer)]);
     let ask = || {
         let mut caller = rig.caller();
         for user in 0..40 {
@@ -36,7 +36,7 @@ fn lb_10_a_key_stays_where_it_is() {
     assert_eq!(before.len(), 40);
     let counts = origins.each_ref().map(Origin::count);
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
-    rig.reload(&[upstream("up", &addrs[..3], ring)]);
+    rig.reload(&[upstream("up", &addrs[..3], balancer)]);
     ask();
     let after = homes(&counts);
     for (user, home) in &before {

@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use super::{PING, Patient, READY, addrs};
+use crate::support::caller::Caller;
 use crate::support::draft::{answer, get};
 use crate::support::origin::{Origin, Reply};
-use crate::support::rig::{Rig, eventually, upstream};
+use crate::support::rig::{Rig, Wishes, eventually, upstream};
 
 const TURNS: &str = "loadBalancer: {policy: round-robin}\n";
 /// As fast as may be.
@@ -82,7 +83,9 @@ fn lb_4_who_is_not_ready_gets_nothing_new_and_finishes_what_it_has() {
 #[test]
 fn lb_6_nobody_is_fit() {
     let patients = [Patient::well(), Patient::well()];
-    patients.iter().for_each(|patient| patient.say(PING, 500));
+    for patient in &patients {
+        patient.say(PING, 500);
+    }
     let settings = format!("healthCheck: {{http: /ping, {FAST}}}");
     let rig = Rig::start(&[upstream("up", &addrs(&patients), &settings)]);
     healthy(&rig, 0);
@@ -96,7 +99,9 @@ fn lb_6_nobody_is_fit() {
     storm(&rig, 10);
     rig.counts("panic", &[("upstream", "up")], 1);
     rig.counts("panic_attempts_total", &[("upstream", "up")], 10);
-    patients.iter().for_each(|patient| patient.say(PING, 200));
+    for patient in &patients {
+        patient.say(PING, 200);
+    }
     rig.counts("panic", &[("upstream", "up")], 0);
 }
 
@@ -111,6 +116,25 @@ fn lb_3_a_dry_run_takes_nobody_out() {
     });
     storm(&rig, 10);
     assert_eq!(patients[0].real(), 5);
+}
+
+#[test]
+fn lb_12_readiness_mirrors_the_application() {
+    let app = Patient::well();
+    let check = format!("{{http: /ping, readiness: /ready, {FAST}}}");
+    let wishes =
+        Wishes { app: Some(app.addr()), inbound: format!("healthCheck: {check}"), ..Wishes::default() };
+    let rig = Rig::with(&wishes, &[]);
+    let says = |status| eventually("readiness", || (rig.probe("/readyz") == Some(status)).then_some(()));
+    says(200);
+    app.say(READY, 503);
+    says(503);
+    assert!(rig.ask("/readyz").unwrap().text().contains("the application behind inbound-"));
+    assert_eq!(rig.probe("/livez"), Some(200));
+    let mut caller = Caller::of(rig.inbound);
+    assert_eq!(caller.send(&get("anybody")).unwrap().status(), 200, "who comes all the same is served");
+    app.say(READY, 200);
+    says(200);
 }
 
 #[test]

@@ -22,7 +22,6 @@ type Cut = (Option<u32>, End);
 fn flood(victim: SocketAddr, octets: &[u8]) -> Cut {
     let mut link = Link::connect(victim);
     link.sync().expect("the victim is well");
-    link.peer.stream.set_read_timeout(Some(Duration::from_secs(1))).expect("it is open");
     link.peer.stream.set_write_timeout(Some(Duration::from_secs(1))).expect("it is open");
     let mut writing = link.peer.stream.try_clone().expect("a descriptor is free");
     thread::scope(|scope| {

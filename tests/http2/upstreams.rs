@@ -256,6 +256,9 @@ fn se_5_an_upstream_that_floods_is_left_at_once() {
         );
         assert_eq!(link.ask(&GET).map(|answer| answer.text()), Ok("ok".to_owned()), "after {kind}");
     }
+    for limit in ["http2-control-frames", "http2-priority", "http2-window-updates", "http2-empty-data"] {
+        eventually(limit, || sidecar.metric("outrigger_limit_exceeded_total", &[limit]) >= 1.0);
+    }
 }
 
 /// Six requests at once where two are allowed: three connections, each with two. The upstream answers only when all six

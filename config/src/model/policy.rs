@@ -54,6 +54,8 @@ pub enum Origin {
     Defaults(Location),
     /// The `Upstream` document.
     Upstream(Location),
+    /// The `Sidecar` document.
+    Sidecar(Location),
     /// The route's rule.
     Rule(Location),
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Origin {
         match self {
             Self::BuiltIn => f.write_str("built-in default"),
             Self::Defaults(at) => write!(f, "Defaults, {at}"),
+            Self::Sidecar(at) => write!(f, "Sidecar, {at}"),
             Self::Upstream(at) => write!(f, "Upstream, {at}"),
             Self::Rule(at) => write!(f, "rule, {at}"),
         }

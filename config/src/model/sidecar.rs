@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::fault::FaultCaps;
 use super::{
-    Balancing, Discovery, Http2Limits, LoadBalancer, Locality, Location, Name, Origin, Protocol, Setting,
-    TrafficPolicy, Upstream, UpstreamLimits,
+    ActiveCheck, Applied, Balancing, Discovery, Http2Limits, LoadBalancer, Locality, Location, Name, Origin,
+    Protocol, Setting, TrafficPolicy, Upstream, UpstreamLimits,
 };
 use crate::defaults;
 
@@ -56,6 +56,8 @@ pub struct Inbound {
     pub forward_to: SocketAddr,
     /// What the application speaks.
     pub protocol: Protocol,
+    /// How it is checked; readiness mirrors it (LB-12).
+    pub health_check: Setting<Option<Applied<ActiveCheck>>>,
     /// Policy where no inbound route says otherwise. Attempts are 0 unless written: the caller's side retries.
     pub policy: TrafficPolicy,
 }
@@ -138,7 +140,7 @@ pub struct SidecarLimits {
 
 impl Inbound {
     /// The application as an upstream: one endpoint, named after the port, with the built-in bounds. It is not ejected,
-    /// since there is no other, and how many requests it gets is up to the listener and `RateLimitPolicy`.
+    /// since there is no other; who calls it although its checks fail gets through, fit or not; and how many requests it gets is up to the listener and `RateLimitPolicy`.
     pub fn application(&self) -> Upstream {
         fn off<T>() -> Setting<Option<T>> {
             Setting { value: None, origin: Origin::BuiltIn }
@@ -149,8 +151,8 @@ impl Inbound {
             discovery: Discovery::Static(vec![self.forward_to]),
             protocol: self.protocol,
             load_balancer: LoadBalancer::RoundRobin,
-            balancing: Balancing::default(),
-            health_check: off(),
+            balancing: Balancing { panic_threshold: 1.0, ..Balancing::default() },
+            health_check: self.health_check.clone(),
             outlier_detection: off(),
             circuit_breaker: off(),
             cache: off(),

@@ -6,6 +6,7 @@ use super::declare::{mapping, words};
 use super::fault::FaultCaps;
 use super::limits::Limits;
 use super::read::Read;
+use super::resilience::HealthCheck;
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
@@ -49,6 +50,8 @@ mapping! {
         "forwardTo" => forward_to: Destination, required;
         /// What the application speaks; `http`: what the caller speaks.
         "protocol" => protocol: InboundProtocol;
+        /// How the application is checked: while it fails or is not ready, `/readyz` says so.
+        "healthCheck" => health_check: HealthCheck;
     }
 }
 

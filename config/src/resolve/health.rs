@@ -4,16 +4,15 @@ use super::layers::{Block, Layers};
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{ActiveCheck, Applied, HealthCheck, Probe, Setting};
-use crate::raw;
+use crate::raw::{self, Spanned};
 
 /// Active checks. `Defaults` may say how often and leave it to each upstream what is asked.
 pub(super) fn checks(
-    written: &raw::Upstream,
+    own: Option<&Spanned<raw::HealthCheck>>,
     defaults: Option<&raw::Defaults>,
     faults: &mut Faults<'_>,
 ) -> Setting<Option<Applied<ActiveCheck>>> {
-    let block =
-        Block::new(defaults.and_then(|d| d.health_check.as_ref()), written.health_check.as_ref(), |b| b.mode);
+    let block = Block::new(defaults.and_then(|d| d.health_check.as_ref()), own, |b| b.mode);
     let layers = block.layers();
     for layer in [layers.defaults, layers.own].into_iter().flatten() {
         one_probe(layer, faults);

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use super::fault;
+use super::health;
 use super::layers::Layers;
 use super::listeners;
 use super::policy::{self, Layer};
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{
-    AccessLog, Admin, Direction, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority,
-    Workers,
+    AccessLog, ActiveCheck, Admin, Applied, Direction, Inbound, Origin, Outbound, Setting, Shutdown, Sidecar,
+    SidecarLimits, UnknownAuthority, Workers,
 };
 use crate::raw::{self, Spanned, items, or};
 use crate::scalars::Size;
@@ -78,8 +79,16 @@ fn inbound(
         listen: inbound_listen(written)?,
         forward_to: written.forward_to?.value.into(),
         protocol: or(written.protocol, defaults::PROTOCOL),
+        health_check: check(written, faults),
         policy,
     })
+}
+
+/// What `Defaults` has is for those who are called: of the application, only its own entry knows what to ask.
+fn check(written: &raw::Inbound, faults: &mut Faults<'_>) -> Setting<Option<Applied<ActiveCheck>>> {
+    let Setting { value, origin } = health::checks(written.health_check.as_ref(), None, faults);
+    let origin = if let Origin::Upstream(at) = origin { Origin::Sidecar(at) } else { origin };
+    Setting { value, origin }
 }
 
 fn outbound(written: &raw::Outbound) -> Outbound {

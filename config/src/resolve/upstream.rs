@@ -81,7 +81,7 @@ fn one(
         protocol: or(written.protocol, defaults::PROTOCOL),
         load_balancer,
         balancing,
-        health_check: health::checks(written, defaults, faults),
+        health_check: health::checks(written.health_check.as_ref(), defaults, faults),
         outlier_detection: outlier::resolve(written, defaults, faults),
         circuit_breaker: breaker::resolve(written, defaults, faults),
         cache: cache::resolve(written, defaults, faults),

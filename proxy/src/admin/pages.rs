@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::server::{Page, Wish};
 use super::standing::Standing;
 use crate::clock::now;
+use crate::policy::breaker::Phase;
 use crate::policy::fault::Why;
 use crate::snapshot::Snapshot;
 use crate::snapshot::fault::Fault;
@@ -98,7 +99,7 @@ fn upstream(direction: Direction, upstream: &Upstream, now: Instant) -> Value {
             Direction::Outbound => "outbound",
         },
         "discovery": discovery(upstream, now),
-        "breaker": upstream.breaker().map(|phase| phase.label()),
+        "breaker": upstream.breaker().map(Phase::label),
         "endpoints": roster.endpoints.iter().map(|found| endpoint(found, now)).collect::<Vec<_>>(),
         "pending": upstream.pending(),
         "retry_budget_balance": upstream.balance(now),

@@ -3,7 +3,6 @@
 use http::StatusCode;
 
 use super::server::{Page, Wish};
-use crate::clock::now;
 use crate::worker::Shared;
 
 const INDEX: &str = "\
@@ -38,6 +37,6 @@ pub(super) fn page(shared: &Shared, wish: Wish, path: &str) -> Option<Page> {
 fn unready(shared: &Shared) -> Option<String> {
     let snapshot = shared.snapshot.load();
     let mut applications = snapshot.applications().filter(|found| found.config.health_check.is_some());
-    let unready = applications.find(|found| found.is_closed_off(now()))?;
+    let unready = applications.find(|found| found.wants_no_work())?;
     Some(unready.config.name.to_string())
 }

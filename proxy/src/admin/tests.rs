@@ -117,6 +117,8 @@ fn upstreams_tell_endpoints_discovery_and_the_application() {
     assert_eq!(names, ["market-data", "rates", "inbound-8080"]);
     assert_eq!(told[0]["endpoints"][1]["address"], "10.0.0.6:8000");
     assert_eq!(told[0]["endpoints"][1]["learned_idle_limit_ms"], Value::Null);
+    let known = ["health", "ejected", "breaker"].map(|key| told[0]["endpoints"][1][key].clone());
+    assert_eq!((known, &told[0]["breaker"]), ([json!("unchecked"), json!(false), Value::Null], &Value::Null));
     assert_eq!(told[1]["discovery"]["name"], "rates.internal");
     assert_eq!(told[1]["discovery"]["answer_age_ms"], Value::Null, "nobody has asked");
     assert_eq!(told[2]["direction"], "inbound");

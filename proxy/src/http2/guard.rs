@@ -140,8 +140,6 @@ pub struct Guarded<T> {
     reads: Scanner,
     writes: Scanner,
     tally: Tally,
-    /// Nothing more is read of a peer that is cut off. A server then says why; for a client, that is the end.
-    fails: bool,
 }
 
 impl<T> Guarded<T> {
@@ -152,12 +150,12 @@ impl<T> Guarded<T> {
 
     /// The client's end.
     pub fn client(io: T, watch: Rc<Watch>) -> Self {
-        Self { fails: true, ..Self::new(io, watch, [0, PREFACE.len()]) }
+        Self::new(io, watch, [0, PREFACE.len()])
     }
 
     fn new(io: T, watch: Rc<Watch>, [read, written]: [usize; 2]) -> Self {
         let (reads, writes) = (Scanner::new(read), Scanner::new(written));
-        Self { io, ahead: Vec::new(), watch, reads, writes, tally: Tally::default(), fails: false }
+        Self { io, ahead: Vec::new(), watch, reads, writes, tally: Tally::default() }
     }
 
     fn on_read(&mut self, octets: &[u8]) {
@@ -207,10 +205,8 @@ impl<T> Guarded<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.watch.cut.get() {
-            Some(_) if this.fails => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-            Some(_) => return Poll::Pending,
-            None => {}
+        if this.watch.cut.get().is_some() {
+            return Poll::Pending;
         }
         let before = buf.filled().len();
         if this.ahead.is_empty() {

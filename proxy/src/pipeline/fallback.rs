@@ -29,6 +29,10 @@ use crate::telemetry::Flag;
 
 /// What the caller gets.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would be an allocation a request"
+)]
 pub enum Found<'s> {
     /// What an upstream answered.
     Answer(&'s Backend, Answer),

@@ -141,8 +141,8 @@ fn report(
         Err(Failure::Canceled) if exchange.grpc && ended.is_none() => Outcome::Canceled,
         _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(answered),
     };
-    let now = now();
     if outcome != answered {
+        let now = now();
         load.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
     }
     backend.upstream.conclude(load, &outcome, now);

@@ -83,8 +83,8 @@ pub async fn relay(
     exchange.keep_alive = false;
     agree(exchange, &mut head, down).map_err(|_| Failure::Canceled)?;
     backend.upstream.metrics.attempt(exchange.worker.id, "success");
-    // For the endpoint's sake the attempt is over: what follows is nobody's answer.
-    backend.upstream.conclude(&mut load, &OPENED, now());
+    // For the endpoint the attempt is over: what follows is nobody's answer.
+    backend.upstream.conclude(&mut load, &OPENED, now);
     if let Up::Http1(conn) = &mut up {
         conn.channel.open_tunnel();
     }

@@ -37,7 +37,7 @@ impl Load {
 /// Picks one of `count` endpoints; `None` when there is none.
 ///
 /// `turn` is the caller's running number, used by round robin alone; `cost` is asked for two endpoints at most, and not
-/// by round robin. Without exclusions the time is constant; with them it may take a pass over the endpoints.
+/// by round robin. Without exclusions the time is constant; with them it takes a pass or two over the endpoints.
 pub fn pick(
     policy: LoadBalancer,
     count: usize,
@@ -50,8 +50,16 @@ pub fn pick(
         return None;
     }
     if policy == LoadBalancer::RoundRobin {
-        let first = turn % count;
-        return (first..count).chain(0..first).find(|i| !excluded(*i)).or(Some(first));
+        let (round, own) = (turn / count, turn % count);
+        if !excluded(own) {
+            return Some(own);
+        }
+        // The turns of those who are out go round too: else the next in line would bear the load of two.
+        let free = || (0..count).filter(|i| !excluded(*i));
+        return match free().count() {
+            0 => Some(own),
+            left => free().nth(round % left),
+        };
     }
     let (a, b) = two_of(count, rng);
     let (a, b) =

@@ -27,6 +27,10 @@ const SPREAD: Duration = Duration::from_millis(10);
 
 /// The exchange as it stands when an attempt has ended.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and all combinations are possible"
+)]
 pub struct Standing<'a> {
     /// The request's.
     pub method: &'a Method,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Concurrency, Direction, HostPattern, Mode, RateLimitPolicy};
+use outrigger_config::model::{Concurrency, Direction, HostPattern, Mode, RateLimitPolicy, Share, Total};
 use smallvec::SmallVec;
 
 use self::meter::{Denied, Meter, Token};
@@ -75,6 +75,9 @@ pub(super) fn build(
 
 impl RateLimiter {
     fn new(config: &RateLimitPolicy, old: Option<&Self>, metrics: &Metrics, now: Instant) -> Self {
+        if matches!(config.total, Some(Total { share: Share::Service(_), .. })) {
+            tracing::warn!(policy = %config.name, "no store is asked: each replica has the whole rate");
+        }
         let dry_run = config.mode == Mode::DryRun;
         let metrics = metrics.rate_limit(config.name.as_str(), dry_run);
         // Cells count from it, and outlive their policy.

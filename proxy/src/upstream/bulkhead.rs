@@ -56,25 +56,23 @@ impl Rules {
     }
 }
 
-/// The limit under new rules, if they are any: that of the last generation with whoever is inside, or a new one.
+/// The limit under new rules, if they are any: that of the last generation with whoever is inside, or a new one. Where
+/// there is no limit any more, nobody waits for it either.
 pub fn next(
     old: Option<Arc<Bulkhead>>,
     rules: Rules,
     fill: &Arc<Fill>,
     now: Instant,
 ) -> Option<Arc<Bulkhead>> {
+    let draw = fastrand::f64();
+    if let Some(old) = &old {
+        old.reconfigure(rules, now, draw);
+    }
     if !rules.limit_anything() {
         fill.limit.store(0, Ordering::Relaxed);
         return None;
     }
-    let draw = fastrand::f64();
-    match old {
-        Some(old) => {
-            old.reconfigure(rules, now, draw);
-            Some(old)
-        }
-        None => Some(Bulkhead::new(rules, Arc::clone(fill), now, draw)),
-    }
+    old.or_else(|| Some(Bulkhead::new(rules, Arc::clone(fill), now, draw)))
 }
 
 /// A limit with its queue.

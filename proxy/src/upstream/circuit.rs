@@ -132,6 +132,11 @@ impl Circuit {
 }
 
 impl Pass {
+    /// Nothing is owed.
+    pub fn is_free(&self) -> bool {
+        matches!(self, Self::Free)
+    }
+
     /// The circuit waits for this one's outcome.
     pub fn is_trial(&self) -> bool {
         matches!(self, Self::Trial(_))

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use outrigger_config::model::{CircuitBreaker, HealthCheck};
 
 use super::circuit::Circuit;
+use crate::policy::breaker::Transition;
 use crate::policy::health::{Change, Check, Health};
 use crate::policy::outcome::{Class, Outcome};
 use crate::policy::outlier::Streak;
@@ -108,13 +109,9 @@ impl Condition {
         self.circuit.get()
     }
 
-    /// Its own circuit, from now on.
-    pub fn set_circuit(&self, config: &CircuitBreaker, now: Instant) {
-        if let Some(circuit) = self.circuit.get() {
-            circuit.reconfigure(config, now);
-        } else {
-            self.circuit.get_or_init(|| Circuit::new(config, now));
-        }
+    /// It has a circuit of its own from now on, with these thresholds.
+    pub fn set_circuit(&self, config: &CircuitBreaker, now: Instant) -> Option<Transition> {
+        self.circuit.get_or_init(|| Circuit::new(config, now)).reconfigure(config, now)
     }
 
     /// From now on it is fit for requests again.

@@ -56,10 +56,7 @@ impl Guard {
     pub(super) fn new(config: &model::Upstream, old: Option<&Self>, now: Instant) -> Self {
         let breakers = config.circuit_breaker.as_ref().filter(|breakers| breakers.scope.of_upstream());
         let circuit = breakers.map(|breakers| match old.and_then(|old| old.circuit.as_ref()) {
-            Some(known) => {
-                known.reconfigure(&breakers.thresholds, now);
-                Arc::clone(known)
-            }
+            Some(known) => Arc::clone(known),
             None => Circuit::new(&breakers.thresholds, now),
         });
         let ejections = config.outlier_detection.as_ref().map(|outliers| {
@@ -67,6 +64,12 @@ impl Guard {
             known.unwrap_or_else(|| Arc::new(Mutex::new(Ejections::new(outliers.policy))))
         });
         Self { circuit, ejections }
+    }
+
+    /// The policy's thresholds hold from now on.
+    pub(super) fn reconfigure(&self, config: &model::Upstream, now: Instant) -> Option<Transition> {
+        let breakers = config.circuit_breaker.as_ref()?;
+        self.circuit.as_ref()?.reconfigure(&breakers.thresholds, now)
     }
 
     /// These are the endpoints from now on. Returned are those whose ejection has thereby ended although they stay.
@@ -152,6 +155,12 @@ impl Upstream {
             || self.roster.load().is_closed_off(now)
     }
 
+    /// Its checks say of every endpoint that it is down or not ready.
+    pub fn wants_no_work(&self) -> bool {
+        let serves = |endpoint: &Arc<Endpoint>| endpoint.condition.vitality().takes_requests();
+        enforces_checks(&self.config) && !self.roster.load().endpoints.iter().any(serves)
+    }
+
     /// Breakers ask how long an answer took: then the clock is to be read when a request has gone.
     pub fn times_calls(&self) -> bool {
         let breakers = self.config.circuit_breaker.as_ref();
@@ -163,21 +172,24 @@ impl Upstream {
         load.on_outcome(outcome, now.saturating_duration_since(load.owes.began), now);
         load.owes.took = whole.map(|whole| now.saturating_duration_since(whole)).unwrap_or_default();
         if outcome.class() != Class::Success {
-            self.conclude(load, outcome, now);
+            self.conclude(load, outcome, || now);
         } else if load.owes.upstream.is_trial() || load.owes.endpoint.is_trial() {
             self.settle(load, outcome, now);
         }
     }
 
-    /// An attempt is over, its content too. What was concluded already stays so.
-    pub fn conclude(&self, load: &mut InFlight, outcome: &Outcome, now: Instant) {
-        self.settle(load, outcome, now);
+    /// An attempt is over, its content too. What was concluded already stays so. The clock is read only if somebody wants to
+    /// know.
+    pub fn conclude(&self, load: &mut InFlight, outcome: &Outcome, clock: impl Fn() -> Instant) {
+        if !(load.owes.upstream.is_free() && load.owes.endpoint.is_free()) {
+            self.settle(load, outcome, clock());
+        }
         if let Some(outliers) = self.config.outlier_detection.as_ref()
             && std::mem::take(&mut load.owes.streak)
         {
             let failures = load.condition.on_outcome(outcome, load.owes.began);
             if failures >= outliers.consecutive_failures.get() {
-                self.suspect(load, now);
+                self.suspect(load, clock());
             }
         }
     }
@@ -273,7 +285,7 @@ impl Upstream {
 
     /// A breaker has changed its state: of an endpoint, or of the upstream.
     pub(super) fn turned(&self, endpoint: Option<&Endpoint>, turned: Transition, now: Instant) {
-        let [from, to] = [turned.from(), turned.to()].map(|phase| phase.label());
+        let [from, to] = [turned.from(), turned.to()].map(Phase::label);
         let (mode, cause) = (word(self.breaker_mode()), turned.cause());
         let scope = if endpoint.is_some() { "endpoint" } else { "upstream" };
         self.metrics.guards.turned(Turn { scope, from, to, cause, mode });
@@ -329,3 +341,6 @@ pub(super) fn enforces_ejection(config: &model::Upstream) -> bool {
 pub(super) fn enforces_checks(config: &model::Upstream) -> bool {
     config.health_check.as_ref().is_some_and(|it| it.mode == Mode::Enforce)
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ use self::endpoint::Endpoint;
 use self::guard::Guard;
 use self::roster::{Roster, Standing};
 use crate::cache::Cache;
+use crate::policy::breaker::Transition;
 use crate::policy::budget::Budget;
 use crate::policy::panic::Candidates;
 use crate::telemetry::{EndpointState, UpstreamMetrics};
@@ -124,14 +125,10 @@ impl Upstream {
         let stays = |addr| known.iter().find(|endpoint| endpoint.addr == addr).cloned();
         let endpoints: Vec<_> =
             addrs.iter().map(|&addr| stays(addr).unwrap_or_else(|| Endpoint::new(addr, now))).collect();
-        let breakers = self.config.circuit_breaker.as_ref();
-        let checks = self.config.health_check.as_ref().map(|check| &check.thresholds);
-        for endpoint in &endpoints {
-            if let Some(breakers) = breakers.filter(|breakers| breakers.scope.of_endpoints()) {
-                endpoint.condition.set_circuit(&breakers.thresholds, now);
-            }
-            endpoint.condition.reconfigure_checks(checks, now);
-        }
+        let whole = self.guard.reconfigure(&self.config, now).map(|turned| (None, turned));
+        let own =
+            |endpoint: &Arc<Endpoint>| Some((Some(Arc::clone(endpoint)), self.reconfigure(endpoint, now)?));
+        let turned: Vec<_> = whole.into_iter().chain(endpoints.iter().filter_map(own)).collect();
         let ids: Vec<_> = endpoints.iter().map(|endpoint| endpoint.id).collect();
         let released = self.guard.set_members(&self.config, &ids, now);
         self.replace(Some(endpoints), now);
@@ -140,6 +137,18 @@ impl Upstream {
             self.release(&released, now);
             self.remake(now);
         }
+        for (endpoint, turned) in turned {
+            self.turned(endpoint.as_deref(), turned, now);
+        }
+    }
+
+    /// The policy's thresholds hold for this endpoint from now on.
+    fn reconfigure(&self, endpoint: &Endpoint, now: Instant) -> Option<Transition> {
+        let checks = self.config.health_check.as_ref().map(|check| &check.thresholds);
+        endpoint.condition.reconfigure_checks(checks, now);
+        let breakers =
+            self.config.circuit_breaker.as_ref().filter(|breakers| breakers.scope.of_endpoints())?;
+        endpoint.condition.set_circuit(&breakers.thresholds, now)
     }
 
     /// What is known of the endpoints has changed.

@@ -43,6 +43,12 @@ fn shares(policy: LoadBalancer, n: usize, excluded: &[usize]) -> Vec<u32> {
 }
 
 #[test]
+fn lb_1_the_turns_of_the_excluded_go_round() {
+    assert_eq!(shares(LoadBalancer::RoundRobin, 4, &[1]), [1000, 0, 1000, 1000]);
+    assert_eq!(shares(LoadBalancer::RoundRobin, 4, &[1, 2]), [1500, 0, 0, 1500]);
+}
+
+#[test]
 fn lb_1_equal_endpoints_get_equal_shares() {
     assert_eq!(shares(LoadBalancer::RoundRobin, 3, &[]), [1000; 3]);
     for policy in [LoadBalancer::LeastRequest, LoadBalancer::PeakEwma] {

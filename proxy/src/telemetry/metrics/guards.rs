@@ -98,6 +98,12 @@ impl GuardMetrics {
         self.chronic.inc(WorkerId::CONTROL);
     }
 
+    /// How many were.
+    #[cfg(test)]
+    pub fn chronic_count(&self) -> u64 {
+        self.chronic.get()
+    }
+
     /// A check ended like this.
     pub fn checked(&self, result: &'static str) {
         self.checks.inc(WorkerId::CONTROL, result);
@@ -136,7 +142,7 @@ impl Metrics {
     pub(super) fn guard_families(&self, scrape: &mut Scrape) {
         scrape.gauges("breaker_state", "Circuit breakers: 0 closed, 1 half-open, 2 open.", |row| {
             self.visit_states(|labels, state| {
-                state.breaker.iter().for_each(|phase| row(labels, (*phase).into()))
+                state.breaker.iter().for_each(|phase| row(labels, (*phase).into()));
             });
         });
         scrape.gauges(
@@ -144,7 +150,7 @@ impl Metrics {
             "Whether checks and failures leave an endpoint in: 1 or 0.",
             |row| {
                 self.visit_states(|labels, state| {
-                    state.healthy.iter().for_each(|is| row(labels, (*is).into()))
+                    state.healthy.iter().for_each(|is| row(labels, (*is).into()));
                 });
             },
         );

@@ -88,6 +88,15 @@ fn a_reload_keeps_who_is_inside_and_lets_in_who_waits() {
 }
 
 #[test]
+fn a_limit_that_goes_lets_in_who_waits() {
+    let limit = bulkhead(rules(1, 5));
+    let _first = inside(limit.enter(Class::Default));
+    let mut second = waits(limit.enter(Class::Default));
+    let gone = next(Some(limit), Rules { max: None, ..rules(1, 5) }, &Arc::default(), Instant::now());
+    assert!(gone.is_none() && verdict(&mut second).unwrap().is_ok());
+}
+
+#[test]
 fn bp_4_a_dry_run_shows_its_limit_and_keeps_nobody_out() {
     let fill = Arc::<Fill>::default();
     let adaptive = |mode| Some(Applied { mode, policy: AdaptiveLimit { min: 1, max: 1 } });
