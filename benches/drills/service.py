@@ -7,7 +7,7 @@ goes on accepting. At SIGTERM it writes when each request came and how many were
 
 import array
 import asyncio
-import collections
+import heapq
 import os
 import signal
 import sys
@@ -20,34 +20,24 @@ from stage import LOAD_CPU, Process, wait_ready
 
 
 class Work:
-    """The places, and who waits for one."""
+    """The places, by when each is free. A timer that comes late makes no place wait: what it bears is PLACES / WORK."""
 
     def __init__(self, name, seconds, places):
         answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n%%s\r\n%s" % (len(name), name.encode())
         self.kept, self.once = answer % b"", answer % b"cache-control: no-store\r\n"
-        self.seconds, self.free, self.inside = seconds, places, 0
-        self.waiting, self.seen = collections.deque(), array.array("d")
+        self.seconds, self.free, self.inside, self.seen = seconds, [0.0] * places, 0, array.array("d")
 
     def take(self, transport, head):
+        loop, now = asyncio.get_running_loop(), time.monotonic()
         self.inside += 1
-        self.seen.extend((time.monotonic(), self.inside))
-        job = transport, self.once if head.startswith(b"GET /once") else self.kept
-        if self.free:
-            self.begin(job)
-        else:
-            self.waiting.append(job)
+        self.seen.extend((now, self.inside))
+        end = max(now, self.free[0]) + self.seconds
+        heapq.heapreplace(self.free, end)
+        loop.call_at(end, self.end, transport, self.once if head.startswith(b"GET /once") else self.kept)
 
-    def begin(self, job):
-        self.free -= 1
-        asyncio.get_running_loop().call_later(self.seconds, self.end, job)
-
-    def end(self, job):
-        transport, answer = job
+    def end(self, transport, answer):
         transport.write(answer)
         self.inside -= 1
-        self.free += 1
-        if self.waiting:
-            self.begin(self.waiting.popleft())
 
 
 class Connection(asyncio.Protocol):
@@ -69,7 +59,7 @@ class Connection(asyncio.Protocol):
 class Service(Process):
     """Such a service in a process of its own, ready."""
 
-    def __init__(self, directory, port, name, work, places=10_000):
+    def __init__(self, directory, port, name, work, places=1000):
         self.path = f"{directory}/{name}-{time.monotonic_ns()}.seen"
         argv = [sys.executable, "-B", os.path.abspath(__file__)]
         super().__init__([*argv, *map(str, (port, name, work, places, self.path))], LOAD_CPU, directory)

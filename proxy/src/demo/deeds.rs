@@ -49,15 +49,16 @@ impl Deeds {
 impl fmt::Display for Deeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let deeds = [
-            (self.retries, "retries"),
-            (self.ejections, "ejections"),
-            (self.breaker_opened, "× breaker opened"),
-            (self.denied, "denied"),
-            (self.stale, "stale answers"),
+            ("retried", self.retries),
+            ("ejected", self.ejections),
+            ("opened the breaker", self.breaker_opened),
+            ("denied", self.denied),
+            ("answered stale", self.stale),
         ];
-        let told: Vec<_> =
-            deeds.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        f.write_str(&if told.is_empty() { "nothing".to_owned() } else { told.join(", ") })
+        let told =
+            deeds.iter().filter(|(_, times)| *times > 0).map(|(what, times)| format!("{what} {times}"));
+        let told = told.collect::<Vec<_>>().join(", ");
+        f.write_str(if told.is_empty() { "did nothing" } else { &told })
     }
 }
 
@@ -83,12 +84,12 @@ outrigger_fallbacks_total{route=\"prices\",kind=\"stale\",mode=\"enforce\"} 50
         let earlier = Deeds { retries: 4, denied: 70, ..Deeds::default() };
         assert_eq!(
             all.since(earlier).to_string(),
-            "5 retries, 2 ejections, 1 × breaker opened, 50 stale answers"
+            "retried 5, ejected 2, opened the breaker 1, answered stale 50"
         );
     }
 
     #[test]
     fn no_deed_is_told_too() {
-        assert_eq!(Deeds::scraped("").to_string(), "nothing");
+        assert_eq!(Deeds::scraped("").to_string(), "did nothing");
     }
 }

@@ -57,7 +57,12 @@ impl Conn {
     }
 
     /// The client's part: one GET. Says whether the connection may be used again.
-    async fn exchange(&mut self, caller: &str, authority: &str, path: &str) -> io::Result<(StatusCode, bool)> {
+    async fn exchange(
+        &mut self,
+        caller: &str,
+        authority: &str,
+        path: &str,
+    ) -> io::Result<(StatusCode, bool)> {
         // With the authority in the target, as one talks to an HTTP_PROXY; every server takes it (RFC 9112 §3.2.2).
         let fields = format!("host: {authority}\r\nx-caller: {caller}");
         let request = format!("GET http://{authority}{path} HTTP/1.1\r\n{fields}\r\n\r\n");

@@ -27,8 +27,8 @@ use self::stage::Stage;
 use crate::admin::BindError;
 use crate::app::AppError;
 
-pub use self::load::Summary;
 pub use self::deeds::Deeds;
+pub use self::load::Summary;
 pub use self::report::{Report, Retries};
 pub use self::scenes::{Played, Scene};
 

@@ -156,7 +156,7 @@ What the retry budget said                 without   with sidecars
   retries refused                                -               3
 Who was answered as it got worse           without   with sidecars
   the last replica is killed                0.00 %        100.00 %
-    the sidecar: 1 × breaker opened, 90 stale answers
+    the sidecar: opened the breaker 1, answered stale 90
 ";
         assert_eq!(report.to_string(), expected);
     }
@@ -166,7 +166,8 @@ Who was answered as it got worse           without   with sidecars
         let none = summary(0, None, None);
         let replicas = vec![Calls { temper: Temper::Slow, without: 0, with: 0 }];
         let retries = Retries { allowed: 0, refused: 0 };
-        let report = Report { without: none.clone(), with: none, replicas, retries, scenes: vec![] }.to_string();
+        let report =
+            Report { without: none.clone(), with: none, replicas, retries, scenes: vec![] }.to_string();
         assert!(!report.contains("NaN") && !report.contains('%') && !report.contains("ms"), "{report}");
     }
 

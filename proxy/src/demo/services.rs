@@ -107,7 +107,12 @@ impl Holdings {
 impl Replica {
     /// With this fault.
     pub fn new(temper: Temper) -> Arc<Self> {
-        Arc::new(Self { temper, calls: Default::default(), hangs: AtomicBool::new(false), killed: Notify::new() })
+        Arc::new(Self {
+            temper,
+            calls: Default::default(),
+            hangs: AtomicBool::new(false),
+            killed: Notify::new(),
+        })
     }
 
     /// What is wrong with it.
