@@ -35,6 +35,7 @@ impl Deeds {
     }
 
     /// What came after `earlier`.
+    #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
             retries: self.retries - earlier.retries,

@@ -73,7 +73,7 @@ impl Scene {
 pub async fn play(stage: &Stage, duration: Duration, played: &mut Vec<Played>) {
     let scene_length = duration / 4;
     let patience = PATIENCE.min(scene_length / 2);
-    let duration = scene_length - patience;
+    let duration = scene_length.saturating_sub(patience);
     let mut before = Deeds::scraped(&stage.sidecar.scrape());
     for scene in Scene::ALL {
         scene.begin(stage);
