@@ -15,17 +15,20 @@ from stage import LOAD_CPU, PROXY_CPU, Process, end_on_signals, free_ports, isol
 
 
 def options(description):
-    """A parser that knows `--outrigger`; everything else is the drill's."""
+    """A parser that knows what all drills take; everything else is the drill's."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--outrigger", metavar="PATH", default="target/release/outrigger")
+    parser.add_argument("--realtime", action="store_true", help="go before all other work on a machine that is not idle")
     return parser
 
 
-def prepare(binary):
+def prepare(asked):
     """Isolates the drill and raises its file limit; returns the binary's absolute path."""
-    found = shutil.which(binary)
+    found = shutil.which(asked.outrigger)
     if not found:
-        sys.exit(f"no sidecar at {binary}: cargo build --release")
+        sys.exit(f"no sidecar at {asked.outrigger}: cargo build --release")
+    if asked.realtime:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     end_on_signals()
     if reason := isolate():
         say(f"no network namespace of its own ({reason}): runs on this machine's loopback")
