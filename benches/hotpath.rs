@@ -56,7 +56,7 @@ fn policy(origin: SocketAddr) -> Config {
 {{apiVersion: outrigger/v1, kind: Upstream, name: built-in, discovery: {{static: [\"{origin}\"]}}}}
 ---
 {{apiVersion: outrigger/v1, kind: RateLimitPolicy, name: quota, direction: outbound, total: {{rate: 1000000/s}},
-   perKey: [{{by: [source], rate: 1000000/s, maxConcurrent: 100}}], concurrency: {{max: 100}}}}
+   perKey: [{{by: [source], rate: 1000000/s, maxConcurrent: 100}}]}}
 ---
 {{apiVersion: outrigger/v1, kind: HTTPRoute, name: prices, hosts: [market-data], rules: [{{
     matches: [{{path: {{type: PathPrefix, value: /prices}}, method: GET}}], backendRefs: [{{name: market-data}}],

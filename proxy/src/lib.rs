@@ -30,9 +30,14 @@
 //! 2. [`pipeline::handle`] takes one [`snapshot`] and holds it to the end of the request.
 //! 3. [`policy::router`] finds the rule, [`policy::weights`] the backend. None: 404.
 //! 4. [`policy::deadline`]: what the policy allows, clipped by what the caller said. Over: 504.
-//! 5. An attempt: [`upstream`] picks an endpoint, as far as breakers and health allow (else 503), and lends a connection,
-//!    the head is written anew, content streams while the answer is awaited.
-//! 6. How it went is reported to whoever learns from it: [`upstream::guard`]. [`policy::retry`] decides on what follows, [`policy::budget`] whether it is paid for.
+//!    Then [`snapshot::limiter`]: rates, callers, and places under load. Over: 429 or 503.
+//!    [`cache`]: what others were answered, where an upstream's policy keeps it; who misses at once waits for one fetch.
+//! 5. A place among the upstream's requests ([`upstream::bulkhead`]), then an attempt: [`upstream`] picks an endpoint, as far
+//!    as breakers and health allow (else 503), and lends a connection, the head is written anew, content streams while the
+//!    answer is awaited.
+//! 6. How it went is reported to those who learn from it ([`upstream::guard`]). [`policy::retry`] decides on what
+//!    follows, [`policy::budget`] whether it is paid for; when nothing does, the rule's
+//!    [chain](snapshot::stand_in::Chain) of fallbacks is gone along, within the same deadline.
 //! 7. The answer streams back; its last octet closes metrics, log and load.
 //!
 //! # A reload

@@ -21,6 +21,7 @@ use crate::policy::grpc;
 /// Tells the downstream of a failure, as far as it can still be told.
 pub async fn fail(exchange: &mut Exchange<'_>, down: &mut Down<'_>, failure: Failure) -> After {
     exchange.failure = Some(failure);
+    exchange.visit = None;
     exchange.grpc_status = exchange.grpc.then(|| failure.grpc_status());
     if failure == Failure::Canceled {
         return After::Abort;

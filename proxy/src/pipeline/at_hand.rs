@@ -67,6 +67,8 @@ pub async fn give(
     at_hand: AtHand<'_>,
     down: &mut Down<'_>,
 ) -> Result<(), Failure> {
+    // Who waits for what the upstream says need not wait for this caller.
+    exchange.visit = None;
     exchange.keep_alive &= down.is_done() && !exchange.drains();
     let status = at_hand.status();
     exchange.status = Some(status);
