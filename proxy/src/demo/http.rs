@@ -57,9 +57,15 @@ impl Conn {
     }
 
     /// The client's part: one GET. Says whether the connection may be used again.
-    async fn exchange(&mut self, authority: &str, path: &str) -> io::Result<(StatusCode, bool)> {
+    async fn exchange(
+        &mut self,
+        caller: &str,
+        authority: &str,
+        path: &str,
+    ) -> io::Result<(StatusCode, bool)> {
         // With the authority in the target, as one talks to an HTTP_PROXY; every server takes it (RFC 9112 §3.2.2).
-        let request = format!("GET http://{authority}{path} HTTP/1.1\r\nhost: {authority}\r\n\r\n");
+        let fields = format!("host: {authority}\r\nx-caller: {caller}");
+        let request = format!("GET http://{authority}{path} HTTP/1.1\r\n{fields}\r\n\r\n");
         self.stream.write_all(request.as_bytes()).await?;
         let head = loop {
             let parsed = parse_response(&self.ahead, &LIMITS, &self.scratch, &Method::GET);
@@ -95,13 +101,14 @@ impl Conn {
 #[derive(Debug)]
 pub struct Client {
     addr: SocketAddr,
+    name: &'static str,
     idle: Mutex<Vec<(Instant, Conn)>>,
 }
 
 impl Client {
-    /// Connects when it is first used.
-    pub fn new(addr: SocketAddr) -> Self {
-        Self { addr, idle: Mutex::default() }
+    /// Connects when it is first used, and says this name.
+    pub fn new(addr: SocketAddr, name: &'static str) -> Self {
+        Self { addr, name, idle: Mutex::default() }
     }
 
     /// One GET; the status of its answer.
@@ -110,7 +117,7 @@ impl Client {
             Some(conn) => conn,
             None => Conn::new(TcpStream::connect(self.addr).await?)?,
         };
-        let (status, keep) = conn.exchange(authority, path).await?;
+        let (status, keep) = conn.exchange(self.name, authority, path).await?;
         if keep {
             self.idle().push((Instant::now(), conn));
         }

@@ -14,12 +14,13 @@ use tokio::time::{Instant, interval_at, timeout};
 use super::http::Client;
 
 /// Nobody waits longer for a page.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A caller: whom it calls, and what it saw.
 #[derive(Debug)]
 pub struct Caller {
     client: Client,
+    patience: Duration,
     seen: Mutex<Seen>,
 }
 
@@ -45,9 +46,9 @@ pub struct Summary {
 }
 
 impl Caller {
-    /// Has seen nothing yet.
-    pub fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self { client, seen: Mutex::default() })
+    /// Has seen nothing yet, and waits no longer than this.
+    pub fn new(client: Client, patience: Duration) -> Arc<Self> {
+        Arc::new(Self { client, patience, seen: Mutex::default() })
     }
 
     /// What it has seen so far.
@@ -57,7 +58,7 @@ impl Caller {
     }
 
     async fn call(&self, due: Instant) {
-        let answer = timeout(PATIENCE, self.client.get("holdings", "/holdings")).await;
+        let answer = timeout(self.patience, self.client.get("holdings", "/holdings")).await;
         let succeeded = matches!(answer, Ok(Ok(status)) if status.is_success());
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.times.push(due.elapsed());

@@ -3,12 +3,15 @@
 //! `holdings` calls `market-data`, which has three replicas: one is healthy, one slow, and one fails a third of its
 //! calls. Two callers ask `holdings` at the same steady rate and at the same time, one without sidecars, one through
 //! them. What each saw is measured, and printed side by side. The sidecars are real ones, the [`App`](crate::app::App)
-//! that `outrigger run` starts, with the policies of `config/examples/demo`.
+//! that `outrigger run` starts, with the policies of `config/examples/demo`. In a second act replicas die and hang, and
+//! somebody floods `holdings`: what the sidecar did about it stands beside what the callers saw.
 
+mod deeds;
 mod http;
 mod load;
 mod progress;
 mod report;
+mod scenes;
 mod services;
 mod sidecar;
 mod stage;
@@ -24,8 +27,10 @@ use self::stage::Stage;
 use crate::admin::BindError;
 use crate::app::AppError;
 
+pub use self::deeds::Deeds;
 pub use self::load::Summary;
 pub use self::report::{Report, Retries};
+pub use self::scenes::{Played, Scene};
 
 /// A hundred requests a second from each caller: enough for a p99 within seconds, little for any machine.
 const PERIOD: Duration = Duration::from_millis(10);
@@ -66,12 +71,18 @@ impl std::error::Error for DemoError {}
 pub async fn run(duration: Duration) -> Result<Report, DemoError> {
     let stage = Stage::set(stage::folder()?).await?;
     progress::introduce(&stage, duration);
-    tokio::select! {
-        () = load::send(&stage.callers, PERIOD, duration) => {}
-        () = progress::show(&stage.callers) => {}
-        _ = tokio::signal::ctrl_c() => {}
+    let interrupted = tokio::select! {
+        () = load::send(&stage.callers, PERIOD, duration / 2) => false,
+        () = progress::show(&stage.callers) => false,
+        _ = tokio::signal::ctrl_c() => true,
+    };
+    let mut report = measured(&stage);
+    if !interrupted {
+        tokio::select! {
+            () = scenes::play(&stage, duration / 2, &mut report.scenes) => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
     }
-    let report = measured(&stage);
     progress::conclude(&stage.strike());
     Ok(report)
 }
@@ -79,7 +90,7 @@ pub async fn run(duration: Duration) -> Result<Report, DemoError> {
 fn measured(stage: &Stage) -> Report {
     let [without, with] = stage.callers.each_ref().map(|caller| caller.summary());
     let replicas = stage.replicas.iter().map(|replica| Calls::of(replica)).collect();
-    Report { without, with, replicas, retries: Retries::scraped(&stage.sidecar.scrape()) }
+    Report { without, with, replicas, retries: Retries::scraped(&stage.sidecar.scrape()), scenes: Vec::new() }
 }
 
 #[cfg(test)]
@@ -101,6 +112,20 @@ mod tests {
         assert!(report.retries.allowed > 0, "{report}");
         assert!(report.replicas.iter().all(|calls| calls.without == 100), "{report}");
         assert!(report.replicas[0].with > report.replicas[1].with, "{report}");
+    }
+
+    #[tokio::test]
+    async fn when_all_prices_are_gone_callers_with_sidecars_still_get_what_was_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = Stage::set(folder.path().to_owned()).await.unwrap();
+        load::send(&stage.callers, PERIOD, Duration::from_secs(1)).await;
+        let mut played = Vec::new();
+        scenes::play(&stage, Duration::from_secs(6), &mut played).await;
+        stage.strike();
+        let [_, _, flood, gone] = &played[..] else { panic!("{played:?}") };
+        assert!(flood.deeds.denied > 0, "{played:?}");
+        assert!(gone.deeds.stale > 0, "{played:?}");
+        assert!(gone.with > gone.without && gone.without == Some(0.0), "{played:?}");
     }
 
     #[tokio::test]

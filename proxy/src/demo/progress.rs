@@ -10,6 +10,7 @@ use tokio::time::{Instant, interval};
 
 use super::load::Caller;
 use super::report::{millis, percent};
+use super::scenes::Scene;
 use super::stage::Stage;
 
 /// What is shown, and where to look meanwhile.
@@ -18,7 +19,8 @@ pub fn introduce(stage: &Stage, duration: Duration) {
     tell(&format!(
         "\
 holdings calls market-data, which has three replicas: one healthy, one slow, one failing a third of its calls.
-Two callers ask holdings 100 times a second for {duration}, one without sidecars, one with. Look meanwhile:
+Two callers ask holdings 100 times a second for {duration}, one without sidecars, one with; after half of it things
+get worse. Look meanwhile:
 
 {}
 ",
@@ -60,6 +62,12 @@ pub async fn show(callers: &[Arc<Caller>; 2]) {
         let seconds = began.elapsed().as_secs();
         tell(&format!("{start}{seconds:>4} s   without: {without}   with: {with}{end}"));
     }
+}
+
+/// What gets worse now.
+pub fn announce(scene: Scene) {
+    let start = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    tell(&format!("{start}Now {}.\n", scene.label()));
 }
 
 /// What is left.

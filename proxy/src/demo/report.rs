@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::load::{Summary, share};
+use super::scenes::Played;
 use super::services::{Replica, Temper};
 
 /// All that a run has measured.
@@ -19,6 +20,8 @@ pub struct Report {
     pub replicas: Vec<Calls>,
     /// What the sidecar of `holdings` did.
     pub retries: Retries,
+    /// What happened after all this; ends early if the run did.
+    pub scenes: Vec<Played>,
 }
 
 /// What one replica of `market-data` got to do.
@@ -63,25 +66,36 @@ impl Calls {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut row = |[what, without, with]: [&str; 3]| writeln!(f, "{what:<34}{without:>16}{with:>16}");
         let (without, with) = (&self.without, &self.with);
-        row(["What the caller saw", "without", "with sidecars"])?;
-        row(["  requests", &without.requests.to_string(), &with.requests.to_string()])?;
-        row(["  success rate", &percent(without.success_rate), &percent(with.success_rate)])?;
-        row(["  p50", &millis(without.p50_ms), &millis(with.p50_ms)])?;
-        row(["  p99", &millis(without.p99_ms), &millis(with.p99_ms)])?;
-        row(["Which replica was called", "without", "with sidecars"])?;
+        row(f, ["What the caller saw", "without", "with sidecars"])?;
+        row(f, ["  requests", &without.requests.to_string(), &with.requests.to_string()])?;
+        row(f, ["  success rate", &percent(without.success_rate), &percent(with.success_rate)])?;
+        row(f, ["  p50", &millis(without.p50_ms), &millis(with.p50_ms)])?;
+        row(f, ["  p99", &millis(without.p99_ms), &millis(with.p99_ms)])?;
+        row(f, ["Which replica was called", "without", "with sidecars"])?;
         let total = |of: fn(&Calls) -> u64| self.replicas.iter().map(of).sum::<u64>();
         let totals = [total(|calls| calls.without), total(|calls| calls.with)];
         for calls in &self.replicas {
             let of = |part, whole| percent((whole > 0).then(|| share(part, whole)));
             let what = format!("  the {} one", calls.temper.label());
-            row([&what, &of(calls.without, totals[0]), &of(calls.with, totals[1])])?;
+            row(f, [&what, &of(calls.without, totals[0]), &of(calls.with, totals[1])])?;
         }
-        row(["What the retry budget said", "without", "with sidecars"])?;
-        row(["  retries allowed", "-", &self.retries.allowed.to_string()])?;
-        row(["  retries refused", "-", &self.retries.refused.to_string()])
+        row(f, ["What the retry budget said", "without", "with sidecars"])?;
+        row(f, ["  retries allowed", "-", &self.retries.allowed.to_string()])?;
+        row(f, ["  retries refused", "-", &self.retries.refused.to_string()])?;
+        if !self.scenes.is_empty() {
+            row(f, ["Who was answered as it got worse", "without", "with sidecars"])?;
+        }
+        for Played { scene, without, with, deeds } in &self.scenes {
+            row(f, [&format!("  {}", scene.label()), &percent(*without), &percent(*with)])?;
+            writeln!(f, "    the sidecar: {deeds}")?;
+        }
+        Ok(())
     }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, [what, without, with]: [&str; 3]) -> fmt::Result {
+    writeln!(f, "{what:<34}{without:>16}{with:>16}")
 }
 
 /// Rounded down: 99.996 % is not yet 100 %.
@@ -95,7 +109,7 @@ pub fn millis(millis: Option<f64>) -> String {
 }
 
 /// The sum over a family's rows that carry `label`.
-fn sum(scrape: &str, family: &str, label: &str) -> u64 {
+pub fn sum(scrape: &str, family: &str, label: &str) -> u64 {
     let rows = scrape.lines().filter_map(|line| line.strip_prefix(family)?.strip_prefix('{'));
     rows.filter(|row| row.contains(label)).filter_map(|row| row.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
@@ -103,6 +117,7 @@ fn sum(scrape: &str, family: &str, label: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::{Deeds, Scene};
 
     fn summary(requests: usize, success_rate: Option<f64>, ms: Option<f64>) -> Summary {
         Summary { requests, success_rate, p50_ms: ms, p99_ms: ms.map(|ms| ms * 10.0) }
@@ -119,6 +134,12 @@ mod tests {
                 Calls { temper: Temper::Failing, without: 3, with: 1 },
             ],
             retries: Retries { allowed: 12, refused: 3 },
+            scenes: vec![Played {
+                scene: Scene::Gone,
+                without: Some(0.0),
+                with: Some(1.0),
+                deeds: Deeds { breaker_opened: 1, stale: 90, ..Deeds::default() },
+            }],
         };
         let expected = "\
 What the caller saw                        without   with sidecars
@@ -133,6 +154,9 @@ Which replica was called                   without   with sidecars
 What the retry budget said                 without   with sidecars
   retries allowed                                -              12
   retries refused                                -               3
+Who was answered as it got worse           without   with sidecars
+  the last replica is killed                0.00 %        100.00 %
+    the sidecar: opened the breaker 1, answered stale 90
 ";
         assert_eq!(report.to_string(), expected);
     }
@@ -142,7 +166,8 @@ What the retry budget said                 without   with sidecars
         let none = summary(0, None, None);
         let replicas = vec![Calls { temper: Temper::Slow, without: 0, with: 0 }];
         let retries = Retries { allowed: 0, refused: 0 };
-        let report = Report { without: none.clone(), with: none, replicas, retries }.to_string();
+        let report =
+            Report { without: none.clone(), with: none, replicas, retries, scenes: vec![] }.to_string();
         assert!(!report.contains("NaN") && !report.contains('%') && !report.contains("ms"), "{report}");
     }
 

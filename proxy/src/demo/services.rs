@@ -4,12 +4,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +23,8 @@ const WORK: Duration = Duration::from_millis(5);
 /// How long it takes where things are slow, and up to how much longer.
 const SLOW: Duration = Duration::from_millis(300);
 const JITTER_MILLIS: u64 = 100;
+/// Requests that `holdings` works on at one time, like a service with so many threads.
+const PLACES: usize = 100;
 
 /// A service of the demo.
 #[derive(Debug, Clone)]
@@ -38,6 +41,7 @@ pub struct Holdings {
     /// Where `market-data` is: its replicas, or the sidecar's outbound port. Asked in turn.
     prices: Vec<Client>,
     turn: AtomicUsize,
+    places: Semaphore,
 }
 
 /// One of the services that are called.
@@ -46,6 +50,8 @@ pub struct Replica {
     temper: Temper,
     /// Calls that came directly, and through sidecars.
     calls: [AtomicU64; 2],
+    hangs: AtomicBool,
+    killed: Notify,
 }
 
 /// What is wrong with a replica.
@@ -83,11 +89,12 @@ impl Service {
 impl Holdings {
     /// Calls these.
     pub fn new(prices: impl IntoIterator<Item = SocketAddr>) -> Arc<Self> {
-        let prices = prices.into_iter().map(Client::new).collect();
-        Arc::new(Self { prices, turn: AtomicUsize::new(0) })
+        let prices = prices.into_iter().map(|addr| Client::new(addr, "holdings")).collect();
+        Arc::new(Self { prices, turn: AtomicUsize::new(0), places: Semaphore::new(PLACES) })
     }
 
     async fn answer(&self) -> (StatusCode, &'static str) {
+        let _place = self.places.acquire().await;
         let next = &self.prices[self.turn.fetch_add(1, Relaxed) % self.prices.len()];
         match timeout(PATIENCE, next.get("market-data", "/prices/ACME")).await {
             Ok(Ok(status)) if status.is_success() => (StatusCode::OK, r#"{"holdings":[{"ACME":12}]}"#),
@@ -100,7 +107,12 @@ impl Holdings {
 impl Replica {
     /// With this fault.
     pub fn new(temper: Temper) -> Arc<Self> {
-        Arc::new(Self { temper, calls: Default::default() })
+        Arc::new(Self {
+            temper,
+            calls: Default::default(),
+            hangs: AtomicBool::new(false),
+            killed: Notify::new(),
+        })
     }
 
     /// What is wrong with it.
@@ -113,10 +125,31 @@ impl Replica {
         self.calls.each_ref().map(|calls| calls.load(Relaxed))
     }
 
+    /// From now on it answers when nobody waits any more.
+    pub fn hang(&self) {
+        self.hangs.store(true, Relaxed);
+    }
+
+    /// Ends its service, with all connections.
+    pub fn kill(&self) {
+        self.killed.notify_one();
+    }
+
+    /// Serves until it is killed.
+    pub async fn live(self: Arc<Self>, listener: TcpListener) {
+        tokio::select! {
+            () = serve(listener, Service::Replica(Arc::clone(&self))) => {}
+            () = self.killed.notified() => {}
+        }
+    }
+
     async fn answer(&self, headers: &HeaderMap) -> (StatusCode, &'static str) {
         // Sidecars number the attempts; nobody else sends this.
         let side = usize::from(headers.contains_key("x-request-attempt"));
         self.calls[side].fetch_add(1, Relaxed);
+        if self.hangs.load(Relaxed) {
+            sleep(2 * PATIENCE).await;
+        }
         match self.temper {
             Temper::Failing if fastrand::u8(..3) == 0 => {
                 return (StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"out of order"}"#);

@@ -8,13 +8,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::DemoError;
 use super::http::Client;
-use super::load::Caller;
+use super::load::{Caller, PATIENCE};
 use super::services::{Holdings, Replica, Service, Temper, serve};
 use super::sidecar::{HOLDINGS, MARKET_DATA, Places, Sidecar};
 
@@ -54,7 +55,8 @@ impl Stage {
         let (mut replicas, mut direct, mut guarded, mut others) = (vec![], vec![], vec![], vec![]);
         for (temper, name) in [(Temper::Healthy, "a"), (Temper::Slow, "b"), (Temper::Failing, "c")] {
             let replica = Replica::new(temper);
-            let addr = start(&mut services, Service::Replica(Arc::clone(&replica))).await?;
+            let (listener, addr) = bind().await?;
+            services.spawn(Arc::clone(&replica).live(listener));
             let places = Places::free()?;
             let log = folder.join(format!("market-data-{name}.log"));
             others.push(Sidecar::start(MARKET_DATA, &places, addr, &[], &log)?);
@@ -66,8 +68,13 @@ impl Stage {
         let bare = start(&mut services, Service::Holdings(Holdings::new(direct))).await?;
         let beside = start(&mut services, Service::Holdings(Holdings::new([places.outbound]))).await?;
         let sidecar = Sidecar::start(HOLDINGS, &places, beside, &guarded, &folder.join("holdings.log"))?;
-        let callers = [bare, places.inbound].map(|addr| Caller::new(Client::new(addr)));
+        let callers = pair([bare, places.inbound], "caller", PATIENCE);
         Ok(Self { callers, replicas, sidecar, bare, places, folder, others, _services: services })
+    }
+
+    /// Others, without sidecars and with, who say this name and have so much patience.
+    pub fn more_callers(&self, name: &'static str, patience: Duration) -> [Arc<Caller>; 2] {
+        pair([self.bare, self.places.inbound], name, patience)
     }
 
     /// Ends everything at once; what is left is the folder.
@@ -78,9 +85,18 @@ impl Stage {
     }
 }
 
+fn pair(of: [SocketAddr; 2], name: &'static str, patience: Duration) -> [Arc<Caller>; 2] {
+    of.map(|addr| Caller::new(Client::new(addr, name), patience))
+}
+
 async fn start(services: &mut JoinSet<()>, service: Service) -> Result<SocketAddr, DemoError> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(DemoError::Port)?;
-    let addr = listener.local_addr().map_err(DemoError::Port)?;
+    let (listener, addr) = bind().await?;
     services.spawn(serve(listener, service));
     Ok(addr)
+}
+
+async fn bind() -> Result<(TcpListener, SocketAddr), DemoError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(DemoError::Port)?;
+    let addr = listener.local_addr().map_err(DemoError::Port)?;
+    Ok((listener, addr))
 }
