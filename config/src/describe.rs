@@ -1,5 +1,6 @@
 //! What holds now? The effective configuration as JSON: every default filled in, every policy value with its origin.
 
+mod authorization;
 mod fallback;
 mod fault;
 mod rate_limit;
@@ -30,6 +31,7 @@ pub fn describe(config: &Config) -> Value {
         "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
         "rateLimits": config.rate_limits.iter().map(rate_limit::policy).collect::<Vec<_>>(),
+        "authorization": config.authorization.iter().map(authorization::policy).collect::<Vec<_>>(),
     })
 }
 
@@ -44,7 +46,11 @@ fn sidecar(sidecar: &Sidecar) -> Value {
         },
         "inbound": sidecar.inbound.iter().map(inbound).collect::<Vec<_>>(),
         "outbound": sidecar.outbound.as_ref().map(|outbound| {
-            json!({ "listen": outbound.listen.to_string(), "unknown": outbound.unknown.word() })
+            json!({
+                "listen": outbound.listen.to_string(),
+                "unknown": outbound.unknown.word(),
+                "paths": authorization::paths(&outbound.paths),
+            })
         }),
         "admin": {
             "listen": sidecar.admin.listen.to_string(),
@@ -63,6 +69,7 @@ fn inbound(inbound: &Inbound) -> Value {
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
         "protocol": InboundProtocol(inbound.protocol).word(),
+        "paths": authorization::paths(&inbound.paths),
         "tls": tls::asked(&inbound.tls).word(),
         "plaintextPaths": tls::plaintext_paths(&inbound.tls),
         "healthCheck": resilience::health_check(&inbound.health_check),
@@ -139,24 +146,32 @@ fn backend(backend: &Backend, config: &Config) -> Value {
 
 /// A match of a rule, in the words of the schema.
 pub fn describe_match(found: &RouteMatch) -> Value {
-    let (kind, value) = match &found.path {
+    json!({
+        "path": path(&found.path),
+        "method": found.method.as_ref().map(http::Method::as_str),
+        "headers": found.headers.iter().map(|h| text(h.name.as_str(), &h.value)).collect::<Vec<_>>(),
+        "query": found.query.iter().map(|q| text(&q.name, &q.value)).collect::<Vec<_>>(),
+    })
+}
+
+fn path(path: &PathMatch) -> Value {
+    let (kind, value) = match path {
         PathMatch::Exact(path) => ("Exact", path.as_str()),
         PathMatch::Prefix(path) if path.is_empty() => ("PathPrefix", "/"),
         PathMatch::Prefix(path) => ("PathPrefix", path.as_str()),
         PathMatch::Regex(regex) => ("RegularExpression", written(regex)),
     };
-    let text = |name: &str, value: &TextMatch| match value {
+    json!({ "type": kind, "value": value })
+}
+
+/// A field or parameter with the value that it must have.
+fn text(name: &str, value: &TextMatch) -> Value {
+    match value {
         TextMatch::Exact(text) => json!({ "name": name, "type": "Exact", "value": text }),
         TextMatch::Regex(regex) => {
             json!({ "name": name, "type": "RegularExpression", "value": written(regex) })
         }
-    };
-    json!({
-        "path": { "type": kind, "value": value },
-        "method": found.method.as_ref().map(http::Method::as_str),
-        "headers": found.headers.iter().map(|h| text(h.name.as_str(), &h.value)).collect::<Vec<_>>(),
-        "query": found.query.iter().map(|q| text(&q.name, &q.value)).collect::<Vec<_>>(),
-    })
+    }
 }
 
 /// The expression without the anchors that the resolver put around it.

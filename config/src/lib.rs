@@ -1,6 +1,6 @@
 //! What does a policy file say? The schema of Outrigger: YAML in, a checked model out. Pure data, no IO.
 //!
-//! A *generation* is every file of a directory together. It holds documents of five kinds:
+//! A *generation* is every file of a directory together. It holds documents of six kinds:
 //!
 //! ```yaml
 //! apiVersion: outrigger/v1
@@ -11,8 +11,9 @@
 //! identity: {certDir: /certs}      # tls.crt, tls.key, ca.crt and perhaps ca.crl, watched
 //! inbound: [{port: 8080, listen: 0.0.0.0:8080, forwardTo: 127.0.0.1:8081, protocol: http,     # http1, http2
 //!            tls: strict, plaintextPaths: [/ping]}]                    # permissive, off
-//! outbound: {listen: 127.0.0.1:15001, capture: explicit, unknown: reject}
-//! admin: {listen: 127.0.0.1:15000, metrics: 0.0.0.0:15020}
+//! outbound: {listen: 127.0.0.1:15001, capture: explicit, unknown: reject,                   # as in inbound:
+//!            paths: {escapedSlashes: refuse, emptySegments: refuse, parameters: refuse}}      # keep
+//! admin: {listen: 127.0.0.1:15000, metrics: 0.0.0.0:15020}             # or `unix:/run/outrigger.sock`; `exposed: true`
 //! shutdown: {drain: 30s}
 //! accessLog: {format: json, successSample: 1%, slowerThan: 500ms, maxBytesPerSecond: 1MiB}
 //! limits: {requestHead: 64KiB, requestFields: 100, requestTarget: 16KiB, headTimeout: 10s, idleTimeout: 60s,
@@ -91,6 +92,15 @@
 //! priorities: [{match: {path: {type: PathPrefix, value: /holdings}}, class: critical}]
 //! share: service                   # of `total`: all replicas together, counted in the store; replica
 //! store: redis://redis.internal:6379/0
+//! ---
+//! apiVersion: outrigger/v1
+//! kind: AuthorizationPolicy
+//! name: holdings-callers
+//! direction: inbound               # outbound, without identities
+//! deny: [{name: closed, paths: [/admin], methods: [POST, DELETE], headers: [{name: x-debug, value: "1"}]}]
+//! allow:                           # and nobody else; `allow: []` is nobody
+//!   - {identities: ["spiffe://simplebank/ui", "spiffe://partners/*", "dns:reports.internal"], methods: [GET],
+//!      paths: [/holdings, {type: Exact, value: /ping}], sources: [10.0.0.0/8]}
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: Defaults                   # at most one; built-in < Defaults < Upstream < rule, value by value

@@ -5,7 +5,7 @@ mod documents;
 use std::time::Duration;
 
 use documents::{DEFAULTS, ROUTE, SIDECAR, UPSTREAM, config};
-use outrigger_config::model::{LoadBalancer, Origin, RequestTimeout, RetryCondition, TrafficPolicy};
+use outrigger_config::model::{AdminAddress, LoadBalancer, Origin, RequestTimeout, RetryCondition, TrafficPolicy};
 use outrigger_config::{defaults, describe};
 
 const INBOUND_ROUTE: &str = "---
@@ -52,7 +52,7 @@ fn cf_8_an_empty_policy_retries_safely_within_a_budget() {
     assert_eq!(upstream.load_balancer, LoadBalancer::PeakEwma);
     assert_eq!(upstream.limits.max_pending, 1024);
     assert_eq!(*config.sidecar.inbound[0].policy.retry.attempts, 0, "the caller's side retries");
-    assert!(config.sidecar.admin.listen.ip().is_loopback());
+    assert_eq!(config.sidecar.admin.listen, AdminAddress::Port(defaults::ADMIN_LISTEN));
     assert!(config.sidecar.access_log.enabled);
     assert_eq!(config.sidecar.limits.request_fields, 100);
 }

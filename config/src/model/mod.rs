@@ -1,11 +1,13 @@
 //! What may the proxy rely on? The resolved configuration: every name bound, every default filled in.
 
 mod applied;
+mod authorization;
 mod balance;
 mod fallback;
 pub mod fault;
 mod identity;
 mod limit;
+mod paths;
 mod policy;
 pub mod priority;
 mod resilience;
@@ -14,6 +16,7 @@ mod sidecar;
 mod upstream;
 
 pub use applied::{Applied, Mode};
+pub use authorization::{AccessRule, AuthorizationPolicy, IdentityMatch};
 pub use balance::{Balancing, HashOn, Localities, Locality, Network};
 pub use fallback::{Cache, CacheRules, Canned, CannedBody, Fallback, FallbackCondition, StandIn};
 pub use identity::{IdentityFiles, InboundTls, PeerIdentity, SpiffeId, UpstreamTls};
@@ -21,6 +24,7 @@ pub use limit::{
     AdaptiveLimit, Concurrency, FairSharing, KeyBy, PerKey, QueueLimits, RateLimit, RateLimitPolicy, Share,
     Store, Total,
 };
+pub use paths::{Oddity, Paths};
 pub use policy::{
     Backoff, GrpcStatus, Origin, RequestTimeout, Retry, RetryCondition, Setting, Timeouts, TrafficPolicy,
     Upgrade,
@@ -33,7 +37,7 @@ pub use route::{
     TextMatch,
 };
 pub use sidecar::{
-    AccessLog, Admin, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority, Workers,
+    AccessLog, Admin, AdminAddress, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority, Workers,
 };
 pub use upstream::{
     Discovery, Http2Limits, LoadBalancer, Protocol, RetryBudget, Upstream, UpstreamId, UpstreamLimits,
@@ -53,6 +57,8 @@ pub struct Config {
     pub routes: Vec<HttpRoute>,
     /// Limits of both directions, in the order in which they were written.
     pub rate_limits: Vec<RateLimitPolicy>,
+    /// Who may do what, in both directions, in the order in which they were written.
+    pub authorization: Vec<AuthorizationPolicy>,
 }
 
 impl Config {

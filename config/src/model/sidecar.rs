@@ -1,13 +1,15 @@
 //! What runs beside the service: listeners, admin, logs, limits.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::FaultCaps;
 use super::{
     ActiveCheck, Applied, Balancing, Discovery, Http2Limits, IdentityFiles, InboundTls, LoadBalancer,
-    Locality, Location, Name, Origin, Protocol, Setting, TrafficPolicy, Upstream, UpstreamLimits,
+    Locality, Location, Name, Origin, Paths, Protocol, Setting, TrafficPolicy, Upstream, UpstreamLimits,
     UpstreamTls,
 };
 use crate::defaults;
@@ -59,6 +61,8 @@ pub struct Inbound {
     pub forward_to: SocketAddr,
     /// What the application speaks.
     pub protocol: Protocol,
+    /// What becomes of odd paths where a rule looks at paths.
+    pub paths: Paths,
     /// What is asked of callers.
     pub tls: InboundTls,
     /// How it is checked; readiness mirrors it (LB-12).
@@ -74,6 +78,8 @@ pub struct Outbound {
     pub listen: SocketAddr,
     /// What becomes of an authority that no route and no upstream names.
     pub unknown: UnknownAuthority,
+    /// What becomes of odd paths where a rule looks at paths.
+    pub paths: Paths,
 }
 
 /// What becomes of a request whose authority nobody names.
@@ -86,10 +92,28 @@ pub enum UnknownAuthority {
 /// Operators' ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// `/config`, `/upstreams`: loopback only.
-    pub listen: SocketAddr,
+    /// `/config`, `/upstreams`: loopback or a socket file, unless the document says that it is exposed.
+    pub listen: AdminAddress,
     /// `/metrics`, `/livez`, `/readyz`.
     pub metrics: SocketAddr,
+}
+
+/// Where operators look.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AdminAddress {
+    /// A port.
+    Port(SocketAddr),
+    /// A socket file, for its owner alone.
+    File(PathBuf),
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(addr) => addr.fmt(f),
+            Self::File(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// How the process ends.

@@ -1,11 +1,13 @@
 //! What did the user write? The schema of the policy files, key by key, with the place of every value.
 
+mod authorization;
 mod balancer;
 mod declare;
 mod fallback;
 mod fault;
 mod key;
 mod limits;
+mod paths;
 mod policy;
 mod rate_limit;
 mod read;
@@ -24,12 +26,14 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::json;
 
+pub(crate) use authorization::{AccessRule, AuthorizationPolicy};
 pub(crate) use balancer::{Balancer, BalancerPolicy};
 pub(crate) use declare::Words;
 pub(crate) use fallback::{CacheUse, Canned, Fallback, FallbackRef, Headers};
 pub(crate) use fault::{FaultCaps, Injection};
 pub(crate) use key::KeyPart;
 pub(crate) use limits::{Adaptive, Http2, Limits, Shares, UpstreamLimits};
+pub(crate) use paths::Paths;
 pub(crate) use policy::{Backoff, Retry, RetryBudget, Timeouts};
 pub(crate) use rate_limit::{Concurrency, Each, PerKey, RateLimitPolicy, ShareOf, Total};
 use read::Read;
@@ -62,6 +66,7 @@ pub(crate) struct Documents {
     pub(crate) upstreams: Vec<Spanned<Upstream>>,
     pub(crate) routes: Vec<Spanned<HttpRoute>>,
     pub(crate) rate_limits: Vec<Spanned<RateLimitPolicy>>,
+    pub(crate) authorization: Vec<Spanned<AuthorizationPolicy>>,
 }
 
 /// Reads all documents of all files.
@@ -86,6 +91,7 @@ pub(crate) fn schema() -> serde_json::Value {
         document::<Upstream>("Upstream", &mut generator),
         document::<HttpRoute>("HTTPRoute", &mut generator),
         document::<RateLimitPolicy>("RateLimitPolicy", &mut generator),
+        document::<AuthorizationPolicy>("AuthorizationPolicy", &mut generator),
     ];
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -125,11 +131,12 @@ impl Documents {
             "Upstream" => push(&mut self.upstreams, &node, faults),
             "HTTPRoute" => push(&mut self.routes, &node, faults),
             "RateLimitPolicy" => push(&mut self.rate_limits, &node, faults),
+            "AuthorizationPolicy" => push(&mut self.authorization, &node, faults),
             _ if unsupported::KINDS.contains(&name.as_str()) => {
                 faults.at(kind.span, unsupported::message(name));
             }
             _ => {
-                let known = ["Sidecar", "Defaults", "Upstream", "HTTPRoute", "RateLimitPolicy"];
+                let known = ["Sidecar", "Defaults", "Upstream", "HTTPRoute", "RateLimitPolicy", "AuthorizationPolicy"];
                 let help = similar_to(name, known.into_iter())
                     .unwrap_or_else(|| format!("expected {}", similar::one_of(known.into_iter())));
                 faults.at_with(kind.span, format!("unknown kind `{name}`"), help);

@@ -5,13 +5,14 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::declare::{mapping, words};
 use super::fault::FaultCaps;
 use super::limits::Limits;
+use super::paths::Paths;
 use super::read::Read;
-use super::resilience::{HealthCheck, Target};
+use super::resilience::{HealthCheck, Target, True};
 use super::tls::{Identity, PortTls};
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
-use crate::model::{Locality, Name, Protocol, UnknownAuthority};
+use crate::model::{AdminAddress, Locality, Name, Protocol, UnknownAuthority};
 use crate::scalars::{Destination, ListenAddress, NonZeroDuration, Percent};
 
 mapping! {
@@ -53,6 +54,8 @@ mapping! {
         "forwardTo" => forward_to: Destination, required;
         /// What the application speaks; `http`: what the caller speaks.
         "protocol" => protocol: InboundProtocol;
+        /// What becomes of paths that two readers may read differently.
+        "paths" => paths: Paths;
         /// What is asked of callers: `strict` with an identity, `off` without, unless written.
         "tls" => tls: PortTls;
         /// With `strict`, paths that plaintext may ask for all the same: probes of those who have no certificate.
@@ -71,14 +74,19 @@ mapping! {
         "capture" => capture: Capture;
         /// What becomes of an authority that no route and no upstream names.
         "unknown" => unknown: UnknownAuthority;
+        /// What becomes of paths that two readers may read differently.
+        "paths" => paths: Paths;
     }
 }
 
 mapping! {
     /// Operators' ports.
     Admin {
-        /// The effective configuration and the state of upstreams; loopback only.
-        "listen" => listen: ListenAddress;
+        /// The effective configuration and the state of upstreams: a loopback address, or a socket file,
+        /// `unix:/run/outrigger.sock`.
+        "listen" => listen: AdminAddress;
+        /// `listen` may be an address that others reach, and whoever reaches it may look and end faults.
+        "exposed" => exposed: True;
         /// Metrics and probes.
         "metrics" => metrics: ListenAddress;
     }

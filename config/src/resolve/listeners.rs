@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::sidecar::inbound_listen;
 use super::unique;
 use crate::faults::{Faults, Span};
-use crate::model::{Admin, Outbound};
+use crate::model::{Admin, AdminAddress, Outbound};
 use crate::raw::{self, items};
 
 struct Listener {
@@ -47,18 +47,21 @@ pub(super) fn check(
 fn all(document: Span, written: &raw::Sidecar, outbound: Option<&Outbound>, admin: &Admin) -> Vec<Listener> {
     let written_admin = written.admin.as_ref().map(|admin| &admin.value);
     let written_outbound = written.outbound.as_ref().map(|outbound| &outbound.value);
+    let admin_port = match &admin.listen {
+        AdminAddress::Port(address) => Some(*address),
+        AdminAddress::File(_) => None,
+    };
     let fixed = [
-        ("admin.listen", Some(admin.listen), written_admin.and_then(|admin| admin.listen)),
-        ("admin.metrics", Some(admin.metrics), written_admin.and_then(|admin| admin.metrics)),
+        ("admin.listen", admin_port, written_admin.and_then(|admin| Some(admin.listen.as_ref()?.span))),
+        ("admin.metrics", Some(admin.metrics), written_admin.and_then(|admin| Some(admin.metrics?.span))),
         (
             "outbound.listen",
             outbound.map(|o| o.listen),
-            written_outbound.and_then(|outbound| outbound.listen),
+            written_outbound.and_then(|outbound| Some(outbound.listen?.span)),
         ),
     ];
-    let fixed = fixed.into_iter().filter_map(|(name, address, listen)| {
-        let span = listen.map_or(document, |listen| listen.span);
-        Some(Listener { name: name.to_owned(), address: address?, span })
+    let fixed = fixed.into_iter().filter_map(|(name, address, span)| {
+        Some(Listener { name: name.to_owned(), address: address?, span: span.unwrap_or(document) })
     });
     let inbound = items(written.inbound.as_ref()).filter_map(|port| {
         let number = port.value.port?;

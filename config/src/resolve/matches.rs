@@ -3,7 +3,7 @@
 use http::Method;
 use regex::{Regex, RegexBuilder};
 
-use super::unique;
+use super::{paths, unique};
 use crate::faults::{Faults, Span};
 use crate::model::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, TextMatch};
 use crate::raw::{self, PathKind, Spanned, TextKind, items, or};
@@ -30,11 +30,10 @@ pub(super) fn resolve(written: &raw::Match, faults: &mut Faults<'_>) -> Option<R
         Some(written) => path(&written.value, faults),
         None => Some(PathMatch::Prefix(String::new())),
     };
-    let headers =
-        items(written.headers.as_ref()).filter_map(|written| header(&written.value, faults)).collect();
+    let headers = headers(written.headers.as_ref(), faults);
     let query =
         items(written.query.as_ref()).filter_map(|written| parameter(&written.value, faults)).collect();
-    names_once(written, faults);
+    parameters_once(written, faults);
     tunnel(written, faults);
     Some(RouteMatch {
         path: path?,
@@ -44,7 +43,8 @@ pub(super) fn resolve(written: &raw::Match, faults: &mut Faults<'_>) -> Option<R
     })
 }
 
-fn path(written: &raw::PathMatch, faults: &mut Faults<'_>) -> Option<PathMatch> {
+/// A path to compare with.
+pub(super) fn path(written: &raw::PathMatch, faults: &mut Faults<'_>) -> Option<PathMatch> {
     let Spanned { value: text, span } = written.value.as_ref()?;
     let kind = or(written.kind, PathKind::Prefix);
     if !matches!(kind, PathKind::Regex) {
@@ -56,14 +56,7 @@ fn path(written: &raw::PathMatch, faults: &mut Faults<'_>) -> Option<PathMatch> 
             );
             return None;
         }
-        if let Some(c) =
-            text.0.chars().find(|c| matches!(c, '?' | '#') || c.is_whitespace() || c.is_control())
-        {
-            faults.at_with(
-                *span,
-                format!("a path cannot contain {c:?}"),
-                "the query has its own key: `query`",
-            );
+        if !paths::check(&text.0, *span, faults) {
             return None;
         }
     }
@@ -72,6 +65,16 @@ fn path(written: &raw::PathMatch, faults: &mut Faults<'_>) -> Option<PathMatch> 
         PathKind::Prefix => Some(PathMatch::Prefix(text.0.trim_end_matches('/').to_owned())),
         PathKind::Regex => regex(&text.0, *span, faults).map(PathMatch::Regex),
     }
+}
+
+/// Header fields that must be there.
+pub(super) fn headers(
+    written: Option<&Spanned<raw::List<raw::HeaderMatch>>>,
+    faults: &mut Faults<'_>,
+) -> Vec<HeaderMatch> {
+    let names = items(written).filter_map(|header| header.value.name.as_ref());
+    unique(names.map(|name| (name.value.as_str(), name.span)), "header match", faults);
+    items(written).filter_map(|written| header(&written.value, faults)).collect()
 }
 
 fn header(written: &raw::HeaderMatch, faults: &mut Faults<'_>) -> Option<HeaderMatch> {
@@ -134,9 +137,7 @@ fn tunnel(written: &raw::Match, faults: &mut Faults<'_>) {
 }
 
 /// A name that is matched twice would have to have two values.
-fn names_once(written: &raw::Match, faults: &mut Faults<'_>) {
-    let headers = items(written.headers.as_ref()).filter_map(|header| header.value.name.as_ref());
-    unique(headers.map(|name| (name.value.as_str(), name.span)), "header match", faults);
+fn parameters_once(written: &raw::Match, faults: &mut Faults<'_>) {
     let query = items(written.query.as_ref()).filter_map(|parameter| parameter.value.name.as_ref());
     unique(query.map(|name| (name.value.0.as_str(), name.span)), "query match", faults);
 }

@@ -1,5 +1,6 @@
 //! What does it mean? The only way from raw to model; it collects every error and stops at none.
 
+mod authorization;
 mod balancer;
 mod bounds;
 mod breaker;
@@ -12,6 +13,7 @@ mod layers;
 mod listeners;
 mod matches;
 mod outlier;
+mod paths;
 mod policy;
 mod rate_limit;
 mod route;
@@ -41,7 +43,9 @@ pub(crate) fn resolve(documents: &Documents, faults: &mut Faults<'_>) -> Option<
     let routes =
         route::resolve(&documents.routes, &route::Scope { defaults, upstreams: &upstreams, sidecar }, faults);
     let rate_limits = rate_limit::resolve(&documents.rate_limits, sidecar, faults);
-    Some(Config { sidecar: sidecars.into_iter().next()?, upstreams: upstreams.resolved, routes, rate_limits })
+    let authorization = authorization::resolve(&documents.authorization, sidecar, faults);
+    let upstreams = upstreams.resolved;
+    Some(Config { sidecar: sidecars.into_iter().next()?, upstreams, routes, rate_limits, authorization })
 }
 
 /// Two documents never merge into one thing.

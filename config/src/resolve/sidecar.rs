@@ -7,12 +7,13 @@ use super::fault;
 use super::health;
 use super::layers::Layers;
 use super::listeners;
+use super::paths;
 use super::policy::{self, Layer};
 use super::tls;
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{
-    AccessLog, ActiveCheck, Admin, Applied, Direction, Inbound, Origin, Outbound, Setting, Shutdown, Sidecar,
+    AccessLog, ActiveCheck, Admin, AdminAddress, Applied, Direction, Inbound, Origin, Outbound, Setting, Shutdown, Sidecar,
     SidecarLimits, UnknownAuthority, Workers,
 };
 use crate::raw::{self, Spanned, items, or};
@@ -86,6 +87,7 @@ fn inbound(
         listen: inbound_listen(written)?,
         forward_to: written.forward_to?.value.into(),
         protocol: or(written.protocol, defaults::PROTOCOL),
+        paths: paths::listener(written.paths.as_ref()),
         tls: tls::inbound(written, identified, faults),
         health_check: check(written, faults),
         policy,
@@ -104,22 +106,31 @@ fn outbound(written: &raw::Outbound) -> Outbound {
     Outbound {
         listen: or(written.listen, defaults::OUTBOUND_LISTEN),
         unknown: or(written.unknown, UnknownAuthority::Reject),
+        paths: paths::listener(written.paths.as_ref()),
     }
 }
 
 fn admin(written: Option<&raw::Admin>, faults: &mut Faults<'_>) -> Admin {
-    let listen = written.and_then(|admin| admin.listen);
-    let admin = Admin {
-        listen: or(listen, defaults::ADMIN_LISTEN),
-        metrics: or(written.and_then(|admin| admin.metrics), defaults::METRICS_LISTEN),
-    };
-    if let Some(Spanned { span, .. }) = listen
-        && !admin.listen.ip().is_loopback()
-    {
-        let help = "it has no authentication; only a loopback address keeps others out";
-        faults.at_with(span, "the admin interface must listen on a loopback address", help);
+    let listen = written.and_then(|admin| admin.listen.as_ref());
+    let reachable = listen.filter(|listen| match &listen.value {
+        AdminAddress::Port(addr) => !addr.ip().is_loopback(),
+        AdminAddress::File(_) => false,
+    });
+    match (reachable, written.and_then(|admin| admin.exposed)) {
+        (Some(listen), None) if written.is_some_and(|admin| admin.whole) => {
+            let help = "it has no authentication: a loopback address or `unix:/run/outrigger.sock`, or say `exposed: true`";
+            faults.at_with(listen.span, format!("others reach the admin interface on {}", listen.value), help);
+        }
+        (None, Some(exposed)) if written.is_some_and(|admin| admin.whole) => {
+            let help = "`listen` is a loopback address or a socket file: leave the word out";
+            faults.at_with(exposed.span, "`exposed`, but the admin interface is not", help);
+        }
+        _ => {}
     }
-    admin
+    Admin {
+        listen: listen.map_or(AdminAddress::Port(defaults::ADMIN_LISTEN), |listen| listen.value.clone()),
+        metrics: or(written.and_then(|admin| admin.metrics), defaults::METRICS_LISTEN),
+    }
 }
 
 fn access_log(written: Option<&raw::AccessLog>) -> AccessLog {

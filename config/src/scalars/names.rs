@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Malformed, Scalar, malformed};
-use crate::model::{HostPattern, Name};
+use crate::model::{AdminAddress, HostPattern, Name};
 
 /// An IP address and a port above zero to connect to: `127.0.0.1:8081`, `"[::1]:8081"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +42,20 @@ impl Scalar for ListenAddress {
 
     fn parse(text: &str) -> Result<Self, Malformed> {
         address(text).map(Self)
+    }
+}
+
+impl Scalar for AdminAddress {
+    const WHAT: &'static str = "an address such as `127.0.0.1:15000` or `unix:/run/outrigger.sock`";
+    const PATTERN: &'static str = "^([0-9.]+:[0-9]{1,5}|[[][0-9A-Fa-f:.]+[]]:[0-9]{1,5}|unix:/.+)$";
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        let Some(path) = text.strip_prefix("unix:") else { return address(text).map(Self::Port) };
+        if !path.starts_with('/') || path.ends_with('/') || path.len() > SOCKET_PATH {
+            let help = format!("the absolute path of a file, of at most {SOCKET_PATH} bytes");
+            return Err(Malformed::new(format!("`{text}` is not a socket"), help));
+        }
+        Ok(Self::File(PathBuf::from(path)))
     }
 }
 
@@ -120,6 +135,9 @@ impl From<ListenAddress> for SocketAddr {
         address.0
     }
 }
+
+/// What the kernel takes (unix(7), `sun_path` with its NUL).
+const SOCKET_PATH: usize = 107;
 
 const ADDRESS: &str = "^([0-9.]+|[[][0-9A-Fa-f:.]+[]]):[0-9]{1,5}$";
 
