@@ -5,7 +5,9 @@ mod documents;
 use std::time::Duration;
 
 use documents::{DEFAULTS, ROUTE, SIDECAR, UPSTREAM, config};
-use outrigger_config::model::{AdminAddress, LoadBalancer, Origin, RequestTimeout, RetryCondition, TrafficPolicy};
+use outrigger_config::model::{
+    AdminAddress, LoadBalancer, Origin, RequestTimeout, RetryCondition, TrafficPolicy,
+};
 use outrigger_config::{defaults, describe};
 
 const INBOUND_ROUTE: &str = "---

@@ -63,6 +63,16 @@ pub enum UpstreamTls {
     },
 }
 
+impl PeerIdentity {
+    /// The name alone: with its scheme where it is a SPIFFE ID, and so never the same for two identities.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Spiffe(id) => id.as_str(),
+            Self::Dns(name) => name,
+        }
+    }
+}
+
 impl SpiffeId {
     /// The id as text.
     pub fn as_str(&self) -> &str {

@@ -37,7 +37,8 @@ pub use route::{
     TextMatch,
 };
 pub use sidecar::{
-    AccessLog, Admin, AdminAddress, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority, Workers,
+    AccessLog, Admin, AdminAddress, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority,
+    Workers,
 };
 pub use upstream::{
     Discovery, Http2Limits, LoadBalancer, Protocol, RetryBudget, Upstream, UpstreamId, UpstreamLimits,

@@ -59,7 +59,8 @@ impl Read for PathPattern {
         }
         let prefix = text(node, "a path such as `/holdings`", faults)?;
         if prefix.contains('*') {
-            let help = "`/holdings` takes what is below it too; `{type: Exact, value: …}` takes a `*` for itself";
+            let help =
+                "`/holdings` takes what is below it too; `{type: Exact, value: …}` takes a `*` for itself";
             faults.at_with(node.span, format!("`{prefix}` has a wildcard"), help);
             return None;
         }

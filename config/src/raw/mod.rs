@@ -136,7 +136,14 @@ impl Documents {
                 faults.at(kind.span, unsupported::message(name));
             }
             _ => {
-                let known = ["Sidecar", "Defaults", "Upstream", "HTTPRoute", "RateLimitPolicy", "AuthorizationPolicy"];
+                let known = [
+                    "Sidecar",
+                    "Defaults",
+                    "Upstream",
+                    "HTTPRoute",
+                    "RateLimitPolicy",
+                    "AuthorizationPolicy",
+                ];
                 let help = similar_to(name, known.into_iter())
                     .unwrap_or_else(|| format!("expected {}", similar::one_of(known.into_iter())));
                 faults.at_with(kind.span, format!("unknown kind `{name}`"), help);

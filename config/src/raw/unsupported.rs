@@ -7,7 +7,8 @@ pub(crate) const KEYS: &[&str] = &["<<", "cohort", "filters", "mirror", "slo", "
 pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "tcp"];
 
 /// Kinds of documents.
-pub(crate) const KINDS: &[&str] = &["Experiment", "GRPCRoute", "PolicyTest", "Rollout", "TCPRoute", "TLSRoute"];
+pub(crate) const KINDS: &[&str] =
+    &["Experiment", "GRPCRoute", "PolicyTest", "Rollout", "TCPRoute", "TLSRoute"];
 
 /// What to say of one.
 pub(crate) fn message(word: &str) -> String {

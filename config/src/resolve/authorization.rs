@@ -35,7 +35,11 @@ fn one(
         provable(&rule.value, direction, sidecar, faults);
     }
     let mut rules = |list: &str, written: &[Spanned<raw::AccessRule>]| -> Vec<_> {
-        written.iter().enumerate().map(|(nth, rule)| self::rule(&format!("{list}-{nth}"), rule, faults)).collect()
+        written
+            .iter()
+            .enumerate()
+            .map(|(nth, rule)| self::rule(&format!("{list}-{nth}"), rule, faults))
+            .collect()
     };
     let deny = written.deny.as_ref().map(|deny| rules("deny", &deny.value)).unwrap_or_default();
     let allow = written.allow.as_ref().map(|allow| rules("allow", &allow.value));
@@ -54,9 +58,19 @@ fn one(
     (!off).then_some(policy)
 }
 
-fn rule(otherwise: &str, Spanned { value: written, span }: &Spanned<raw::AccessRule>, faults: &mut Faults<'_>) -> AccessRule {
+fn rule(
+    otherwise: &str,
+    Spanned { value: written, span }: &Spanned<raw::AccessRule>,
+    faults: &mut Faults<'_>,
+) -> AccessRule {
     let raw::AccessRule { identities, methods, paths, headers, sources, whole, .. } = written;
-    if *whole && identities.is_none() && methods.is_none() && paths.is_none() && headers.is_none() && sources.is_none() {
+    if *whole
+        && identities.is_none()
+        && methods.is_none()
+        && paths.is_none()
+        && headers.is_none()
+        && sources.is_none()
+    {
         let help = "`allow: []` denies every request; without an `allow` list all are allowed";
         faults.at_with(*span, "the rule names nothing, and would match every request", help);
     }
@@ -100,6 +114,10 @@ fn provable(
         let help = "write `identity: {certDir: /certs}` in the Sidecar: without it no port speaks TLS";
         faults.at_with(identities.span, "no caller can prove an identity", help);
     } else if sidecar.inbound.is_some() && !items(sidecar.inbound.as_ref()).any(|port| asks(&port.value)) {
-        faults.at_with(identities.span, "no caller can prove an identity", "every inbound port has `tls: off`");
+        faults.at_with(
+            identities.span,
+            "no caller can prove an identity",
+            "every inbound port has `tls: off`",
+        );
     }
 }

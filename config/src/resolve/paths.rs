@@ -17,7 +17,9 @@ pub(super) fn listener(written: Option<&Spanned<raw::Paths>>) -> Paths {
 /// Rules see paths decoded, without dot segments, empty ones and parameters: a rule that names such a thing would never
 /// match.
 pub(super) fn check(path: &str, span: Span, faults: &mut Faults<'_>) -> bool {
-    let odd = |c: &char| matches!(c, '?' | '#' | '\\' | ';' | '%') || (c.is_whitespace() && *c != ' ') || c.is_control();
+    let odd = |c: &char| {
+        matches!(c, '?' | '#' | '\\' | ';' | '%') || (c.is_whitespace() && *c != ' ') || c.is_control()
+    };
     if let Some(c) = path.chars().find(odd) {
         let help = match c {
             '?' => "the query has its own key: `query`",

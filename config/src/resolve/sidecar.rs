@@ -13,8 +13,8 @@ use super::tls;
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{
-    AccessLog, ActiveCheck, Admin, AdminAddress, Applied, Direction, Inbound, Origin, Outbound, Setting, Shutdown, Sidecar,
-    SidecarLimits, UnknownAuthority, Workers,
+    AccessLog, ActiveCheck, Admin, AdminAddress, Applied, Direction, Inbound, Origin, Outbound, Setting,
+    Shutdown, Sidecar, SidecarLimits, UnknownAuthority, Workers,
 };
 use crate::raw::{self, Spanned, items, or};
 use crate::scalars::Size;
@@ -119,7 +119,11 @@ fn admin(written: Option<&raw::Admin>, faults: &mut Faults<'_>) -> Admin {
     match (reachable, written.and_then(|admin| admin.exposed)) {
         (Some(listen), None) if written.is_some_and(|admin| admin.whole) => {
             let help = "it has no authentication: a loopback address or `unix:/run/outrigger.sock`, or say `exposed: true`";
-            faults.at_with(listen.span, format!("others reach the admin interface on {}", listen.value), help);
+            faults.at_with(
+                listen.span,
+                format!("others reach the admin interface on {}", listen.value),
+                help,
+            );
         }
         (None, Some(exposed)) if written.is_some_and(|admin| admin.whole) => {
             let help = "`listen` is a loopback address or a socket file: leave the word out";

@@ -6,7 +6,8 @@ use super::{Malformed, Scalar};
 use crate::model::{IdentityMatch, PeerIdentity, SpiffeId};
 
 impl Scalar for IdentityMatch {
-    const WHAT: &'static str = "an identity such as `spiffe://simplebank/ui`, or a trust domain, `spiffe://simplebank/*`";
+    const WHAT: &'static str =
+        "an identity such as `spiffe://simplebank/ui`, or a trust domain, `spiffe://simplebank/*`";
     const PATTERN: &'static str =
         "^(spiffe://[a-z0-9._-]{1,255}(/[*]|(/[A-Za-z0-9._-]+)+)|dns:[A-Za-z0-9_.-]{1,253})$";
 

@@ -1,10 +1,12 @@
 //! What can operators and Prometheus see? Two small servers on a thread of their own, apart from the data path (BH-5).
 //!
-//! - `admin.listen`, loopback: `pages` on what runs, and the switch that ends injected faults.
+//! - `admin.listen`, loopback or a socket file unless the policy says otherwise: `pages` on what runs, and the switch
+//!   that ends injected faults.
 //! - `admin.metrics`: `probes` and the scrape.
 //!
 //! Neither waits for a worker: what they show lies in atomics and short locks.
 
+mod door;
 mod pages;
 mod probes;
 mod server;
@@ -14,29 +16,29 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use outrigger_config::model;
+use outrigger_config::model::{self, AdminAddress};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
+use self::door::Door;
 pub use self::standing::Standing;
 use crate::worker::Shared;
 
 /// Both ports, bound and not served yet: connections wait in the backlog.
 #[derive(Debug)]
 pub struct Ports {
-    admin: TcpListener,
-    metrics: TcpListener,
+    admin: Door,
+    metrics: Door,
 }
 
-/// A port that cannot be had.
+/// A port or file that cannot be had.
 #[derive(Debug)]
 pub struct BindError {
     field: &'static str,
-    addr: SocketAddr,
+    addr: AdminAddress,
     error: io::Error,
 }
 
@@ -58,16 +60,16 @@ pub struct Server {
 impl Ports {
     /// Binds both. Before anything else of a sidecar starts, so that a second one on the same ports does no harm.
     pub fn bind(wanted: &model::Admin) -> Result<Self, BindError> {
-        let bind = |field, addr| TcpListener::bind(addr).map_err(|error| BindError { field, addr, error });
+        let bind = |field, addr| Door::bind(&addr).map_err(|error| BindError { field, addr, error });
         Ok(Self {
-            admin: bind("admin.listen", wanted.listen)?,
-            metrics: bind("admin.metrics", wanted.metrics)?,
+            admin: bind("admin.listen", wanted.listen.clone())?,
+            metrics: bind("admin.metrics", AdminAddress::Port(wanted.metrics))?,
         })
     }
 
     /// Where they listen: admin, metrics. Says which port the kernel chose for port 0.
-    pub fn addrs(&self) -> io::Result<[SocketAddr; 2]> {
-        Ok([self.admin.local_addr()?, self.metrics.local_addr()?])
+    pub fn addrs(&self) -> io::Result<[AdminAddress; 2]> {
+        Ok([self.admin.addr()?, self.metrics.addr()?])
     }
 
     /// Starts to answer. From now on the process is live; it is ready unless it drains.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::door::{Door, Reader};
 use crate::http1::head::parse_request;
 use crate::message::Scratch;
 use crate::message::{HeadLimits, RequestHead};
@@ -54,20 +54,19 @@ pub(super) enum Wish {
 
 /// Serves `page` for the paths and wishes that it knows, until dropped.
 pub(super) async fn serve(
-    listener: std::net::TcpListener,
+    door: Door,
     page: impl Fn(Wish, &str) -> Option<Page> + Send + Sync + 'static,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
+    let door = door.open()?;
     let (page, places) = (Arc::new(page), Arc::new(Semaphore::new(CONNECTIONS)));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match door.accept().await {
+            Ok(reader) => {
                 let page = Arc::clone(&page);
                 tokio::spawn(async move {
                     // Nobody is told of a reader that went away or took too long: it knows.
-                    let _ = timeout(PATIENCE, exchange(stream, &*page)).await;
+                    let _ = timeout(PATIENCE, exchange(reader, &*page)).await;
                     drop(place);
                 });
             }
@@ -76,10 +75,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn exchange(
-    mut stream: TcpStream,
-    page: &(impl Fn(Wish, &str) -> Option<Page> + Sync),
-) -> io::Result<()> {
+async fn exchange(mut stream: Reader, page: &(impl Fn(Wish, &str) -> Option<Page> + Sync)) -> io::Result<()> {
     let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
     stream.write_all(&respond(head, page)).await?;
     stream.shutdown().await?;
@@ -89,7 +85,7 @@ async fn exchange(
 }
 
 /// The request, or what is wrong with it; `None`: there was none.
-async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Result<RequestHead, Page>>> {
+async fn read_head(stream: &mut Reader) -> io::Result<Option<Result<RequestHead, Page>>> {
     let mut received = Vec::new();
     let scratch = Scratch::default();
     loop {

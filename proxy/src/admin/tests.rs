@@ -44,7 +44,10 @@ fn rig() -> Rig {
     let source = Source { name: "a.yaml".to_owned(), text: POLICY.to_owned() };
     let config = outrigger_config::parse(&[source]).unwrap();
     let ports = Ports::bind(&config.sidecar.admin).unwrap();
-    let [admin, metrics] = ports.addrs().unwrap();
+    let [admin, metrics] = ports.addrs().unwrap().map(|addr| match addr {
+        AdminAddress::Port(addr) => addr,
+        AdminAddress::File(_) => panic!("the policy names ports"),
+    });
     let counters = Metrics::new(1, 1000);
     let (log, _) = LineSink::spawn(Box::new(io::sink()), counters.access_log_dropped()).unwrap();
     let shared = Shared::new(snapshot::build(config, None, &counters, &log, now()).unwrap(), counters);

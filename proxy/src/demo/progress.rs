@@ -31,7 +31,7 @@ get worse. Look meanwhile:
 /// Lines for a shell.
 fn where_to_look(stage: &Stage) -> String {
     let (bare, guarded) = (stage.bare, stage.places.inbound);
-    let (admin, metrics) = (stage.places.admin.listen, stage.places.admin.metrics);
+    let (admin, metrics) = (&stage.places.admin.listen, stage.places.admin.metrics);
     let looks = [
         (format!("curl -i http://{bare}/holdings"), "without sidecars; ask a few times"),
         (format!("curl -i http://{guarded}/holdings"), "with sidecars"),

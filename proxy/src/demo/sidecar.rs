@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use outrigger_config::model::{Admin, Config, Discovery};
+use outrigger_config::model::{Admin, AdminAddress, Config, Discovery};
 use outrigger_config::{Source, parse};
 
 use super::DemoError;
@@ -48,8 +48,8 @@ impl Places {
         // All are held until the last is known, or the kernel might give one twice.
         let held = [free()?, free()?, free()?, free()?];
         let [inbound, outbound, listen, metrics] = held.each_ref().map(TcpListener::local_addr);
-        let admin =
-            Admin { listen: listen.map_err(DemoError::Port)?, metrics: metrics.map_err(DemoError::Port)? };
+        let listen = AdminAddress::Port(listen.map_err(DemoError::Port)?);
+        let admin = Admin { listen, metrics: metrics.map_err(DemoError::Port)? };
         Ok(Self {
             inbound: inbound.map_err(DemoError::Port)?,
             outbound: outbound.map_err(DemoError::Port)?,

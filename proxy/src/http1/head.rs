@@ -55,6 +55,7 @@ pub fn parse_request(
     let head = RequestHead {
         method,
         target,
+        seen_path: None,
         version,
         headers,
         known,

@@ -32,6 +32,7 @@ pub fn request_head(
     let head = RequestHead {
         method,
         target,
+        seen_path: None,
         version: Version::Http2,
         headers,
         known,
@@ -52,6 +53,14 @@ fn check(head: &RequestHead, limits: &HeadLimits) -> Result<(), HeadError> {
     }
     one_length(&head.headers, head.known)?;
     if head.method == Method::CONNECT && !is_form_of(&head.method, &head.target) {
+        return Err(HeadError::Syntax);
+    }
+    // RFC 9113 §8.3.1: a path begins with `/`, but for the `*` of OPTIONS.
+    let path = head.target.path();
+    if head.method != Method::CONNECT
+        && !path.starts_with('/')
+        && (path, &head.method) != ("*", &Method::OPTIONS)
+    {
         return Err(HeadError::Syntax);
     }
     // RFC 9113 §8.3.1: no credentials, and `Host` must not say otherwise.

@@ -38,6 +38,8 @@ pub struct RequestHead {
     pub method: Method,
     /// In origin, absolute, authority or asterisk form (RFC 9112 §3.2).
     pub target: Uri,
+    /// What rules see instead of the target's path, where that is another writing of it.
+    pub seen_path: Option<Box<str>>,
     /// As the peer speaks.
     pub version: Version,
     /// All fields, names in lower case, in order for equal names.
@@ -67,9 +69,20 @@ impl RequestHead {
     pub fn host(&self) -> &str {
         let authority = self.authority();
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        match host.rfind(':') {
+        let host = match host.rfind(':') {
             Some(colon) if !host[colon..].contains(']') => &host[..colon],
             _ => host,
+        };
+        // The root's dot names the same host (RFC 1034 §3.1).
+        host.strip_suffix('.').unwrap_or(host)
+    }
+
+    /// The path as rules see it. CONNECT has none (RFC 9110 §9.3.6): rules that say none take it.
+    pub fn path(&self) -> &str {
+        match &self.seen_path {
+            _ if self.method == Method::CONNECT => "/",
+            Some(seen) => seen,
+            None => self.target.path(),
         }
     }
 }
@@ -140,7 +153,7 @@ impl HeadError {
 }
 
 /// The authority form is CONNECT's alone, and its only one (RFC 9112 §3.2.3): else a relative path would overrule `Host`. It
-/// names a port (RFC 9110 §9.3.6), also where it is a field of HTTP/2 (RFC 9113 §8.5).
+/// names a port (RFC 9110 §9.3.6), also where it is a field of HTTP/2 (RFC 9113 §8.5). `*` is OPTIONS' alone (§3.2.4).
 pub fn is_form_of(method: &Method, target: &Uri) -> bool {
     let bare = target.scheme().is_none();
     match target.authority() {
@@ -148,7 +161,7 @@ pub fn is_form_of(method: &Method, target: &Uri) -> bool {
             bare && place.port_u16().is_some() && !place.host().is_empty()
         }
         Some(_) => !bare,
-        None => *method != Method::CONNECT,
+        None => *method != Method::CONNECT && (target.path() != "*" || *method == Method::OPTIONS),
     }
 }
 

@@ -44,6 +44,8 @@ impl Known {
     pub const CONTENT_TYPE: Self = Self(1 << 15);
     /// `cookie`
     pub const COOKIE: Self = Self(1 << 16);
+    /// `x-forwarded-client-cert`, also with `_` for `-`: to many applications that is the same field.
+    pub const CLIENT_CERT: Self = Self(1 << 17);
 
     /// Fields of one connection, never passed on (RFC 9110 §7.6.1), and the framing, which each hop writes anew.
     pub const HOP: Self = Self::CONNECTION
@@ -87,6 +89,7 @@ impl Known {
             "x-forwarded-for" => Self::FORWARDED_FOR,
             "x-request-id" => Self::REQUEST_ID,
             "traceparent" => Self::TRACEPARENT,
+            _ if is_client_cert(name) => Self::CLIENT_CERT,
             _ => Self::NONE,
         }
     }
@@ -101,4 +104,10 @@ impl Known {
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
+}
+
+fn is_client_cert(name: &str) -> bool {
+    let wanted = "x-forwarded-client-cert";
+    let same = |(said, wanted): (u8, u8)| said == wanted || (said, wanted) == (b'_', b'-');
+    name.len() == wanted.len() && name.bytes().zip(wanted.bytes()).all(same)
 }

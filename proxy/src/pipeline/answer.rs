@@ -52,6 +52,9 @@ pub fn reason(exchange: &Exchange<'_>, cause: &str) -> String {
     let (route, rule) = exchange.chosen.map_or(("-", "-"), |(rule, _)| (&*rule.route, &*rule.name));
     let policy = exchange.denied_by.unwrap_or(rule);
     let mut reason = format!("{cause}; route={route}; policy={policy}");
+    if exchange.failure == Some(Failure::Unauthorized) {
+        let _ = write!(reason, "; rule={}", exchange.denied_rule.unwrap_or("-"));
+    }
     if let Some(fell) = exchange.fell {
         let _ = write!(reason, "; instead-of={}", fell.instead_of);
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, StatusCode};
+use outrigger_config::model::PeerIdentity;
 
 use super::headers::{http1::write_interim, http2};
 use crate::clock::Alarm;
@@ -37,6 +38,11 @@ impl Down<'_> {
             Self::Http1(conn) => conn.peer,
             Self::Http2(stream) => stream.peer,
         }
+    }
+
+    /// Who it proved to be.
+    pub fn identity(&self) -> Option<&PeerIdentity> {
+        None
     }
 
     /// Content has come that nobody asked for yet.

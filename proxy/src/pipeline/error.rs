@@ -5,6 +5,7 @@ use http::StatusCode;
 use crate::message::{HeadError, Malformation};
 use crate::policy::grpc;
 use crate::policy::outcome::ConnectFailure;
+use crate::policy::path::Ambiguity;
 use crate::telemetry::Flag;
 
 /// Why an exchange has no answer of its upstream, or not a whole one.
@@ -24,8 +25,12 @@ pub enum Failure {
     UpgradeRefused,
     /// A deadline that is no number.
     BadDeadline,
+    /// The request's path may be read in two ways, and a rule looks at it.
+    AmbiguousPath(Ambiguity),
     /// Nobody named this authority or path.
     NoRoute,
+    /// An authorization policy.
+    Unauthorized,
     /// The upstream has no endpoint.
     NoEndpoint,
     /// All endpoints of the upstream are down, not ready or ejected.
@@ -86,9 +91,9 @@ impl Failure {
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest(error) => error.status(),
-            Self::BadBody(_) | Self::BadDeadline => StatusCode::BAD_REQUEST,
+            Self::BadBody(_) | Self::BadDeadline | Self::AmbiguousPath(_) => StatusCode::BAD_REQUEST,
             Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
-            Self::ConnectNotAllowed | Self::UpgradeNotAllowed => StatusCode::FORBIDDEN,
+            Self::ConnectNotAllowed | Self::UpgradeNotAllowed | Self::Unauthorized => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::RateLimit { .. } | Self::CallerLimit => StatusCode::TOO_MANY_REQUESTS,
             Self::NoEndpoint
@@ -116,9 +121,13 @@ impl Failure {
     /// What a gRPC caller is told (gRPC's `statuscodes.md`): what it may try again is UNAVAILABLE.
     pub fn grpc_status(self) -> grpc::Status {
         match self {
-            Self::BadRequest(_) | Self::BadBody(_) | Self::BadDeadline => grpc::Status::Internal,
+            Self::BadRequest(_) | Self::BadBody(_) | Self::BadDeadline | Self::AmbiguousPath(_) => {
+                grpc::Status::Internal
+            }
             Self::NoRoute => grpc::Status::Unimplemented,
-            Self::ConnectNotAllowed | Self::UpgradeNotAllowed => grpc::Status::PermissionDenied,
+            Self::ConnectNotAllowed | Self::UpgradeNotAllowed | Self::Unauthorized => {
+                grpc::Status::PermissionDenied
+            }
             Self::RateLimit { .. } | Self::CallerLimit => grpc::Status::ResourceExhausted,
             Self::NoEndpoint
             | Self::NoHealthyEndpoint
@@ -151,8 +160,10 @@ impl Failure {
             | Self::BadBody(_)
             | Self::ConnectNotAllowed
             | Self::UpgradeNotAllowed
-            | Self::BadDeadline => Flag::DownstreamProtocolError,
+            | Self::BadDeadline
+            | Self::AmbiguousPath(_) => Flag::DownstreamProtocolError,
             Self::NoRoute => Flag::NoRoute,
+            Self::Unauthorized => Flag::Unauthorized,
             Self::NoEndpoint | Self::NoHealthyEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
             Self::RateLimit { .. } | Self::CallerLimit => Flag::RateLimited,
@@ -191,7 +202,9 @@ impl Failure {
             Self::UpgradeNotAllowed => "upgrade-not-allowed",
             Self::UpgradeRefused => "upstream-refused-upgrade",
             Self::BadDeadline => "malformed-deadline",
+            Self::AmbiguousPath(ambiguity) => ambiguity.cause(),
             Self::NoRoute => "no-route",
+            Self::Unauthorized => "authorization",
             Self::NoEndpoint => "no-endpoint",
             Self::NoHealthyEndpoint => "no-healthy-endpoint",
             Self::BreakerOpen { .. } => "breaker-open",
@@ -247,7 +260,9 @@ impl Failure {
             | Self::UpgradeNotAllowed
             | Self::UpgradeRefused
             | Self::BadDeadline
+            | Self::AmbiguousPath(_)
             | Self::NoRoute
+            | Self::Unauthorized
             | Self::Connect(_)
             | Self::Reset
             | Self::GoneAway { .. }
@@ -284,7 +299,9 @@ impl Failure {
             | Self::UpgradeNotAllowed
             | Self::UpgradeRefused
             | Self::BadDeadline
+            | Self::AmbiguousPath(_)
             | Self::NoRoute
+            | Self::Unauthorized
             | Self::RateLimit { .. }
             | Self::CallerLimit
             | Self::Overload

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Direction, HashOn, Upgrade};
+use outrigger_config::model::{Direction, HashOn, PeerIdentity, Upgrade};
 
 use super::After;
 use super::cached::Visit;
@@ -36,6 +36,8 @@ pub struct Exchange<'s> {
     pub listener: ListenerId,
     /// Who sent it.
     pub peer: SocketAddr,
+    /// Who it proved to be.
+    pub identity: Option<PeerIdentity>,
     /// What was asked.
     pub head: RequestHead,
     /// It is a gRPC call: its answers and failures say so in gRPC's words.
@@ -52,6 +54,8 @@ pub struct Exchange<'s> {
     pub quota: Option<Quota<'s>>,
     /// The policy that turned it away, where that is no rule's.
     pub denied_by: Option<&'s str>,
+    /// The rule of that policy.
+    pub denied_rule: Option<&'s str>,
     /// What the caller said of its patience.
     pub told: Told,
     /// When it must have come how far.
@@ -96,7 +100,7 @@ impl<'s> Exchange<'s> {
         worker: &'s Worker,
         snapshot: &'s Snapshot,
         listener: ListenerId,
-        peer: SocketAddr,
+        (peer, identity): (SocketAddr, Option<PeerIdentity>),
         head: RequestHead,
         started: Instant,
     ) -> Self {
@@ -106,6 +110,7 @@ impl<'s> Exchange<'s> {
             snapshot,
             listener,
             peer,
+            identity,
             keep_alive: head.keep_alive,
             grpc: is_grpc(&head),
             tunnel: None,
@@ -115,6 +120,7 @@ impl<'s> Exchange<'s> {
             class: Class::Default,
             quota: None,
             denied_by: None,
+            denied_rule: None,
             told: Told::default(),
             deadline: Deadline::at(started),
             attempts: 0,
@@ -258,6 +264,9 @@ impl<'s> Exchange<'s> {
             Failure::BadRequest(error) => {
                 metrics.downstream(self.listener.direction).protocol_error(id, error.label());
             }
+            Failure::AmbiguousPath(_) => {
+                metrics.downstream(self.listener.direction).protocol_error(id, "path")
+            }
             Failure::BadBody(error) => {
                 metrics.downstream(self.listener.direction).protocol_error(id, error.label());
             }
@@ -271,6 +280,7 @@ impl<'s> Exchange<'s> {
             time: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
             direction: self.listener.direction,
             peer: self.peer,
+            identity: self.identity.as_ref(),
             method: Text(self.head.method.as_str().as_bytes()),
             authority: Text(self.head.authority().as_bytes()),
             path: Path(self.head.target.path().as_bytes()),

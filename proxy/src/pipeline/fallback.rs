@@ -231,6 +231,8 @@ fn conditions(failure: Failure) -> &'static [FallbackCondition] {
         | Failure::ConnectNotAllowed
         | Failure::UpgradeNotAllowed
         | Failure::BadDeadline
+        | Failure::AmbiguousPath(_)
+        | Failure::Unauthorized
         | Failure::NoRoute
         | Failure::RateLimit { .. }
         | Failure::CallerLimit
@@ -256,6 +258,7 @@ mod tests {
             Failure::Overload,
             Failure::Canceled,
             Failure::BadDeadline,
+            Failure::Unauthorized,
             Failure::Expired,
             Failure::BodyIdle,
             Failure::BadRequest(HeadError::Syntax),

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
+use outrigger_config::model::PeerIdentity;
 
 use super::attempt::Answer;
 use super::connection::{Stopped, watched};
@@ -105,7 +106,8 @@ async fn pass<'s>(
     down: &mut Down<'_>,
     admission: &mut Admission<'s>,
 ) -> Result<(), Failure> {
-    let caller = Caller { source: exchange.peer.ip(), headers: &exchange.head.headers };
+    let identity = exchange.identity.as_ref().map(PeerIdentity::as_str);
+    let caller = Caller { source: exchange.peer.ip(), identity, headers: &exchange.head.headers };
     let draw = exchange.worker.rng(fastrand::Rng::f64);
     let taken = limiter.take(&caller, exchange.class, exchange.started, draw, admission);
     let decided = match taken {

@@ -3,6 +3,7 @@
 mod answer;
 mod at_hand;
 mod attempt;
+mod authz;
 mod cached;
 mod connection;
 mod down;
@@ -45,7 +46,7 @@ pub enum After {
     Abort,
 }
 
-/// The life of a request: one snapshot, a route, a deadline, what limits let it have, the cache, attempts, what stands in
+/// The life of a request: one snapshot, a route, who may, a deadline, what limits let it have, the cache, attempts, what stands in
 /// for them, the answer.
 pub async fn handle(
     worker: &Worker,
@@ -55,7 +56,8 @@ pub async fn handle(
     head: RequestHead,
 ) -> After {
     let now = crate::clock::now();
-    let mut exchange = Exchange::begin(worker, snapshot, listener, down.peer(), head, now);
+    let caller = (down.peer(), down.identity().cloned());
+    let mut exchange = Exchange::begin(worker, snapshot, listener, caller, head, now);
     let after = match carry(&mut exchange, down).await {
         Ok(()) => relay::after(&exchange, down),
         Err(failure) => answer::fail(&mut exchange, down, failure).await,
@@ -65,8 +67,10 @@ pub async fn handle(
 
 /// The way there and back, up to whatever stops it.
 async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), Failure> {
+    exchange.snapshot.settle_path(exchange.listener, &mut exchange.head).map_err(Failure::AmbiguousPath)?;
     let (rule, backend) = exchange.route().ok_or(Failure::NoRoute)?;
     exchange.chosen = Some((rule, backend));
+    authz::check(exchange)?;
     if exchange.head.known.has(Known::DEADLINE) {
         exchange.told = Told::read(&exchange.head.headers).map_err(|_| Failure::BadDeadline)?;
     }

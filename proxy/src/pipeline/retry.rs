@@ -136,6 +136,8 @@ fn classify(ended: &Attempt, grpc: bool) -> Outcome {
             | Failure::UpgradeNotAllowed
             | Failure::UpgradeRefused
             | Failure::BadDeadline
+            | Failure::AmbiguousPath(_)
+            | Failure::Unauthorized
             | Failure::NoRoute
             | Failure::NoEndpoint
             | Failure::NoHealthyEndpoint

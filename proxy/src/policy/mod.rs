@@ -4,6 +4,7 @@
 //! happened goes out as a value, and the caller acts on it. So each decision can be tested by property, in virtual
 //! time, and costs no more than its arithmetic.
 
+pub mod authz;
 pub mod backoff;
 pub mod balancer;
 pub mod breaker;
@@ -23,6 +24,7 @@ pub mod locality;
 pub mod outcome;
 pub mod outlier;
 pub mod panic;
+pub mod path;
 pub mod penalty;
 pub mod priority;
 pub mod rate_limit;

@@ -11,8 +11,7 @@
 //! specific host matches, the next host is asked: a route for one host adds to the wildcard's routes, it does not
 //! hide them.
 //!
-//! Path and query are matched as they are given: whoever normalises paths does so before, and passes on what was
-//! matched. Hosts are given without port.
+//! Paths are given in the form of [`super::path`], queries as they came, hosts without port.
 
 mod candidate;
 mod table;
@@ -52,7 +51,7 @@ pub struct Step<'r> {
 pub struct Request<'a> {
     /// The authority without port, in any case.
     pub host: &'a str,
-    /// The path as it came, without query.
+    /// The path as rules see it, without query.
     pub path: &'a str,
     /// What follows `?`.
     pub query: Option<&'a str>,
@@ -99,6 +98,17 @@ impl Router {
     /// without an obstacle takes the request.
     pub fn trail(&self, request: &Request<'_>) -> Vec<Step<'_>> {
         self.tables(&lower_case(request.host)).flat_map(|table| table.trail(request)).collect()
+    }
+
+    /// Whether any rule names a path.
+    pub fn looks_at_paths(&self) -> bool {
+        let wildcards = self.suffixes.iter().map(|(_, table)| table);
+        self.exact.values().chain(wildcards).chain([&self.any]).any(Table::looks_at_paths)
+    }
+
+    /// The same of the rules of one host.
+    pub fn looks_at_paths_of(&self, host: &str) -> bool {
+        self.tables(&lower_case(host)).any(Table::looks_at_paths)
     }
 
     /// The rules of a host in lower case, the most specific pattern first.

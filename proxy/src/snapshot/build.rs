@@ -9,9 +9,11 @@ use outrigger_config::model::{
     self, Config, Direction, HttpRoute, Locality, Mode, TrafficPolicy, UpstreamId,
 };
 
+use super::authorizer::Authorizer;
 use super::fault::{Caps, Fault};
+use super::limiter::RateLimiter;
 use super::stand_in::{self, BodyFileError, Chain};
-use super::{Backend, Rule, Snapshot, Table, Via, limiter};
+use super::{Backend, Rule, Snapshot, Table, Via, authorizer, limiter};
 use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
 use crate::policy::weights::Weights;
@@ -42,7 +44,13 @@ pub fn build(
     let caps = previous.map(|previous| Arc::clone(&previous.caps)).unwrap_or_default();
     caps.set(&config.sidecar.faults);
     let experiments = experiments(&config, previous, &caps, metrics, now);
-    let builder = Builder { config: &config, upstreams: &upstreams, experiments: &experiments, metrics };
+    let authorizers = [Direction::Inbound, Direction::Outbound]
+        .map(|direction| authorizer::build(&config.authorization, direction, metrics));
+    let known = previous.map_or(&[][..], |previous| &previous.limiters);
+    let limiters = limiter::build(&config.rate_limits, &config.sidecar.name, known, metrics, now);
+    let policies = Policies { authorizers: &authorizers, limiters: &limiters };
+    let builder =
+        Builder { config: &config, upstreams: &upstreams, experiments: &experiments, policies, metrics };
     let outbound = builder.outbound()?;
     let inbound = config
         .sidecar
@@ -55,8 +63,6 @@ pub fn build(
             old.end();
         }
     }
-    let known = previous.map_or(&[][..], |previous| &previous.limiters);
-    let limiters = limiter::build(&config.rate_limits, &config.sidecar.name, known, metrics, now);
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
@@ -76,6 +82,7 @@ pub fn build(
         ),
         via: ["1.1", "2"].map(|version| via(version, config.sidecar.name.as_str())),
         limiters,
+        authorizers,
         experiments,
         caps,
         outbound,
@@ -143,7 +150,23 @@ struct Builder<'b> {
     config: &'b Config,
     upstreams: &'b [Arc<Upstream>],
     experiments: &'b [Arc<Fault>],
+    policies: Policies<'b>,
     metrics: &'b Metrics,
+}
+
+/// What else may look at a request's path.
+#[derive(Clone, Copy)]
+struct Policies<'b> {
+    authorizers: &'b [Box<[Authorizer]>; 2],
+    limiters: &'b [Arc<RateLimiter>],
+}
+
+impl Policies<'_> {
+    fn look_at_paths(&self, direction: Direction) -> bool {
+        let authorizers = &self.authorizers[usize::from(direction == Direction::Outbound)];
+        authorizers.iter().any(|policy| policy.acts && policy.looks_at_paths)
+            || self.limiters.iter().any(|limiter| limiter.any_router(direction, Router::looks_at_paths))
+    }
 }
 
 impl Builder<'_> {
@@ -162,8 +185,11 @@ impl Builder<'_> {
                 .map(|backend| self.named(Direction::Outbound, &route.name, backend))
                 .collect()
         };
+        let router = Router::new(&self.config.routes, Direction::Outbound);
         Ok(Table {
-            router: Router::new(&self.config.routes, Direction::Outbound),
+            looks_at_paths: router.looks_at_paths() || self.policies.look_at_paths(Direction::Outbound),
+            paths: self.config.sidecar.outbound.as_ref().map(|outbound| outbound.paths).unwrap_or_default(),
+            router,
             routes: self.rules(Direction::Outbound, backends)?,
             named,
             otherwise: None,
@@ -186,8 +212,11 @@ impl Builder<'_> {
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             vec![self.backend(Direction::Inbound, &route.name, &application, rule.policy.clone())]
         };
+        let router = Router::new(&self.config.routes, Direction::Inbound);
         Ok(Table {
-            router: Router::new(&self.config.routes, Direction::Inbound),
+            looks_at_paths: router.looks_at_paths() || self.policies.look_at_paths(Direction::Inbound),
+            paths: port.paths,
+            router,
             routes: self.rules(Direction::Inbound, backends)?,
             named: HashMap::default(),
             otherwise: Some(self.sole(Direction::Inbound, application, port.policy.clone())),

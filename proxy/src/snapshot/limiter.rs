@@ -134,6 +134,12 @@ impl RateLimiter {
         self.config.direction == direction && self.concerned.route(request).is_some()
     }
 
+    /// Whether it acts this way, and any of its routers does so.
+    pub fn any_router(&self, direction: Direction, does: impl Fn(&Router) -> bool) -> bool {
+        let acts = self.config.direction == direction && self.acts();
+        acts && (does(&self.concerned) || self.classes.iter().any(|(router, _)| does(router)))
+    }
+
     /// What a request is worth, by the first match.
     pub fn class(&self, request: &Request<'_>) -> Option<Class> {
         let fits = |(wanted, _): &&(Router, Class)| wanted.route(request).is_some();

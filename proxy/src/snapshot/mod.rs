@@ -1,25 +1,30 @@
 //! What is in force? The running configuration: immutable, numbered, swapped whole.
 
+pub mod authorizer;
 mod build;
 pub mod fault;
 pub mod limiter;
 pub mod stand_in;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use http::HeaderValue;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Uri};
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Config, Direction, SidecarLimits, TrafficPolicy};
+use outrigger_config::model::{Config, Direction, Paths, SidecarLimits, TrafficPolicy};
 
 use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
+use crate::policy::path::{self, Ambiguity};
 use crate::policy::router::{Request, Router, Step, lower_case};
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
 
+use self::authorizer::Authorizer;
 use self::fault::{Caps, Fault};
 use self::stand_in::Chain;
 pub use build::build;
@@ -48,6 +53,8 @@ pub struct Snapshot {
     pub access_log: AccessLog,
     /// Limits on requests of both directions, in the order of the policy.
     pub limiters: Vec<Arc<RateLimiter>>,
+    /// Who may do what, by direction.
+    authorizers: [Box<[Authorizer]>; 2],
     outbound: Table,
     inbound: Vec<(SocketAddr, Table)>,
 }
@@ -66,6 +73,10 @@ pub struct Via {
 struct Table {
     router: Router,
     routes: Vec<Vec<Rule>>,
+    /// What becomes of odd paths.
+    paths: Paths,
+    /// Some rule that acts looks at paths.
+    looks_at_paths: bool,
     /// Upstreams by the authorities that name them, for requests without a route.
     named: HashMap<String, Rule, FixedState>,
     /// Where everything else goes: the application.
@@ -134,6 +145,45 @@ impl Snapshot {
         table.otherwise.as_ref()
     }
 
+    /// Brings the request's path into the form that all rules see and the application gets (`policy::path`), if any rule
+    /// that could take the request looks at its path. Must come before anything that does.
+    pub fn settle_path(&self, listener: ListenerId, head: &mut RequestHead) -> Result<(), Ambiguity> {
+        let Some(table) = self.table(listener).filter(|table| table.looks_at_paths) else { return Ok(()) };
+        if is_plain(head) || !self.looks_at_paths_of(listener.direction, table, head.host()) {
+            return Ok(());
+        }
+        let settled = path::settle(head.target.path(), &table.paths)?;
+        if settled.sent != head.target.path() {
+            head.target = with_path(&head.target, &settled.sent).ok_or(Ambiguity::Octet)?;
+        }
+        head.seen_path = (settled.seen != settled.sent).then(|| settled.seen.into());
+        Ok(())
+    }
+
+    /// The path as rules would see it, for one that must not change anything.
+    pub fn seen<'h>(&self, listener: ListenerId, head: &'h RequestHead) -> Result<Cow<'h, str>, Ambiguity> {
+        let keep = self.table(listener).map(|table| table.paths).unwrap_or_default();
+        if is_plain(head) || head.seen_path.is_some() {
+            return Ok(Cow::Borrowed(head.path()));
+        }
+        path::settle(head.target.path(), &keep).map(|settled| Cow::Owned(settled.seen))
+    }
+
+    /// Whether a rule that acts on requests for this host looks at their paths.
+    fn looks_at_paths_of(&self, direction: Direction, table: &Table, host: &str) -> bool {
+        table.router.looks_at_paths_of(host)
+            || self.authorizers(direction).iter().any(|policy| policy.acts && policy.looks_at_paths)
+            || self
+                .limiters
+                .iter()
+                .any(|limiter| limiter.any_router(direction, |router| router.looks_at_paths_of(host)))
+    }
+
+    /// Who may do what this way.
+    pub fn authorizers(&self, direction: Direction) -> &[Authorizer] {
+        &self.authorizers[usize::from(direction == Direction::Outbound)]
+    }
+
     /// Whether this generation has the listener.
     pub fn serves(&self, listener: ListenerId) -> bool {
         match listener.direction {
@@ -196,9 +246,23 @@ pub fn listeners(config: &Config) -> Vec<ListenerId> {
 /// What routers look at.
 pub fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
     let query = head.target.query();
-    // CONNECT has no path (RFC 9110 §9.3.6); rules that say none take it.
-    let path = if head.method == http::Method::CONNECT { "/" } else { head.target.path() };
-    Request { host, path, query, method: &head.method, headers: &head.headers }
+    Request { host, path: head.path(), query, method: &head.method, headers: &head.headers }
+}
+
+/// Whether rules see its path as it came.
+fn is_plain(head: &RequestHead) -> bool {
+    head.method == Method::CONNECT || path::is_plain(head.target.path())
+}
+
+/// The same target with another path.
+fn with_path(target: &Uri, path: &str) -> Option<Uri> {
+    let mut parts = target.clone().into_parts();
+    let written = match target.query() {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
+    };
+    parts.path_and_query = Some(written.ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 impl Rule {

@@ -9,6 +9,7 @@ use outrigger_config::model::{Direction, Upgrade};
 
 use super::super::exchange::Exchange;
 use super::super::tunnel::switch_fields;
+use super::client_cert::{self, CLIENT_CERT};
 use super::{is_nominated, nominated, takes_trailers};
 use crate::http1::encoder::push_field;
 use crate::http1::websocket;
@@ -29,8 +30,9 @@ pub fn write_request(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     out.extend_from_slice(b" HTTP/1.1\r\n");
     push_field(out, HOST.as_str(), exchange.head.authority().as_bytes());
     let nominated = nominated(&head.headers, head.known);
+    let rewritten = Known::REWRITTEN.and(client_cert::forged(exchange.listener.direction));
     for (name, value) in &head.headers {
-        let ours = Known::REWRITTEN.has(Known::of(name.as_str()));
+        let ours = rewritten.has(Known::of(name.as_str()));
         if !(ours || nominated && is_nominated(&head.headers, name)) {
             push_field(out, name.as_str(), value.as_bytes());
         }
@@ -99,6 +101,9 @@ fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
     }
     for (name, value) in exchange.ids.missing() {
         push_field(out, name.as_str(), value);
+    }
+    if let Some(caller) = client_cert::value(exchange) {
+        push_field(out, CLIENT_CERT.as_str(), caller.as_bytes());
     }
     let inbound = exchange.listener.direction == Direction::Inbound;
     if inbound || known.has(Known::FORWARDED_FOR) {

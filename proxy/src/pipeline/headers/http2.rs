@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use outrigger_config::model::Direction;
 
 use super::super::exchange::Exchange;
+use super::client_cert::{self, CLIENT_CERT};
 use super::{nominated, takes_trailers};
 use crate::message::head::connection_tokens;
 use crate::message::{Known, ResponseHead};
@@ -38,6 +39,7 @@ pub fn request(exchange: &Exchange<'_>, now: Instant) -> HeaderMap {
     let mut fields = head.headers.clone();
     let trailers = head.known.has(Known::TE) && takes_trailers(&fields);
     strip(&mut fields, head.known);
+    remove_forged(&mut fields, head.known, exchange.listener.direction);
     if trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -64,6 +66,9 @@ fn add_ours(fields: &mut HeaderMap, exchange: &Exchange<'_>, now: Instant) {
             fields.insert(name, value);
         }
     }
+    if let Some(caller) = client_cert::value(exchange).and_then(|caller| HeaderValue::try_from(caller).ok()) {
+        fields.insert(CLIENT_CERT, caller);
+    }
     if exchange.listener.direction == Direction::Inbound {
         let mut chain = String::new();
         for said in fields.get_all(&FORWARDED_FOR).iter().filter_map(|said| said.to_str().ok()) {
@@ -73,6 +78,18 @@ fn add_ours(fields: &mut HeaderMap, exchange: &Exchange<'_>, now: Instant) {
         let _ = write!(chain, "{}", exchange.peer.ip());
         if let Ok(chain) = HeaderValue::from_str(&chain) {
             fields.insert(FORWARDED_FOR, chain);
+        }
+    }
+}
+
+/// What may not go on, in any of its spellings.
+fn remove_forged(fields: &mut HeaderMap, known: Known, direction: Direction) {
+    let forged = client_cert::forged(direction);
+    if known.has(forged) {
+        let names: Vec<_> =
+            fields.keys().filter(|name| forged.has(Known::of(name.as_str()))).cloned().collect();
+        for name in names {
+            fields.remove(name);
         }
     }
 }

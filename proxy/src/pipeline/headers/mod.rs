@@ -1,6 +1,7 @@
 //! Which fields go on? Heads are made anew for each side, so that what stays here never leaves; the request's own head
 //! is not touched and serves the next attempt as it is.
 
+pub mod client_cert;
 pub mod http1;
 pub mod http2;
 pub mod quota;

@@ -27,6 +27,11 @@ impl Table {
         }
     }
 
+    /// Whether any rule names a path.
+    pub(super) fn looks_at_paths(&self) -> bool {
+        !self.exact.sorted.is_empty() || !self.regexes.is_empty() || self.prefixes.longest > 0
+    }
+
     /// Puts everything into its order of precedence; before this nothing is found.
     pub(super) fn finish(&mut self) {
         self.exact.finish();

@@ -25,18 +25,21 @@ const SHARES: Shares = Shares { default: 0.8, sheddable: 0.5 };
 pub struct Caller<'a> {
     /// Where the connection came from.
     pub source: IpAddr,
+    /// What it proved to be.
+    pub identity: Option<&'a str>,
     /// What it says of itself.
     pub headers: &'a HeaderMap,
 }
 
 impl<'a> Caller<'a> {
-    /// Without mutual TLS nobody has proved who they are: callers are told apart by where they come from.
+    /// Those who did not prove who they are are told apart by where they come from.
     pub(super) fn key(&self, by: &KeyBy) -> Key<'a> {
+        let identity = self.identity.filter(|_| by.identity);
         let header = by.header.as_ref().and_then(|name| self.headers.get(name));
         Key {
-            identity: None,
+            identity,
             header: header.map(http::HeaderValue::as_bytes),
-            source: (by.source || by.identity).then_some(self.source),
+            source: (by.source || by.identity && identity.is_none()).then_some(self.source),
         }
     }
 }

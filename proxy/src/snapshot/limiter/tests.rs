@@ -59,7 +59,7 @@ fn limiter(policy: &RateLimitPolicy, now: Instant) -> RateLimiter {
 fn ask(limiter: &RateLimiter, caller: u8, class: Class, now: Instant) -> Result<Admission<'_>, Denial<'_>> {
     let mut admission = Admission::default();
     let headers = HeaderMap::new();
-    let caller = Caller { source: IpAddr::from([10, 0, 0, caller]), headers: &headers };
+    let caller = Caller { source: IpAddr::from([10, 0, 0, caller]), identity: None, headers: &headers };
     limiter.take(&caller, class, now, 0.5, &mut admission).map(|_| admission)
 }
 
@@ -138,7 +138,7 @@ fn rl_5_one_greedy_caller_costs_the_others_nothing() {
         }
         let caller = u8::try_from(rng.u32(0..19).saturating_sub(9)).unwrap();
         let headers = HeaderMap::new();
-        let asks = Caller { source: IpAddr::from([10, 0, 0, caller]), headers: &headers };
+        let asks = Caller { source: IpAddr::from([10, 0, 0, caller]), identity: None, headers: &headers };
         let mut admission = Admission::default();
         let fair = limiter.take(&asks, Class::Default, now, rng.f64(), &mut admission).is_ok();
         let place = fair.then(|| places.try_enter(Class::Default)).flatten();
@@ -161,7 +161,7 @@ fn rl_6_what_is_over_waits_its_turn_and_the_rest_is_denied() {
     let limits = RateLimitPolicy { total: Some(total(10.0, 1, queue)), ..policy() };
     let limiter = limiter(&limits, now);
     let headers = HeaderMap::new();
-    let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), headers: &headers };
+    let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), identity: None, headers: &headers };
     let take = |_| limiter.take(&caller, Class::Default, now, 0.5, &mut Admission::default()).ok();
     let waits: Vec<_> = (0..6).map_while(take).collect();
     assert_eq!(waits, [0, 100, 200, 300].map(Duration::from_millis));
@@ -177,7 +177,7 @@ fn rl_7_keys_are_told_apart_and_bounded() {
     let asks = |tenant: &'static str| {
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-tenant"), tenant.parse().unwrap())]);
         let mut admission = Admission::default();
-        let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), headers: &headers };
+        let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), identity: None, headers: &headers };
         let passed = limiter.take(&caller, Class::Default, now, 0.5, &mut admission).is_ok();
         (passed, admission.overflowed())
     };
@@ -194,7 +194,14 @@ fn rl_7_a_policy_concerns_what_it_matches() {
     limits.priorities = vec![(below("/buy/now"), Class::Critical), (below("/buy"), Class::Sheddable)];
     let limiter = limiter(&limits, Instant::now());
     let headers = HeaderMap::new();
-    let of = |host, path| Request { host, path, query: None, method: &Method::GET, headers: &headers };
+    let of = |host, path| Request {
+        host,
+        path,
+        query: None,
+        method: &Method::GET,
+        identity: None,
+        headers: &headers,
+    };
     assert!(limiter.concerns(Direction::Inbound, &of("shop", "/buy/now")));
     assert!(!limiter.concerns(Direction::Outbound, &of("shop", "/buy/now")));
     assert!(!limiter.concerns(Direction::Inbound, &of("shop", "/look")));

@@ -60,6 +60,7 @@ fn record() -> Record<'static> {
         time: SystemTime::UNIX_EPOCH,
         direction: model::Direction::Outbound,
         peer: ([127, 0, 0, 1], 4000).into(),
+        identity: None,
         method: Text(b"GET"),
         authority: Text(b"market-data"),
         path: Path(b"/prices?token=secret"),

@@ -18,6 +18,7 @@ impl Metrics {
         self.upstream_families(&mut scrape);
         self.guard_families(&mut scrape);
         self.rate_limit_families(&mut scrape);
+        self.authorization_families(&mut scrape);
         self.route_families(&mut scrape);
         self.downstream_families(&mut scrape);
         self.process_families(&mut scrape);
@@ -144,6 +145,17 @@ impl Metrics {
         family("rate_limit_in_flight", "Requests in flight under a policy.", |fill| &fill.inside);
         family("rate_limit_waiting", "Requests that wait for a place under a policy.", |fill| &fill.waiting);
         family("rate_limit_now", "Requests that may be in flight under a policy.", |fill| &fill.limit);
+    }
+
+    fn authorization_families(&self, scrape: &mut Scrape) {
+        let help = "What authorization policies decided, or in a dry run would have.";
+        scrape.counters("authorization_decisions_total", help, |row| {
+            self.authorization.visit(|(policy, mode), of, _| {
+                for (decision, counter) in [("allowed", &of.allowed), ("denied", &of.denied)] {
+                    row(&[("policy", policy), ("mode", mode), ("decision", decision)], counter.get());
+                }
+            });
+        });
     }
 
     fn route_families(&self, scrape: &mut Scrape) {

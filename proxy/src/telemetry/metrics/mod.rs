@@ -7,6 +7,7 @@
 //! Label values are names from policy files or words of closed sets, never anything that a peer sent. Still there
 //! is a cap on the series: what comes after it shares one `overflow` handle (OB-11).
 
+mod authorization;
 mod downstream;
 mod exchange;
 mod families;
@@ -26,13 +27,15 @@ mod upstream;
 use std::fmt;
 use std::sync::Arc;
 
-use outrigger_config::model::Direction;
+use outrigger_config::model::{Direction, Mode};
 use prometheus::process_collector::ProcessCollector;
 
 use self::registry::Registry;
+use self::route::word_of;
 use self::series::{OVERFLOW, Series, SeriesCap};
 use super::cells::{Counter, WorkerId};
 
+pub use self::authorization::AuthorizationMetrics;
 pub use self::downstream::{DownstreamMetrics, Protocol};
 pub use self::exchange::ExchangeMetrics;
 pub use self::fill::Fill;
@@ -52,6 +55,8 @@ pub struct Metrics {
     upstreams: Registry<Box<str>, UpstreamMetrics>,
     /// By policy and mode.
     rate_limits: Registry<(Box<str>, &'static str), RateLimitMetrics>,
+    /// By policy and mode.
+    authorization: Registry<(Box<str>, &'static str), AuthorizationMetrics>,
     routes: Registry<Box<str>, RouteMetrics>,
     limits: Series<&'static str>,
     deadlines: Series<&'static str>,
@@ -92,6 +97,10 @@ impl Metrics {
                 &cap,
                 ((OVERFLOW.into(), OVERFLOW), RateLimitMetrics::new(workers, &cap)),
             ),
+            authorization: Registry::new(
+                &cap,
+                ((OVERFLOW.into(), OVERFLOW), AuthorizationMetrics::new(workers)),
+            ),
             routes: Registry::new(&cap, (OVERFLOW.into(), RouteMetrics::new(workers, &cap))),
             limits: Series::new(workers, &fixed),
             deadlines: Series::new(workers, &fixed),
@@ -121,6 +130,12 @@ impl Metrics {
         let mode = if dry_run { "dry_run" } else { "enforce" };
         let new = || RateLimitMetrics::new(self.workers, &self.cap);
         self.rate_limits.resolve((policy.into(), mode), RateLimitMetrics::SERIES, new)
+    }
+
+    /// The counters of an authorization policy. For snapshot builds: takes a lock and compares names.
+    pub fn authorization(&self, policy: &str, mode: Mode) -> Arc<AuthorizationMetrics> {
+        let new = || AuthorizationMetrics::new(self.workers);
+        self.authorization.resolve((policy.into(), word_of(mode)), AuthorizationMetrics::SERIES, new)
     }
 
     /// The counters of a route's fallbacks and faults. For snapshot builds: takes a lock and compares names.
@@ -178,6 +193,9 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The overflow handles: an exchange a direction, an upstream, a rate limit policy, and a route.
-const OVERFLOW_SERIES: usize =
-    2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES + RateLimitMetrics::SERIES + RouteMetrics::SERIES;
+/// The overflow handles: an exchange a direction, an upstream, a policy of each kind, and a route.
+const OVERFLOW_SERIES: usize = 2 * ExchangeMetrics::SERIES
+    + UpstreamMetrics::SERIES
+    + RateLimitMetrics::SERIES
+    + AuthorizationMetrics::SERIES
+    + RouteMetrics::SERIES;
