@@ -7,6 +7,7 @@
     reason = "metrics are floats that hold small whole numbers"
 )]
 
+mod authz;
 mod balancing;
 mod bulkheads;
 mod chain;

@@ -7,12 +7,14 @@ mod show;
 mod tests;
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use outrigger_config::model::{Config, Direction};
+use outrigger_config::model::{Config, Direction, PeerIdentity};
+use outrigger_config::scalars::Scalar;
 
-use self::decide::explain;
+use self::decide::{Asker, explain};
 use self::request::Asked;
 use super::policy::Policy;
 use super::{Failure, Output, print};
@@ -37,6 +39,12 @@ pub(super) struct Explain {
     /// A header field; may be repeated
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+    /// Who the caller proves to be, such as `spiffe://simplebank/ui`; nobody unless given
+    #[arg(long, value_name = "IDENTITY")]
+    identity: Option<String>,
+    /// Where the caller's connection comes from
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    source: IpAddr,
     /// URL, or authority and path, or for an inbound request a path alone
     #[arg(value_name = "URL")]
     target: String,
@@ -59,7 +67,10 @@ pub(super) fn run(asked: &Explain) -> Result<(), Failure> {
     let request =
         Asked::new(&asked.method, &asked.target, &asked.headers, policy.config.sidecar.name.as_str())
             .map_err(Failure::because)?;
-    let explanation = explain(&offline(policy.config)?, listener, &request);
+    let identity =
+        asked.identity.as_deref().map(PeerIdentity::parse).transpose().map_err(Failure::because)?;
+    let asker = Asker { identity, source: asked.source };
+    let explanation = explain(&offline(policy.config)?, listener, &request, &asker);
     match asked.output {
         Output::Json => print(format_args!("{:#}\n", serde_json::to_value(&explanation)?)),
         Output::Text => print(explanation),

@@ -1,6 +1,8 @@
 //! Which way would the request go? The decision of the snapshot, and its account of how it was made.
 
-use outrigger_config::model::{Config, Direction};
+use std::net::IpAddr;
+
+use outrigger_config::model::{Config, Direction, PeerIdentity};
 use outrigger_config::scalars::Percent;
 use outrigger_config::{describe_match, describe_policy, describe_upstream};
 use serde::Serialize;
@@ -10,8 +12,10 @@ use super::request::Asked;
 use crate::http1::head::parse_request;
 use crate::message::{HeadError, RequestHead, Scratch};
 use crate::pipeline::Failure;
+use crate::policy::authz::{Caller, Verdict};
 use crate::policy::router::{Obstacle, Step};
-use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
+use crate::snapshot::authorizer::Authorizer;
+use crate::snapshot::{Backend, ListenerId, Rule, Snapshot, request};
 
 /// What a request meets.
 #[derive(Debug, Serialize)]
@@ -22,6 +26,8 @@ pub(super) struct Explanation {
     pub(super) direction: &'static str,
     #[serde(flatten)]
     pub(super) decision: Decision,
+    /// What each authorization policy says, in the order in which they are asked.
+    pub(super) authorization: Vec<Judgement>,
     /// In order of precedence, up to the match that takes the request.
     pub(super) tried: Vec<Tried>,
     /// Where it goes; empty when it is answered by the sidecar itself.
@@ -48,6 +54,24 @@ impl Decision {
     }
 }
 
+/// Who asks.
+#[derive(Debug)]
+pub(super) struct Asker {
+    pub(super) identity: Option<PeerIdentity>,
+    pub(super) source: IpAddr,
+}
+
+/// What one authorization policy says.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Judgement {
+    pub(super) policy: String,
+    pub(super) allowed: bool,
+    /// The rule that denies it; `None`: no rule allows it.
+    pub(super) denied_by: Option<String>,
+    /// It acts, and does not only count.
+    pub(super) acts: bool,
+}
+
 /// One match.
 #[derive(Debug, Serialize)]
 pub(super) struct Tried {
@@ -69,17 +93,28 @@ pub(super) struct Target {
 }
 
 /// Asks the snapshot as the data path does: the same parser, the same limits, the same router.
-pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) -> Explanation {
+pub(super) fn explain(
+    snapshot: &Snapshot,
+    listener: ListenerId,
+    asked: &Asked,
+    asker: &Asker,
+) -> Explanation {
     let parsed = parse_request(asked.head.as_bytes(), &snapshot.head_limits, &Scratch::default());
-    let (decision, tried, backends) = match parsed {
-        Ok(Some((head, _))) => {
+    let mut authorization = Vec::new();
+    let settled = parsed.map_err(Failure::BadRequest).and_then(|parsed| {
+        let (mut head, _) = parsed.ok_or(Failure::BadRequest(HeadError::Syntax))?;
+        snapshot.settle_path(listener, &mut head).map_err(Failure::AmbiguousPath)?;
+        Ok(head)
+    });
+    let (decision, tried, backends) = match settled {
+        Ok(head) => {
+            authorization = judgements(snapshot, listener, &head, asker);
             let tried = tried(snapshot, listener, &head);
             let rule = snapshot.route(listener, head.host(), &head);
             let backends = rule.into_iter().flat_map(Rule::backends).map(target).collect();
             (decision(&snapshot.config, listener, rule), tried, backends)
         }
-        Ok(None) => refused(Failure::BadRequest(HeadError::Syntax)),
-        Err(error) => refused(Failure::BadRequest(error)),
+        Err(failure) => refused(failure),
     };
     Explanation {
         method: asked.method.clone(),
@@ -90,6 +125,7 @@ pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) 
             Direction::Inbound => "inbound",
         },
         decision,
+        authorization,
         tried,
         backends,
     }
@@ -114,6 +150,28 @@ fn decision(config: &Config, listener: ListenerId, rule: Option<&Rule>) -> Decis
     }
 }
 
+fn judgements(
+    snapshot: &Snapshot,
+    listener: ListenerId,
+    head: &RequestHead,
+    asker: &Asker,
+) -> Vec<Judgement> {
+    let caller = Caller { identity: asker.identity.as_ref(), source: asker.source };
+    let judgement = |authorizer: &Authorizer| {
+        let verdict = authorizer.policy.judge(&caller, &request(head.host(), head));
+        Judgement {
+            policy: authorizer.name.to_string(),
+            allowed: verdict == Verdict::Allowed,
+            denied_by: match verdict {
+                Verdict::Denied { rule } => rule.map(str::to_owned),
+                Verdict::Allowed => None,
+            },
+            acts: authorizer.acts,
+        }
+    };
+    snapshot.authorizers(listener.direction).iter().map(judgement).collect()
+}
+
 fn tried(snapshot: &Snapshot, listener: ListenerId, head: &RequestHead) -> Vec<Tried> {
     let trail = snapshot.trail(listener, head.host(), head);
     let taken = trail.iter().position(|step| step.obstacle.is_none()).map_or(trail.len(), |last| last + 1);
@@ -132,7 +190,7 @@ fn tried(snapshot: &Snapshot, listener: ListenerId, head: &RequestHead) -> Vec<T
 
 fn describe_obstacle(obstacle: Obstacle<'_>, head: &RequestHead) -> String {
     match obstacle {
-        Obstacle::Path => format!("path is {}", head.target.path()),
+        Obstacle::Path => format!("path is {}", head.path()),
         Obstacle::Method(_) => format!("method is {}", head.method),
         Obstacle::Header(wanted) => {
             let lines: Vec<_> = head.headers.get_all(&wanted.name).iter().collect();

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use serde_json::Value;
 
-use super::decide::{Decision, Explanation, Target, Tried};
+use super::decide::{Decision, Explanation, Judgement, Target, Tried};
 
 /// A policy's values, in the order in which a request meets them.
 const SETTINGS: &[(&str, &str)] = &[
@@ -24,6 +24,10 @@ impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} http://{}{} ({})", self.method, self.authority, self.path, self.direction)?;
         writeln!(f, "\n{}", self.decision)?;
+        if !self.authorization.is_empty() {
+            writeln!(f, "\nauthorization:")?;
+        }
+        self.authorization.iter().try_for_each(|judgement| writeln!(f, "  {judgement}"))?;
         if !self.tried.is_empty() {
             writeln!(f, "\ntried, in order of precedence:")?;
         }
@@ -48,6 +52,18 @@ impl Display for Decision {
             Self::UpstreamName => f.write_str("no route; an upstream has this name or host"),
             Self::Application => f.write_str("no route; to the application"),
             Self::Refused { status, reason } => write!(f, "answered by the sidecar: {status} {reason}"),
+        }
+    }
+}
+
+impl Display for Judgement {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { policy, allowed, denied_by, acts } = self;
+        let only = if *acts { "" } else { ", which a dry run only counts" };
+        match denied_by {
+            _ if *allowed => write!(f, "{policy} allows it"),
+            Some(rule) => write!(f, "{policy} denies it by its rule {rule}{only}"),
+            None => write!(f, "{policy} denies it: none of its rules allows it{only}"),
         }
     }
 }

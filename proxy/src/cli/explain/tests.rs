@@ -9,7 +9,10 @@ use crate::message::Scratch;
 
 const ROUTING: &str = include_str!("../../../../config/examples/routing.yaml");
 const SIDECAR: &str = include_str!("../../../../config/examples/sidecar.yaml");
+const AUTHORIZATION: &str = include_str!("../../../../config/examples/authorization.yaml");
 const CANARY: &str = include_str!("../../../../config/examples/canary.yaml");
+
+const NOBODY: Asker = Asker { identity: None, source: IpAddr::V4(Ipv4Addr::LOCALHOST) };
 
 fn snapshot(text: &str) -> Snapshot {
     let source = Source { name: "a.yaml".to_owned(), text: text.to_owned() };
@@ -60,7 +63,7 @@ fn d4_what_is_explained_is_what_happens() {
 
 /// Asserts that both say the same; answers the kind of the decision.
 fn agrees(snapshot: &Snapshot, listener: ListenerId, request: &Asked) -> usize {
-    let told = explain(snapshot, listener, request);
+    let told = explain(snapshot, listener, request, &NOBODY);
     let truth = decided(snapshot, listener, request);
     let upstream = told.backends.first().map(|target| target.upstream["name"].as_str().unwrap());
     assert_eq!(upstream, truth.as_ref().map(|(_, _, upstream)| upstream.as_str()), "{request:?}");
@@ -98,7 +101,8 @@ fn agrees(snapshot: &Snapshot, listener: ListenerId, request: &Asked) -> usize {
 fn d4_each_failed_match_says_why_and_each_value_whence() {
     let snapshot = snapshot(CANARY);
     let listener = snapshot.listeners()[0];
-    let text = explain(&snapshot, listener, &asked("GET", "market-data/x", &["x-canary: no"])).to_string();
+    let text =
+        explain(&snapshot, listener, &asked("GET", "market-data/x", &["x-canary: no"]), &NOBODY).to_string();
     for told in [
         "route prices, rule everyone (a.yaml:",
         "no: header x-canary is [\"no\"]",
@@ -116,8 +120,12 @@ fn d4_each_failed_match_says_why_and_each_value_whence() {
 fn what_the_parser_refuses_is_explained_too() {
     let snapshot = snapshot(CANARY);
     let listener = snapshot.listeners()[0];
-    let told =
-        explain(&snapshot, listener, &asked("GET", "a/x", &["content-length: 1", "content-length: 2"]));
+    let told = explain(
+        &snapshot,
+        listener,
+        &asked("GET", "a/x", &["content-length: 1", "content-length: 2"]),
+        &NOBODY,
+    );
     assert_eq!(told.decision, Decision::Refused { status: 400, reason: "ambiguous-framing" });
 }
 
@@ -128,4 +136,23 @@ fn the_port_must_be_clear() {
     assert_eq!(listener(config, Way::Inbound, Some(8080)).unwrap().addr.port(), 8080);
     assert!(listener(config, Way::Inbound, Some(1)).unwrap_err().contains("no inbound port 1"));
     assert!(listener(&snapshot(CANARY).config, Way::Inbound, None).is_err());
+}
+
+#[test]
+fn se_4_who_may_is_explained_with_the_rule_that_says_so() {
+    let snapshot = snapshot(AUTHORIZATION);
+    let listener = listener(&snapshot.config, Way::Inbound, None).unwrap();
+    let told = |method, path, identity: Option<&str>| {
+        let identity = identity.map(|text| PeerIdentity::parse(text).unwrap());
+        explain(&snapshot, listener, &asked(method, path, &[]), &Asker { identity, ..NOBODY }).to_string()
+    };
+    let ui = Some("spiffe://simplebank/ui");
+    assert!(told("GET", "/holdings", ui).contains("holdings-callers allows it"));
+    assert!(told("GET", "/x/../admin", ui).contains("denies it by its rule operators-only"));
+    assert!(told("POST", "/holdings", ui).contains("denies it: none of its rules allows it"));
+    assert!(
+        told("GET", "/holdings", None)
+            .contains("trial denies it: none of its rules allows it, which a dry run")
+    );
+    assert!(told("GET", "//admin", ui).contains("400 path-empty-segment"));
 }

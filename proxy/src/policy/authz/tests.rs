@@ -122,7 +122,9 @@ fn naive<'p>(policy: &'p AuthorizationPolicy, drawn: &Drawn) -> Verdict<'p> {
 
 fn judged<'p>(compiled: &'p Policy, drawn: &Drawn) -> Verdict<'p> {
     let mut headers = HeaderMap::new();
-    headers.extend(drawn.tier.map(|tier| ("x-tier".parse().unwrap(), HeaderValue::from_static(tier))));
+    if let Some(tier) = drawn.tier {
+        headers.insert("x-tier", HeaderValue::from_static(tier));
+    }
     let request =
         Request { host: "holdings", path: drawn.path, query: None, method: &drawn.method, headers: &headers };
     compiled.judge(&Caller { identity: drawn.identity.as_ref(), source: drawn.source }, &request)

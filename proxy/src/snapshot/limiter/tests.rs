@@ -194,14 +194,7 @@ fn rl_7_a_policy_concerns_what_it_matches() {
     limits.priorities = vec![(below("/buy/now"), Class::Critical), (below("/buy"), Class::Sheddable)];
     let limiter = limiter(&limits, Instant::now());
     let headers = HeaderMap::new();
-    let of = |host, path| Request {
-        host,
-        path,
-        query: None,
-        method: &Method::GET,
-        identity: None,
-        headers: &headers,
-    };
+    let of = |host, path| Request { host, path, query: None, method: &Method::GET, headers: &headers };
     assert!(limiter.concerns(Direction::Inbound, &of("shop", "/buy/now")));
     assert!(!limiter.concerns(Direction::Outbound, &of("shop", "/buy/now")));
     assert!(!limiter.concerns(Direction::Inbound, &of("shop", "/look")));
