@@ -49,7 +49,7 @@ fn sidecar(sidecar: &Sidecar) -> Value {
             json!({
                 "listen": outbound.listen.to_string(),
                 "unknown": outbound.unknown.word(),
-                "paths": authorization::paths(&outbound.paths),
+                "paths": authorization::paths(outbound.paths),
             })
         }),
         "admin": {
@@ -69,7 +69,7 @@ fn inbound(inbound: &Inbound) -> Value {
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
         "protocol": InboundProtocol(inbound.protocol).word(),
-        "paths": authorization::paths(&inbound.paths),
+        "paths": authorization::paths(inbound.paths),
         "tls": tls::asked(&inbound.tls).word(),
         "plaintextPaths": tls::plaintext_paths(&inbound.tls),
         "healthCheck": resilience::health_check(&inbound.health_check),

@@ -19,7 +19,7 @@ pub(super) fn policy(policy: &AuthorizationPolicy) -> Value {
     })
 }
 
-pub(super) fn paths(paths: &Paths) -> Value {
+pub(super) fn paths(paths: Paths) -> Value {
     json!({
         "escapedSlashes": paths.escaped_slashes.word(),
         "emptySegments": paths.empty_segments.word(),
