@@ -8,8 +8,8 @@ use http::Method;
 
 use crate::model::priority::{Order, Shares};
 use crate::model::{
-    Applied, Backoff, BreakerScope, Direction, Http2Limits, LoadBalancer, OutlierDetection, Protocol,
-    RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
+    Applied, Backoff, BreakerScope, Direction, Http2Limits, InboundTls, LoadBalancer, OutlierDetection,
+    Protocol, RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
 };
 
 /// Until the response head. Envoy's 15 s: longer than any healthy call, shorter than a user's patience with a reload.
@@ -141,6 +141,11 @@ pub const KEEP_ALIVE_IDLE: Duration = Duration::from_mins(1);
 pub const BODY_IDLE: Duration = IDLE;
 /// About 600 MiB with full buffers in both directions: what a host can lend its sidecar in the worst hour.
 pub const MAX_CONNECTIONS: usize = 10_000;
+/// Two round trips and some milliseconds of arithmetic; whoever takes longer holds a place and gives nothing.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// About a second's work of one core, so that those who wait still finish within callers' [`CONNECT`]; and a tenth of
+/// [`MAX_CONNECTIONS`], so that handshakes that stall leave the connections that are served alone.
+pub const MAX_HANDSHAKES: usize = 1000;
 /// One second of connections at 1,000 a second.
 pub const BACKLOG: u32 = 1024;
 /// Trailers carry a status and a digest.
@@ -164,6 +169,11 @@ pub const HTTP2_RESETS: u32 = 200;
 pub const HTTP2_CONTROL_FRAMES: f64 = 100.0;
 /// Empty frames cost work and bring nothing (CVE-2019-9518).
 pub const HTTP2_EMPTY_DATA: u32 = 100;
+
+/// Who has an identity has callers with one; plaintext beside it would be a way around every check of who calls.
+pub const TLS_WITH_IDENTITY: InboundTls = InboundTls::Strict { plaintext_paths: Vec::new() };
+/// Nobody can prove anything to a sidecar that has no roots, nor it to them.
+pub const TLS_WITHOUT_IDENTITY: InboundTls = InboundTls::Off;
 
 /// Kubernetes' default grace period.
 pub const DRAIN: Duration = Duration::from_secs(30);

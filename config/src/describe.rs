@@ -4,6 +4,7 @@ mod fallback;
 mod fault;
 mod rate_limit;
 mod resilience;
+mod tls;
 mod upstream;
 
 use regex::Regex;
@@ -36,6 +37,7 @@ fn sidecar(sidecar: &Sidecar) -> Value {
     json!({
         "name": sidecar.name.as_str(),
         "locality": sidecar.locality.as_ref().map(ToString::to_string),
+        "identity": sidecar.identity.as_ref().map(|files| json!({ "certDir": files.cert_dir })),
         "workers": match sidecar.workers {
             Workers::Auto => json!("auto"),
             Workers::Fixed(number) => json!(number),
@@ -61,6 +63,8 @@ fn inbound(inbound: &Inbound) -> Value {
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
         "protocol": InboundProtocol(inbound.protocol).word(),
+        "tls": tls::asked(&inbound.tls).word(),
+        "plaintextPaths": tls::plaintext_paths(&inbound.tls),
         "healthCheck": resilience::health_check(&inbound.health_check),
         "policy": describe_policy(&inbound.policy),
     })
@@ -86,6 +90,8 @@ fn sidecar_limits(limits: &SidecarLimits) -> Value {
         "idleTimeout": NonZeroDuration::format(limits.idle_timeout),
         "bodyIdleTimeout": NonZeroDuration::format(limits.body_idle_timeout),
         "maxConnections": limits.max_connections,
+        "handshakeTimeout": NonZeroDuration::format(limits.handshake_timeout),
+        "maxHandshakes": limits.max_handshakes,
         "backlog": limits.backlog,
         "trailers": size(limits.trailers),
         "trailerFields": limits.trailer_fields,

@@ -8,14 +8,16 @@
 //! name: holdings
 //! locality: eu/a
 //! workers: auto
-//! inbound: [{port: 8080, listen: 0.0.0.0:8080, forwardTo: 127.0.0.1:8081, protocol: http}]     # http1, http2
+//! identity: {certDir: /certs}      # tls.crt, tls.key, ca.crt and perhaps ca.crl, watched
+//! inbound: [{port: 8080, listen: 0.0.0.0:8080, forwardTo: 127.0.0.1:8081, protocol: http,     # http1, http2
+//!            tls: strict, plaintextPaths: [/ping]}]                    # permissive, off
 //! outbound: {listen: 127.0.0.1:15001, capture: explicit, unknown: reject}
 //! admin: {listen: 127.0.0.1:15000, metrics: 0.0.0.0:15020}
 //! shutdown: {drain: 30s}
 //! accessLog: {format: json, successSample: 1%, slowerThan: 500ms, maxBytesPerSecond: 1MiB}
 //! limits: {requestHead: 64KiB, requestFields: 100, requestTarget: 16KiB, headTimeout: 10s, idleTimeout: 60s,
-//!          bodyIdleTimeout: 5m, maxConnections: 10000, backlog: 1024, trailers: 8KiB, trailerFields: 64,
-//!          maxConnectionAge: 10m,
+//!          bodyIdleTimeout: 5m, handshakeTimeout: 10s, maxHandshakes: 1000, maxConnections: 10000, backlog: 1024,
+//!          trailers: 8KiB, trailerFields: 64, maxConnectionAge: 10m,
 //!          http2: {maxStreams: 100, streamWindow: 64KiB, connectionWindow: 1MiB, headerList: 32KiB,
 //!                  resets: 200, controlFrames: 100/s, emptyData: 100}}
 //! faults: {mode: enforce, maxActive: 100, maxDuration: 1h}             # of all rules; off ends them all
@@ -26,6 +28,8 @@
 //! hosts: [market-data.internal]
 //! discovery: {dns: market-data.internal, port: 8000, staleFor: 10m}     # or {static: [10.0.0.5:8000]}
 //! protocol: auto                   # what the caller speaks; http1, http2
+//! tls: {mode: mutual, sni: market-data.internal, peerIdentities: ["spiffe://simplebank/market-data"]}
+//!                                  # or {mode: simple, caFile: /etc/ssl/private-ca.crt}, {mode: off}
 //! loadBalancer: {policy: peak-ewma, slowStart: 30s, panicThreshold: 0%,  # round-robin, least-request, or
 //!                localities: [{locality: eu/a, addresses: [10.0.0.0/24]}]} # ring-hash with hashOn: header:x-user-id
 //! healthCheck: {http: /ping, readiness: /ready, interval: 2s, timeout: 1s, unhealthyAfter: 3, healthyAfter: 2}

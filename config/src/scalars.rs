@@ -1,5 +1,6 @@
 //! Which words can a value have? Every unit and name of the schema: parsed once, valid for ever.
 
+mod identity;
 mod names;
 mod places;
 mod store;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::resilience::applied;
-use super::{describe_policy, fallback, resilience, size};
+use super::{describe_policy, fallback, resilience, size, tls};
 use crate::model::priority::Shares;
 use crate::model::{
     AdaptiveLimit, Applied, Balancing, Discovery, Http2Limits, Locality, Network, RetryBudget, Upstream,
@@ -26,6 +26,7 @@ pub fn describe_upstream(upstream: &Upstream) -> Value {
             }
         },
         "protocol": upstream.protocol.word(),
+        "tls": tls::upstream(&upstream.tls),
         "loadBalancer": load_balancer(upstream),
         "healthCheck": resilience::health_check(&upstream.health_check),
         "outlierDetection": resilience::outlier_detection(&upstream.outlier_detection),

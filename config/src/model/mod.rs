@@ -4,6 +4,7 @@ mod applied;
 mod balance;
 mod fallback;
 pub mod fault;
+mod identity;
 mod limit;
 mod policy;
 pub mod priority;
@@ -15,6 +16,7 @@ mod upstream;
 pub use applied::{Applied, Mode};
 pub use balance::{Balancing, HashOn, Localities, Locality, Network};
 pub use fallback::{Cache, CacheRules, Canned, CannedBody, Fallback, FallbackCondition, StandIn};
+pub use identity::{IdentityFiles, InboundTls, PeerIdentity, SpiffeId, UpstreamTls};
 pub use limit::{
     AdaptiveLimit, Concurrency, FairSharing, KeyBy, PerKey, QueueLimits, RateLimit, RateLimitPolicy, Share,
     Store, Total,

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::fault::FaultCaps;
 use super::{
-    ActiveCheck, Applied, Balancing, Discovery, Http2Limits, LoadBalancer, Locality, Location, Name, Origin,
-    Protocol, Setting, TrafficPolicy, Upstream, UpstreamLimits,
+    ActiveCheck, Applied, Balancing, Discovery, Http2Limits, IdentityFiles, InboundTls, LoadBalancer,
+    Locality, Location, Name, Origin, Protocol, Setting, TrafficPolicy, Upstream, UpstreamLimits,
+    UpstreamTls,
 };
 use crate::defaults;
 
@@ -20,6 +21,8 @@ pub struct Sidecar {
     pub locality: Option<Locality>,
     /// Data-path threads.
     pub workers: Workers,
+    /// Who it is; `None`: nobody, and all is plaintext.
+    pub identity: Option<IdentityFiles>,
     /// Ports on which others call the service.
     pub inbound: Vec<Inbound>,
     /// Where the service calls others; `None` when the document has no `outbound`.
@@ -56,6 +59,8 @@ pub struct Inbound {
     pub forward_to: SocketAddr,
     /// What the application speaks.
     pub protocol: Protocol,
+    /// What is asked of callers.
+    pub tls: InboundTls,
     /// How it is checked; readiness mirrors it (LB-12).
     pub health_check: Setting<Option<Applied<ActiveCheck>>>,
     /// Policy where no inbound route says otherwise. Attempts are 0 unless written: the caller's side retries.
@@ -124,6 +129,10 @@ pub struct SidecarLimits {
     pub body_idle_timeout: Duration,
     /// Connections a listener, all workers together.
     pub max_connections: usize,
+    /// Of a TLS handshake, from the connection's acceptance on.
+    pub handshake_timeout: Duration,
+    /// TLS handshakes at one time, all listeners and workers together; more connections wait to begin theirs.
+    pub max_handshakes: usize,
     /// `listen(2)` backlog.
     pub backlog: u32,
     /// Bytes and fields of trailers.
@@ -150,6 +159,7 @@ impl Inbound {
             hosts: Vec::new(),
             discovery: Discovery::Static(vec![self.forward_to]),
             protocol: self.protocol,
+            tls: Setting { value: UpstreamTls::Off, origin: Origin::BuiltIn },
             load_balancer: LoadBalancer::RoundRobin,
             balancing: Balancing { panic_threshold: 1.0, ..Balancing::default() },
             health_check: self.health_check.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::priority::Shares;
 use super::{
     ActiveCheck, AdaptiveLimit, Applied, Balancing, Cache, CircuitBreakers, Location, Name, OutlierDetection,
-    QueueLimits, Setting, TrafficPolicy,
+    QueueLimits, Setting, TrafficPolicy, UpstreamTls,
 };
 
 /// Position of an upstream in [`super::Config::upstreams`].
@@ -24,6 +24,8 @@ pub struct Upstream {
     pub discovery: Discovery,
     /// What its endpoints speak.
     pub protocol: Protocol,
+    /// How they are spoken with.
+    pub tls: Setting<UpstreamTls>,
     /// How an endpoint is chosen.
     pub load_balancer: LoadBalancer,
     /// Among which endpoints, and where requests with a key go.

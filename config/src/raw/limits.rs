@@ -28,6 +28,10 @@ mapping! {
         "bodyIdleTimeout" => body_idle_timeout: NonZeroDuration;
         /// Connections a listener.
         "maxConnections" => max_connections: Whole<1, 1_000_000>;
+        /// Of a TLS handshake, from the connection's acceptance on.
+        "handshakeTimeout" => handshake_timeout: NonZeroDuration;
+        /// TLS handshakes at one time, all listeners together; more connections wait to begin theirs.
+        "maxHandshakes" => max_handshakes: Whole<1, 1_000_000>;
         /// Connections that the kernel holds until they are accepted.
         "backlog" => backlog: Whole<1, 65_535>;
         /// Bytes of trailers.

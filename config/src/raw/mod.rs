@@ -13,6 +13,7 @@ mod resilience;
 mod route;
 mod sidecar;
 mod similar;
+mod tls;
 mod tree;
 mod types;
 mod unsupported;
@@ -41,6 +42,7 @@ pub(crate) use sidecar::{
     AccessLog, Admin, Capture, Inbound, InboundProtocol, LogFormat, Outbound, Sidecar, Workers,
 };
 pub(crate) use similar::to as similar_to;
+pub(crate) use tls::{PortTls, Tls, TlsMode};
 use tree::{Entry, Node, ScalarKind, Value};
 pub(crate) use types::{List, Text, items};
 pub(crate) use upgrade::Upgrades;

@@ -6,7 +6,8 @@ use super::declare::{mapping, words};
 use super::fault::FaultCaps;
 use super::limits::Limits;
 use super::read::Read;
-use super::resilience::HealthCheck;
+use super::resilience::{HealthCheck, Target};
+use super::tls::{Identity, PortTls};
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
@@ -22,6 +23,8 @@ mapping! {
         "locality" => locality: Locality;
         /// Data-path threads.
         "workers" => workers: Workers;
+        /// Who we are to those who call us and to those whom we call; nobody unless written.
+        "identity" => identity: Identity;
         /// Ports on which others call the service.
         "inbound" => inbound: List<Inbound>;
         /// Where the service calls others.
@@ -50,6 +53,10 @@ mapping! {
         "forwardTo" => forward_to: Destination, required;
         /// What the application speaks; `http`: what the caller speaks.
         "protocol" => protocol: InboundProtocol;
+        /// What is asked of callers: `strict` with an identity, `off` without, unless written.
+        "tls" => tls: PortTls;
+        /// With `strict`, paths that plaintext may ask for all the same: probes of those who have no certificate.
+        "plaintextPaths" => plaintext_paths: List<Target>;
         /// How the application is checked: while it fails or is not ready, `/readyz` says so.
         "healthCheck" => health_check: HealthCheck;
     }

@@ -10,7 +10,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::read::{Read, Spanned, scalar, text};
 use super::tree::{Node, ScalarKind, Value};
 use crate::faults::Faults;
-use crate::model::{HostPattern, Locality, Name, Network, Store};
+use crate::model::{HostPattern, Locality, Name, Network, PeerIdentity, Store};
 use crate::scalars::{Destination, Host, ListenAddress, NonZeroDuration, Percent, Rate, Scalar, Size};
 
 /// A list, of at least one unless `MIN` is 0.
@@ -238,5 +238,6 @@ scalars!(
     HostPattern,
     Network,
     Locality,
+    PeerIdentity,
     Store
 );

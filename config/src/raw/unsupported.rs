@@ -1,19 +1,7 @@
 //! Which words of the policy language does this version not act on? They are refused by name, never ignored.
 
 /// Keys.
-pub(crate) const KEYS: &[&str] = &[
-    "<<",
-    "cohort",
-    "filters",
-    "handshakeTimeout",
-    "identity",
-    "mirror",
-    "plaintextPaths",
-    "slo",
-    "telemetry",
-    "tls",
-    "waitForApp",
-];
+pub(crate) const KEYS: &[&str] = &["<<", "cohort", "filters", "mirror", "slo", "telemetry", "waitForApp"];
 
 /// Values.
 pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "tcp"];

@@ -6,6 +6,7 @@ use super::fallback::Cache;
 use super::limits::UpstreamLimits;
 use super::policy::{Retry, RetryBudget, Timeouts};
 use super::resilience::{CircuitBreaker, HealthCheck, OutlierDetection};
+use super::tls::Tls;
 use super::types::{List, Whole};
 use super::upgrade::Upgrades;
 use crate::model::{Name, Protocol};
@@ -36,6 +37,8 @@ mapping! {
         "loadBalancer" => load_balancer: Balancer;
         /// Of every upstream.
         "limits" => limits: UpstreamLimits;
+        /// Of every upstream.
+        "tls" => tls: Tls;
     }
 }
 
@@ -50,6 +53,8 @@ mapping! {
         "discovery" => discovery: Discovery, required;
         /// What its endpoints speak; `auto`: what the caller speaks.
         "protocol" => protocol: Protocol;
+        /// How they are spoken with; in plaintext unless written.
+        "tls" => tls: Tls;
         /// How an endpoint is chosen.
         "loadBalancer" => load_balancer: Balancer;
         /// How its endpoints are checked; not at all unless written.

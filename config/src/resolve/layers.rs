@@ -1,6 +1,6 @@
 //! Which document has the last word on a block? Built-in < `Defaults` < the document itself, value by value.
 
-use crate::faults::Faults;
+use crate::faults::{Faults, Span};
 use crate::model::{Applied, Mode, Origin, Setting};
 use crate::raw::{self, Spanned, or};
 
@@ -62,12 +62,17 @@ impl<'a, B> Block<'a, B> {
 
     /// What holds, and who was the last to say something in it.
     pub(super) fn setting<T>(&self, policy: Option<T>, faults: &Faults<'_>) -> Setting<Option<Applied<T>>> {
-        let origin = match (self.own, self.defaults) {
-            (Some(block), _) => Origin::Upstream(faults.locate(block.span)),
-            (None, Some(block)) => Origin::Defaults(faults.locate(block.span)),
-            (None, None) => Origin::BuiltIn,
-        };
-        Setting { value: applied(self.mode, policy), origin }
+        let [own, defaults] = [self.own, self.defaults].map(|block| block.map(|block| block.span));
+        Setting { value: applied(self.mode, policy), origin: origin(own, defaults, faults) }
+    }
+}
+
+/// Who was the last to say something in a block of an `Upstream`.
+pub(super) fn origin(own: Option<Span>, defaults: Option<Span>, faults: &Faults<'_>) -> Origin {
+    match (own, defaults) {
+        (Some(span), _) => Origin::Upstream(faults.locate(span)),
+        (None, Some(span)) => Origin::Defaults(faults.locate(span)),
+        (None, None) => Origin::BuiltIn,
     }
 }
 

@@ -16,6 +16,7 @@ mod policy;
 mod rate_limit;
 mod route;
 mod sidecar;
+mod tls;
 mod upstream;
 
 use std::collections::HashMap;

@@ -8,6 +8,7 @@ use super::health;
 use super::layers::Layers;
 use super::listeners;
 use super::policy::{self, Layer};
+use super::tls;
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{
@@ -23,8 +24,12 @@ pub(super) fn resolve(
     defaults: Option<&raw::Defaults>,
     faults: &mut Faults<'_>,
 ) -> Option<Sidecar> {
-    let inbound =
-        items(written.inbound.as_ref()).filter_map(|port| inbound(&port.value, defaults, faults)).collect();
+    let identity = tls::identity(written, faults);
+    // One that is written but wrong must not make ports look as if there were none.
+    let identified = written.identity.is_some() || !written.whole;
+    let inbound = items(written.inbound.as_ref())
+        .filter_map(|port| inbound(&port.value, identified, defaults, faults))
+        .collect();
     if written.whole && written.inbound.is_none() && written.outbound.is_none() {
         faults.at_with(
             *span,
@@ -39,6 +44,7 @@ pub(super) fn resolve(
     Some(Sidecar {
         name: written.name.as_ref()?.value.clone(),
         workers: workers(written.workers),
+        identity,
         inbound,
         outbound,
         admin,
@@ -69,6 +75,7 @@ fn workers(written: Option<Spanned<raw::Workers>>) -> Workers {
 
 fn inbound(
     written: &raw::Inbound,
+    identified: bool,
     defaults: Option<&raw::Defaults>,
     faults: &mut Faults<'_>,
 ) -> Option<Inbound> {
@@ -79,6 +86,7 @@ fn inbound(
         listen: inbound_listen(written)?,
         forward_to: written.forward_to?.value.into(),
         protocol: or(written.protocol, defaults::PROTOCOL),
+        tls: tls::inbound(written, identified, faults),
         health_check: check(written, faults),
         policy,
     })
@@ -137,6 +145,8 @@ fn limits(written: Option<&raw::Limits>, faults: &mut Faults<'_>) -> SidecarLimi
         idle_timeout: or(written.idle_timeout, defaults::KEEP_ALIVE_IDLE),
         body_idle_timeout: or(written.body_idle_timeout, defaults::BODY_IDLE),
         max_connections: or(written.max_connections, defaults::MAX_CONNECTIONS),
+        handshake_timeout: or(written.handshake_timeout, defaults::HANDSHAKE_TIMEOUT),
+        max_handshakes: or(written.max_handshakes, defaults::MAX_HANDSHAKES),
         backlog: or(written.backlog, defaults::BACKLOG),
         trailers: or(written.trailers, defaults::TRAILERS),
         trailer_fields: or(written.trailer_fields, defaults::TRAILER_FIELDS),

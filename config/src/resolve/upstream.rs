@@ -10,6 +10,7 @@ use super::health;
 use super::layers::Layers;
 use super::outlier;
 use super::policy::{self, Layer};
+use super::tls;
 use super::unique;
 use crate::defaults;
 use crate::faults::{Faults, Span};
@@ -51,14 +52,16 @@ pub(super) fn resolve<'a>(
 }
 
 fn one(
-    Spanned { value: written, span }: &Spanned<raw::Upstream>,
+    document: &Spanned<raw::Upstream>,
     defaults: Option<&raw::Defaults>,
     sidecar: Option<&raw::Sidecar>,
     faults: &mut Faults<'_>,
 ) -> Option<Upstream> {
+    let Spanned { value: written, span } = document;
     let layers = [Layer::defaults(defaults, Direction::Outbound), Layer::upstream(written)];
     let policy = policy::resolve(Direction::Outbound, &layers, faults);
     let discovery = written.discovery.as_ref().and_then(|written| discovery(written, faults));
+    let tls = tls::upstream(document, discovery.as_ref(), defaults, sidecar, faults);
     let name = written.name.as_ref()?.value.clone();
     let hosts = items(written.hosts.as_ref()).map(|host| host.value.as_str());
     let balancer = Layers {
@@ -79,6 +82,7 @@ fn one(
         name,
         discovery: discovery?,
         protocol: or(written.protocol, defaults::PROTOCOL),
+        tls,
         load_balancer,
         balancing,
         health_check: health::checks(written.health_check.as_ref(), defaults, faults),
