@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Rooms of the proxy, from the bottom up. A room uses rooms of lower rows, never of its own row or above.
 const ROWS: &[&[&str]] = &[
     &["clock", "message", "policy", "telemetry"],
+    &["tls"],
     &["cache", "http1", "http2", "reload"],
     &["store", "upstream"],
     &["snapshot"],

@@ -62,5 +62,6 @@ pub mod reload;
 pub mod snapshot;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 pub mod worker;

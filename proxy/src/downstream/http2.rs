@@ -12,7 +12,6 @@ use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use outrigger_config::model::SidecarLimits;
-use tokio::net::TcpStream;
 
 use super::http1::count_refused;
 use super::listener::contained;
@@ -24,6 +23,7 @@ use crate::http2::{fields, life};
 use crate::pipeline::{self, After, Down, Failure};
 use crate::snapshot::ListenerId;
 use crate::telemetry::Protocol;
+use crate::tls::Stream;
 use crate::worker::Worker;
 
 /// Serves a connection to its end.
@@ -64,7 +64,7 @@ struct Session {
     listener: ListenerId,
     peer: SocketAddr,
     limits: SidecarLimits,
-    codec: Connection<Guarded<TcpStream>, Bytes>,
+    codec: Connection<Guarded<Stream>, Bytes>,
     watch: Rc<Watch>,
     alarm: Alarm,
     life: Life,

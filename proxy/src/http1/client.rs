@@ -7,13 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 
 use super::body::Decoder;
 use super::channel::Channel;
 use super::head::{ends_head, parse_response};
 use crate::message::{HeadLimits, ReceiveError, ResponseHead, Scratch, TrailerLimits};
+use crate::tls::Stream;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct ClientConn {
 
 impl ClientConn {
     /// Over a socket connected at `now`.
-    pub fn new(stream: TcpStream, now: Instant) -> Self {
+    pub fn new(stream: impl Into<Stream>, now: Instant) -> Self {
         Self { channel: Channel::new(stream), exchanges: 0, idle_since: now, kept_for: None, partial: false }
     }
 

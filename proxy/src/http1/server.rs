@@ -6,14 +6,13 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
-
 use super::body::Decoder;
 use super::channel::Channel;
 use super::head::{ends_head, parse_request};
 use crate::clock::{Alarm, now};
 use crate::message::{HeadError, HeadLimits, RequestHead, Scratch, TrailerLimits};
 use crate::telemetry::Held;
+use crate::tls::Stream;
 
 /// What is read ahead of the exchange in hand, at most: pipelined requests wait in the kernel beyond it.
 const READ_AHEAD: usize = 16 * 1024;
@@ -56,7 +55,7 @@ pub struct ServerConn {
 
 impl ServerConn {
     /// Over an accepted socket.
-    pub fn new(stream: TcpStream, peer: SocketAddr, alarm: Alarm, drains: bool) -> Self {
+    pub fn new(stream: impl Into<Stream>, peer: SocketAddr, alarm: Alarm, drains: bool) -> Self {
         Self { channel: Channel::new(stream), alarm, peer, active: None, drains, fresh: true }
     }
 
@@ -77,7 +76,7 @@ impl ServerConn {
     }
 
     /// Its socket and what was read of it, for who speaks something else over it.
-    pub fn into_parts(self) -> (TcpStream, Vec<u8>, Alarm) {
+    pub fn into_parts(self) -> (Stream, Vec<u8>, Alarm) {
         let (stream, ahead) = self.channel.wire.into_parts();
         (stream, ahead, self.alarm)
     }

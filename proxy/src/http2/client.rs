@@ -10,13 +10,13 @@ use h2::Reason;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{Method, Request};
 use outrigger_config::model::UpstreamLimits;
-use tokio::net::TcpStream;
 
 use super::channel::Channel;
 use super::fields;
 use super::guard::{Guarded, Watch};
 use crate::clock::now;
 use crate::message::{HeadLimits, ReceiveError, ResponseHead, TrailerLimits};
+use crate::tls::Stream;
 
 /// Streams that we gave up in the last second, whose answers may still be on their way: those of more would be taken
 /// for faults of the endpoint.
@@ -40,13 +40,13 @@ pub struct Connection {
 }
 
 /// The codec's half of a connection, which its driver polls to its end.
-pub type Driver = h2::client::Connection<Guarded<TcpStream>>;
+pub type Driver = h2::client::Connection<Guarded<Stream>>;
 
 impl Connection {
     /// Over a connected socket; ready when the peer has said that it speaks HTTP/2. The caller bounds the wait, polls the
     /// driver from then on, and says by [`close`](Self::close) when it has ended. It lives for `age`.
     pub async fn open(
-        stream: TcpStream,
+        stream: impl Into<Stream>,
         limits: &UpstreamLimits,
         age: Duration,
     ) -> Result<(Rc<Self>, Driver), h2::Error> {
@@ -61,7 +61,7 @@ impl Connection {
             .max_concurrent_reset_streams(GIVEN_UP)
             .max_local_error_reset_streams(None)
             .enable_push(false)
-            .handshake(Guarded::client(stream, Rc::clone(&watch)))
+            .handshake(Guarded::client(stream.into(), Rc::clone(&watch)))
             .await?;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(ended) = std::pin::Pin::new(&mut driver).poll(cx) {
