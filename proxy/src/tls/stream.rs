@@ -3,15 +3,18 @@
 //! Plaintext costs one branch that always goes the same way. Within TLS, records are read into and sent from one buffer of
 //! the thread; what waits for the socket, and only that, is the connection's own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::peer::PeerCert;
+use super::provider::Alpn;
 use super::session::{Sealed, Session};
 
 /// Octets of one read.
@@ -33,11 +36,17 @@ pub enum Stream {
 pub struct Tls {
     tcp: TcpStream,
     /// Its keys, and what both sides have proved.
-    pub session: Session,
+    pub(super) session: Session,
     /// Records that the socket didn't take.
     out: Vec<u8>,
     sent: usize,
     stage: Stage,
+    /// Whom the handshake proved.
+    pub(super) peer: Option<PeerCert>,
+    /// Of the credentials that it was made with.
+    pub(super) generation: u64,
+    /// Of the roots and lists that its peer was last judged by.
+    pub(super) trust: Cell<u64>,
 }
 
 /// What our side of it is up to.
@@ -145,13 +154,32 @@ fn poll_tcp(tcp: &mut TcpStream, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<
 }
 
 impl Tls {
-    /// Over a connected socket, before its handshake; the socket's first octets, `ahead`, were read already.
-    pub fn new(tcp: TcpStream, session: Session) -> Self {
-        Self { tcp, session, out: Vec::new(), sent: 0, stage: Stage::Busy }
+    /// Over a connected socket, before its handshake; with the generations of our identity and of whom it trusts.
+    pub(super) fn new(tcp: TcpStream, session: Session, (generation, trust): (u64, u64)) -> Self {
+        let (out, sent, stage) = (Vec::new(), 0, Stage::Busy);
+        Self { tcp, session, out, sent, stage, peer: None, generation, trust: Cell::new(trust) }
+    }
+
+    /// Whom the handshake proved.
+    pub fn peer(&self) -> Option<&PeerCert> {
+        self.peer.as_ref()
+    }
+
+    /// What both agreed to speak inside (RFC 7301); `None`: nothing was said.
+    pub fn alpn(&self) -> Option<Alpn> {
+        match self.session.state().alpn_protocol()? {
+            b"h2" => Some(Alpn::Http2),
+            _ => Some(Alpn::Http1),
+        }
+    }
+
+    /// The handshake took up an earlier session (RFC 8446 §2.2).
+    pub fn is_resumed(&self) -> bool {
+        self.session.state().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Takes the handshake to its end; `ahead` was read of the socket already.
-    pub async fn shake_hands(&mut self, ahead: &[u8]) -> io::Result<()> {
+    pub(super) async fn shake_hands(&mut self, ahead: &[u8]) -> io::Result<()> {
         self.session.begin().map_err(broken)?;
         if !ahead.is_empty() {
             self.with_records(|tls, records| {
