@@ -18,11 +18,12 @@ use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
 use crate::policy::router::{Request, Router, Step, lower_case};
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
+use crate::tls::ServerSide;
 use crate::upstream::Upstream;
 
 use self::fault::{Caps, Fault};
 use self::stand_in::Chain;
-pub use build::build;
+pub use build::{BuildError, build};
 use limiter::RateLimiter;
 
 /// One generation. A request holds it to its end.
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// What it was built from.
     pub config: Config,
+    /// Our side of inbound handshakes; `None`: we are nobody.
+    pub tls: Option<Arc<ServerSide>>,
     /// Bounds on what downstreams may send.
     pub head_limits: HeadLimits,
     /// Bounds on trailers of both sides.

@@ -23,6 +23,10 @@ pub struct Identity {
     pub(super) key: Arc<CertifiedKey>,
     pub(super) trust: Arc<Trust>,
     pub(super) trust_fingerprint: u64,
+    /// Of the files that it was read from.
+    pub fingerprint: u64,
+    /// The key's file can be read by others.
+    pub key_is_exposed: bool,
     /// Who we are.
     pub name: PeerIdentity,
     /// Until when.
@@ -81,6 +85,8 @@ impl Identity {
             key: Arc::new(pair(&chain, &files.key)?),
             trust: Arc::new(trust),
             trust_fingerprint: files.trust_fingerprint(),
+            fingerprint: files.fingerprint(),
+            key_is_exposed: files.key_is_exposed(),
             name,
             leaf: Standing::new(leaf.not_before, leaf.not_after),
             roots: roots.ok_or_else(malformed(Files::ROOTS))?,

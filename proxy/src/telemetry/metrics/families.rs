@@ -233,6 +233,7 @@ impl Metrics {
         plain("config_in_sync", help, self.config.in_sync.load(Relaxed).into());
         let help = "When the running generation was loaded, in Unix time.";
         plain("config_last_reload_success_timestamp_seconds", help, self.config.loaded_at.load(Relaxed));
+        self.identity.families(scrape);
         scrape.gauges("build_info", "Always 1; the label says what runs.", |row| {
             row(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         });
@@ -251,7 +252,7 @@ fn acts(series: &Series<Acted>, mut row: impl FnMut(&str, &str, u64)) {
 }
 
 /// Each word with its count, the overflow last.
-fn words(series: &Series<&'static str>, mut row: impl FnMut(&str, u64)) {
+pub(super) fn words(series: &Series<&'static str>, mut row: impl FnMut(&str, u64)) {
     for (word, count) in series.iter() {
         row(word, count);
     }

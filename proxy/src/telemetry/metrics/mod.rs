@@ -14,6 +14,7 @@ mod fill;
 mod flag;
 mod generation;
 mod guards;
+mod identity;
 mod rate_limit;
 mod registry;
 mod route;
@@ -39,6 +40,7 @@ pub use self::fill::Fill;
 pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
 pub use self::guards::{EndpointState, GuardMetrics, Turn};
+pub use self::identity::IdentityMetrics;
 pub use self::rate_limit::RateLimitMetrics;
 pub use self::route::RouteMetrics;
 pub use self::upstream::UpstreamMetrics;
@@ -58,6 +60,7 @@ pub struct Metrics {
     panics: Counter,
     access_log_dropped: Counter,
     config: ConfigMetrics,
+    identity: IdentityMetrics,
     process: ProcessCollector,
 }
 
@@ -98,6 +101,7 @@ impl Metrics {
             panics: Counter::new(workers),
             access_log_dropped: Counter::new(workers),
             config: ConfigMetrics::new(),
+            identity: IdentityMetrics::new(),
             process: ProcessCollector::for_self(),
             cap,
         })
@@ -137,6 +141,11 @@ impl Metrics {
     /// What is told of the configuration.
     pub fn config(&self) -> &ConfigMetrics {
         &self.config
+    }
+
+    /// What is told of our certificates.
+    pub fn identity(&self) -> &IdentityMetrics {
+        &self.identity
     }
 
     /// A bound of DESIGN §2 "Limits" was hit; `limit` is its name in the policy files.
