@@ -29,7 +29,14 @@ pub struct Wire {
 impl Wire {
     /// Over a connected socket.
     pub fn new(stream: impl Into<Stream>) -> Self {
-        Self { stream: stream.into(), ahead: Vec::new(), out: Vec::new(), sent: 0, eof: false, blocked: false }
+        Self {
+            stream: stream.into(),
+            ahead: Vec::new(),
+            out: Vec::new(),
+            sent: 0,
+            eof: false,
+            blocked: false,
+        }
     }
 
     /// Its socket and what was read ahead.

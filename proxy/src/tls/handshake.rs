@@ -9,11 +9,13 @@ use rustls::{AlertDescription, Error, PeerIncompatible};
 use tokio::net::TcpStream;
 
 use super::client::ClientSide;
+use super::proof::{Marks, Proof};
 use super::provider::Alpn;
 use super::refusal::Refusal;
 use super::server::ServerSide;
 use super::session::Session;
 use super::stream::Tls;
+use super::trust::Usage;
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,54 +88,29 @@ pub fn is_alert(error: &io::Error) -> bool {
 impl ServerSide {
     /// Answers a handshake, of which `ahead` was read already. The caller bounds the wait.
     pub async fn accept(&self, tcp: TcpStream, ahead: &[u8], alpn: Alpn) -> Result<Tls, HandshakeError> {
-        let (generation, trust) = (self.credentials().generation(), self.credentials().trust_generation());
+        let marks = Marks::of(Some(self.credentials()));
         let conn = UnbufferedServerConnection::new(self.config(alpn));
         let session = Session::server(conn.map_err(|error| HandshakeError::of_tls(&error))?);
-        let mut tls = Tls::new(tcp, session, (generation, trust));
-        tls.shake_hands(ahead).await.map_err(|error| HandshakeError::of(&error))?;
+        let tls = shake_hands(tcp, session, ahead).await?;
         let peer = self.peer(tls.session.state().peer_certificates()).map_err(HandshakeError::Refused)?;
-        tls.peer = Some(peer);
-        Ok(tls)
-    }
-
-    /// Whether the peer of a live connection would still be let in. Costs one load while roots and lists stay.
-    pub fn lets_in(&self, tls: &Tls) -> Result<(), Refusal> {
-        let trust = self.credentials().trust_generation();
-        match &tls.peer {
-            Some(peer) if tls.trust.get() != trust => self.still_trusts(peer)?,
-            _ => return Ok(()),
-        }
-        tls.trust.set(trust);
-        Ok(())
+        Ok(tls.proved(Proof::new(peer, Usage::Client, marks)))
     }
 }
 
 impl ClientSide {
     /// Begins a handshake with the endpoint at this address. The caller bounds the wait.
     pub async fn connect(&self, tcp: TcpStream, at: IpAddr, alpn: Alpn) -> Result<Tls, HandshakeError> {
-        let marks = self.credentials().map_or((0, 0), |ours| (ours.generation(), ours.trust_generation()));
+        let marks = Marks::of(self.credentials());
         let conn = UnbufferedClientConnection::new(self.config(alpn), self.server_name(at));
         let session = Session::client(conn.map_err(|error| HandshakeError::of_tls(&error))?);
-        let mut tls = Tls::new(tcp, session, marks);
-        tls.shake_hands(&[]).await.map_err(|error| HandshakeError::of(&error))?;
+        let tls = shake_hands(tcp, session, &[]).await?;
         let peer = self.peer(tls.session.state().peer_certificates()).map_err(HandshakeError::Refused)?;
-        tls.peer = Some(peer);
-        Ok(tls)
+        Ok(tls.proved(Proof::new(peer, Usage::Server, marks)))
     }
+}
 
-    /// Whether a connection was made with the identity and the roots in use. A few nanoseconds.
-    pub fn is_current(&self, tls: &Tls) -> bool {
-        self.credentials().is_none_or(|ours| ours.generation() == tls.generation)
-    }
-
-    /// Whether the peer of a live connection is still whom we would call. Costs one load while roots and lists stay.
-    pub fn keeps(&self, tls: &Tls) -> Result<(), Refusal> {
-        let trust = self.credentials().map_or(0, |ours| ours.trust_generation());
-        match &tls.peer {
-            Some(peer) if tls.trust.get() != trust => self.still_trusts(peer)?,
-            _ => return Ok(()),
-        }
-        tls.trust.set(trust);
-        Ok(())
-    }
+async fn shake_hands(tcp: TcpStream, session: Session, ahead: &[u8]) -> Result<Tls, HandshakeError> {
+    let mut tls = Tls::new(tcp, session);
+    tls.shake_hands(ahead).await.map_err(|error| HandshakeError::of(&error))?;
+    Ok(tls)
 }

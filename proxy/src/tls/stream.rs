@@ -3,9 +3,10 @@
 //! Plaintext costs one branch that always goes the same way. Within TLS, records are read into and sent from one buffer of
 //! the thread; what waits for the socket, and only that, is the connection's own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::peer::PeerCert;
+use super::proof::Proof;
 use super::provider::Alpn;
 use super::session::{Sealed, Session};
 
@@ -41,12 +42,8 @@ pub struct Tls {
     out: Vec<u8>,
     sent: usize,
     stage: Stage,
-    /// Whom the handshake proved.
-    pub(super) peer: Option<PeerCert>,
-    /// Of the credentials that it was made with.
-    pub(super) generation: u64,
-    /// Of the roots and lists that its peer was last judged by.
-    pub(super) trust: Cell<u64>,
+    /// What the handshake proved.
+    proof: Option<Arc<Proof>>,
 }
 
 /// What our side of it is up to.
@@ -130,12 +127,19 @@ impl Stream {
         }
     }
 
-    /// The TLS in which it is.
-    pub fn tls(&self) -> Option<&Tls> {
+    /// What its handshake proved; `None`: nothing, in plaintext.
+    #[inline]
+    pub fn proof(&self) -> Option<&Arc<Proof>> {
         match self {
             Self::Plain(_) => None,
-            Self::Tls(tls) => Some(tls),
+            Self::Tls(tls) => tls.proof.as_ref(),
         }
+    }
+
+    /// Whether it was made with the identity in use.
+    #[inline]
+    pub fn is_current(&self) -> bool {
+        self.proof().is_none_or(|proof| proof.is_current())
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -154,15 +158,15 @@ fn poll_tcp(tcp: &mut TcpStream, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<
 }
 
 impl Tls {
-    /// Over a connected socket, before its handshake; with the generations of our identity and of whom it trusts.
-    pub(super) fn new(tcp: TcpStream, session: Session, (generation, trust): (u64, u64)) -> Self {
-        let (out, sent, stage) = (Vec::new(), 0, Stage::Busy);
-        Self { tcp, session, out, sent, stage, peer: None, generation, trust: Cell::new(trust) }
+    /// Over a connected socket, before its handshake.
+    pub(super) fn new(tcp: TcpStream, session: Session) -> Self {
+        Self { tcp, session, out: Vec::new(), sent: 0, stage: Stage::Busy, proof: None }
     }
 
-    /// Whom the handshake proved.
-    pub fn peer(&self) -> Option<&PeerCert> {
-        self.peer.as_ref()
+    /// After its handshake, which proved this.
+    pub(super) fn proved(mut self, proof: Arc<Proof>) -> Self {
+        self.proof = Some(proof);
+        self
     }
 
     /// What both agreed to speak inside (RFC 7301); `None`: nothing was said.
