@@ -16,7 +16,7 @@ use outrigger_config::model::SidecarLimits;
 
 use super::http1::count_refused;
 use super::listener::contained;
-use super::tls::distrusted;
+use super::tls;
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http2::guard::{Guarded, Watch};
@@ -53,8 +53,14 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
     };
     let age = life(limits.max_connection_age, worker.rng(fastrand::Rng::f64));
     let now = now();
-    let life =
-        Life { until: now + age, idle_since: now, moved: [0; 2], streams: Rc::default(), stage: Stage::Open };
+    let life = Life {
+        until: now + age,
+        idle_since: now,
+        moved: [0; 2],
+        streams: Rc::default(),
+        stage: Stage::Open,
+        distrusted: false,
+    };
     let mut session = Session { worker, listener, peer, proof, limits, codec, watch, alarm, life };
     // A drain may have begun meanwhile.
     session.look(now);
@@ -85,6 +91,8 @@ struct Life {
     /// Requests under way.
     streams: Rc<Cell<usize>>,
     stage: Stage,
+    /// Its peer was let in by roots, or before lists, that are no longer those of now.
+    distrusted: bool,
 }
 
 /// What the peer was told.
@@ -145,12 +153,12 @@ impl Session {
         if respond.poll_reset(cx).is_ready() {
             return self.watch.on_reset();
         }
+        let snapshot = self.worker.snapshot_for(self.listener);
         // It would not get in any more: what it asks for is not begun (RFC 9113 §8.7).
-        if self.is_distrusted() {
+        if self.is_distrusted() || self.proof.is_none() && tls::is_strict(&snapshot, self.listener) {
             respond.send_reset(Reason::REFUSED_STREAM);
             return self.leave();
         }
-        let snapshot = self.worker.snapshot_for(self.listener);
         let (parts, content) = request.into_parts();
         let head = fields::request_head(parts, &snapshot.head_limits, content.is_end_stream());
         let alarm = self.worker.timers.alarm();
@@ -209,9 +217,12 @@ impl Session {
         self.look_again(now);
     }
 
-    /// Its peer was let in by roots, or in spite of lists, that are no longer those of now.
-    fn is_distrusted(&self) -> bool {
-        self.proof.as_ref().is_some_and(|proof| distrusted(&self.worker, self.listener, proof))
+    /// Its peer would not be let in any more.
+    fn is_distrusted(&mut self) -> bool {
+        let (worker, listener) = (&self.worker, self.listener);
+        self.life.distrusted = self.life.distrusted
+            || self.proof.as_ref().is_some_and(|proof| tls::distrusted(worker, listener, proof));
+        self.life.distrusted
     }
 
     fn look_again(&self, now: Instant) {

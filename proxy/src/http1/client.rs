@@ -13,7 +13,7 @@ use super::body::Decoder;
 use super::channel::Channel;
 use super::head::{ends_head, parse_response};
 use crate::message::{HeadLimits, ReceiveError, ResponseHead, Scratch, TrailerLimits};
-use crate::tls::Stream;
+use crate::tls::{Stream, is_alert};
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -85,8 +85,12 @@ impl ClientConn {
         limits: &HeadLimits,
         to: &Method,
     ) -> Poll<Result<Option<ResponseHead>, ReceiveError>> {
-        let Ok(count @ 1..) = ready!(self.channel.wire.poll_read(cx, buffer)) else {
-            return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
+        let count = match ready!(self.channel.wire.poll_read(cx, buffer)) {
+            Ok(count @ 1..) => count,
+            Err(error) if self.exchanges == 0 && is_alert(&error) => {
+                return Poll::Ready(Err(ReceiveError::Unwelcome));
+            }
+            _ => return Poll::Ready(Err(ReceiveError::Closed { silent: true })),
         };
         let parsed = parse_response(&buffer[..count], limits, scratch, to).map_err(ReceiveError::Head)?;
         let (head, taken) = parsed.map_or((None, 0), |(head, taken)| (Some(head), taken));

@@ -34,6 +34,10 @@ pub enum Ended {
     Slow,
     /// What came first begins the preface of HTTP/2, and is read ahead (RFC 9113 §3.4).
     Http2,
+    /// What came first begins a handshake of TLS.
+    Tls,
+    /// It was woken early, and nothing has come.
+    Roused,
 }
 
 /// A connection from a downstream.
@@ -73,6 +77,11 @@ impl ServerConn {
         self.channel.wire.rise(scratch);
         self.channel.decoder = Decoder::new(head.framing, trailers);
         Ok(head)
+    }
+
+    /// It was agreed on to speak nothing else over it.
+    pub fn speaks_http1(&mut self) {
+        self.fresh = false;
     }
 
     /// Its socket and what was read of it, for who speaks something else over it.
@@ -165,7 +174,11 @@ impl HeadReader<'_> {
         loop {
             if self.conn.alarm.poll(cx).is_ready() {
                 let begun = !self.conn.channel.wire.ahead().is_empty();
-                return Poll::Ready(Err(if begun { Ended::Slow } else { Ended::Quietly }));
+                return Poll::Ready(Err(match begun {
+                    true => Ended::Slow,
+                    false if now() < idle_until => Ended::Roused,
+                    false => Ended::Quietly,
+                }));
             }
             let result = if self.conn.channel.wire.ahead().is_empty() {
                 ready!(scratch.lend(|buffer| self.poll_first(cx, buffer, scratch)))
@@ -209,6 +222,8 @@ impl HeadReader<'_> {
                 self.begin(count);
                 (count >= PREFACE.len()).then_some(Err(Ended::Http2))
             }
+            // RFC 8446 §5.1: a record of a handshake.
+            Err(_) if self.conn.fresh && buffer[0] == 22 => Some(Err(Ended::Tls)),
             Err(error) => Some(Err(Ended::Malformed(error))),
         })
     }
