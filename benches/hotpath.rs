@@ -87,7 +87,7 @@ fn decisions(c: &mut Criterion) {
     let (metrics, now) = (Metrics::new(1, 1000), Instant::now());
     let config = policy(SocketAddr::from(([127, 0, 0, 1], 1)));
     let (log, _) = LineSink::spawn(Box::new(std::io::sink()), metrics.access_log_dropped()).unwrap();
-    let snapshot = snapshot::build(config, None, &metrics, &log, now).unwrap();
+    let snapshot = snapshot::build(config, None, None, &metrics, &log, now).unwrap();
     let (head, _) = parse_request(REQUEST, &LIMITS, &Scratch::default()).unwrap().unwrap();
     c.bench_function("route", |b| {
         b.iter(|| snapshot.route(outbound(), black_box("market-data"), &head).is_some());
@@ -128,7 +128,7 @@ impl Rig {
     fn new() -> Self {
         let metrics = Metrics::new(1, 1000);
         let (log, _) = LineSink::spawn(Box::new(std::io::sink()), metrics.access_log_dropped()).unwrap();
-        let snapshot = snapshot::build(policy(origin()), None, &metrics, &log, Instant::now()).unwrap();
+        let snapshot = snapshot::build(policy(origin()), None, None, &metrics, &log, Instant::now()).unwrap();
         let worker = Worker::new(WorkerId::new(0), Shared::new(snapshot, metrics), u64::MAX);
         let runtime =
             Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms of the proxy, from the bottom up. A room uses rooms of lower rows, never of its own row or above.
 const ROWS: &[&[&str]] = &[
-    &["clock", "message", "policy", "telemetry"],
+    &["clock", "message", "policy", "telemetry", "tls"],
     &["cache", "http1", "http2", "reload"],
     &["store", "upstream"],
     &["snapshot"],
@@ -61,6 +61,9 @@ fn rooms_do_not_say_what_belongs_elsewhere() {
         }
         if room != "store" && production(&text).contains("redis::") {
             faults.push(format!("{}: the client of stores lives in store alone", path.display()));
+        }
+        if room != "tls" && production(&text).contains("rustls::") {
+            faults.push(format!("{}: rustls lives in tls alone", path.display()));
         }
         if !matches!(&*room, "clock" | "demo" | "reload") && production(&text).contains("Instant::now") {
             faults.push(format!("{}: the time of the data path is what `clock::now` says", path.display()));

@@ -1,5 +1,6 @@
 //! What makes a sidecar? The composition root: builds every room, starts, follows the policy, drains, ends.
 
+mod identity;
 mod tending;
 
 use std::fmt;
@@ -10,11 +11,11 @@ use std::time::{Duration, SystemTime};
 use outrigger_config::model::{Config, Direction, Workers};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use self::identity::KeyError;
 use self::tending::Tending;
 use crate::clock::now;
 use crate::downstream::fleet::{BindError, Fleet};
-use crate::snapshot;
-use crate::snapshot::stand_in::BodyFileError;
+use crate::snapshot::{self, BuildError};
 use crate::telemetry::{LineSink, Metrics, SinkEnd};
 use crate::upstream::discovery::Resolver;
 use crate::worker::Shared;
@@ -49,8 +50,10 @@ pub enum AppError {
     Bind(BindError),
     /// A thread cannot be had.
     Thread(io::Error),
-    /// A file that the policy names cannot be had.
-    BodyFile(BodyFileError),
+    /// The policy cannot run.
+    Build(BuildError),
+    /// The files do not say who we are.
+    Identity(KeyError),
     /// The name server's address is none.
     Resolver(String),
 }
@@ -59,7 +62,8 @@ impl fmt::Display for AppError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
-            Self::BodyFile(error) => error.fmt(f),
+            Self::Build(error) => error.fmt(f),
+            Self::Identity(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
             Self::Resolver(error) => f.write_str(error),
         }
@@ -90,7 +94,8 @@ impl App {
         let descriptors = raise_descriptor_limit();
         let metrics = Metrics::new(workers, SERIES_CAP);
         let (log, log_end) = LineSink::spawn(log, metrics.access_log_dropped()).map_err(AppError::Thread)?;
-        let snapshot = snapshot::build(config, None, &metrics, &log, now()).map_err(AppError::BodyFile)?;
+        let tls = identity::load(&config, None).map_err(AppError::Identity)?;
+        let snapshot = snapshot::build(config, None, tls, &metrics, &log, now()).map_err(AppError::Build)?;
         let resolver = Resolver::from_environment().map_err(|error| AppError::Resolver(error.to_string()))?;
         let wanted = snapshot.listeners();
         let backlog = snapshot.limits().backlog;
@@ -117,8 +122,9 @@ impl App {
         // Before anything is built: what is built sets gauges, which must not tell of a generation that never runs.
         let bound = self.fleet.bind(&wanted, config.sidecar.limits.backlog).map_err(AppError::Bind)?;
         let current = self.shared.snapshot.load_full();
-        let next = snapshot::build(config, Some(&current), &self.shared.metrics, &self.log, now())
-            .map_err(AppError::BodyFile)?;
+        let tls = identity::load(&config, Some(&current)).map_err(AppError::Identity)?;
+        let next = snapshot::build(config, Some(&current), tls, &self.shared.metrics, &self.log, now())
+            .map_err(AppError::Build)?;
         let generation = next.generation;
         self.shared.snapshot.store(Arc::new(next));
         self.fleet.serve(bound, &wanted);

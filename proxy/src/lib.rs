@@ -16,7 +16,7 @@
 //!             snapshot                       the running configuration
 //!         upstream   store                   endpoints, pools, discovery; breakers, ejection, checks; limits; what replicas share
 //!   cache   http1   http2   reload           what others were answered; what is on the wire; where the policy comes from
-//!  message  policy  telemetry  clock         heads and content; decisions; counters and log; time
+//!  message  policy  telemetry  clock  tls    heads and content; decisions; counters and log; time; who is who
 //!   ═══════ outrigger-config ═══════         YAML in, a checked model out
 //! ```
 //!
@@ -62,5 +62,6 @@ pub mod reload;
 pub mod snapshot;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 pub mod worker;

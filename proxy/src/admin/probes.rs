@@ -1,5 +1,7 @@
 //! Is it alive, is it ready, what did it count? For orchestrators and Prometheus.
 
+use std::time::SystemTime;
+
 use http::StatusCode;
 
 use super::server::{Page, Wish};
@@ -8,7 +10,8 @@ use crate::worker::Shared;
 const INDEX: &str = "\
 /metrics  counters for Prometheus
 /livez    200 while the process lives
-/readyz   200 while it wants traffic, 503 with the reason while it drains or its application is not ready";
+/readyz   200 while it wants traffic, 503 with the reason while it drains, its application is not ready or its
+          certificate is about to expire";
 
 /// The page at a path.
 pub(super) fn page(shared: &Shared, wish: Wish, path: &str) -> Option<Page> {
@@ -23,20 +26,22 @@ pub(super) fn page(shared: &Shared, wish: Wish, path: &str) -> Option<Page> {
         // These pages are served only after the workers listen and a policy is loaded.
         "/readyz" if shared.is_draining() => Some(Page::text(StatusCode::SERVICE_UNAVAILABLE, "draining")),
         "/readyz" => Some(match unready(shared) {
-            Some(port) => Page::text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("the application behind {port} is not ready"),
-            ),
+            Some(reason) => Page::text(StatusCode::SERVICE_UNAVAILABLE, reason),
             None => Page::text(StatusCode::OK, "ready"),
         }),
         _ => None,
     }
 }
 
-/// The first inbound port whose application fails its checks or wants no work: then nobody should call us (LB-12).
+/// Why nobody should call us: the application behind an inbound port fails its checks or wants no work (LB-12), or who
+/// calls next would not believe us (SE-3).
 fn unready(shared: &Shared) -> Option<String> {
     let snapshot = shared.snapshot.load();
+    if snapshot.tls.as_ref().is_some_and(|tls| tls.credentials().identity().leaf.is_ending(SystemTime::now()))
+    {
+        return Some("the certificate is about to expire".to_owned());
+    }
     let mut applications = snapshot.applications().filter(|found| found.config.health_check.is_some());
     let unready = applications.find(|found| found.wants_no_work())?;
-    Some(unready.config.name.to_string())
+    Some(format!("the application behind {} is not ready", unready.config.name))
 }

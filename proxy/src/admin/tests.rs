@@ -50,7 +50,7 @@ fn rig() -> Rig {
     });
     let counters = Metrics::new(1, 1000);
     let (log, _) = LineSink::spawn(Box::new(io::sink()), counters.access_log_dropped()).unwrap();
-    let shared = Shared::new(snapshot::build(config, None, &counters, &log, now()).unwrap(), counters);
+    let shared = Shared::new(snapshot::build(config, None, None, &counters, &log, now()).unwrap(), counters);
     let standing = Arc::new(Standing::new(0xabc, SystemTime::UNIX_EPOCH));
     let server = ports.serve(Arc::clone(&shared), Arc::clone(&standing)).unwrap();
     Rig { shared, standing, server, admin, metrics }

@@ -1,5 +1,5 @@
 //! What is done beside the requests? Names are looked up, endpoints are asked how they are, stores are asked for shares,
-//! and breakers are woken where nobody calls. All on the control runtime, so that no request waits for it.
+//! certificates are renewed, and breakers are woken where nobody calls. All on the control runtime, so that no request waits for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
@@ -8,10 +8,11 @@ use std::time::Duration;
 use outrigger_config::model::Discovery;
 use tokio::task::JoinHandle;
 
+use super::identity::Renewal;
 use crate::clock::now;
 use crate::snapshot::Snapshot;
 use crate::store::Lenders;
-use crate::telemetry::WorkerId;
+use crate::telemetry::{Metrics, WorkerId};
 use crate::upstream::discovery::{self, Resolver, Update};
 use crate::upstream::{Upstream, health};
 use crate::worker::Shared;
@@ -25,6 +26,8 @@ pub(super) struct Tending {
     resolver: Resolver,
     tasks: HashMap<*const Upstream, Vec<JoinHandle<()>>>,
     lenders: Lenders,
+    renewal: Renewal,
+    metrics: Arc<Metrics>,
     waking: JoinHandle<()>,
 }
 
@@ -32,10 +35,17 @@ impl Tending {
     /// Of nobody yet.
     pub(super) fn new(resolver: Resolver, shared: &Arc<Shared>) -> Self {
         let waking = tokio::spawn(wake(Arc::downgrade(shared)));
-        Self { resolver, tasks: HashMap::new(), lenders: Lenders::default(), waking }
+        Self {
+            resolver,
+            tasks: HashMap::new(),
+            lenders: Lenders::default(),
+            renewal: Renewal::default(),
+            metrics: Arc::clone(&shared.metrics),
+            waking,
+        }
     }
 
-    /// Tends the upstreams and the shared limits of this snapshot, and no others.
+    /// Tends the upstreams, the shared limits and the identity of this snapshot, and no others.
     pub(super) fn follow(&mut self, snapshot: &Snapshot) {
         self.tasks.retain(|tended, tasks| {
             let stays = snapshot.everyone().any(|upstream| Arc::as_ptr(upstream) == *tended);
@@ -49,11 +59,13 @@ impl Tending {
         }
         self.lenders
             .serve(snapshot.limiters.iter().filter_map(|limiter| Some(&limiter.shared.as_ref()?.purse)));
+        self.renewal.follow(snapshot, &self.metrics);
     }
 
     /// Ends all of it.
-    pub(super) fn stop(self) {
+    pub(super) fn stop(mut self) {
         self.waking.abort();
+        self.renewal.stop();
         self.tasks.into_values().flatten().for_each(|task| task.abort());
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn run(asked: &Explain) -> Result<(), Failure> {
 fn offline(config: Config) -> io::Result<Snapshot> {
     let metrics = Metrics::new(1, usize::MAX);
     let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped())?;
-    snapshot::build(config, None, &metrics, &log, now()).map_err(io::Error::other)
+    snapshot::build(config, None, None, &metrics, &log, now()).map_err(io::Error::other)
 }
 
 fn listener(config: &Config, way: Way, port: Option<u16>) -> Result<ListenerId, String> {

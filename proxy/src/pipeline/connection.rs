@@ -15,10 +15,10 @@ use super::up::Up;
 use crate::clock::now;
 use crate::http1::ClientConn;
 use crate::message::{HeadError, Version};
-use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::Backend;
+use crate::tls::Alpn;
 use crate::upstream::bulkhead::{Entry, Permit};
-use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::connect::{ConnectError, Stage, connect};
 use crate::upstream::endpoint::InFlight;
 use crate::upstream::multiplexed::OpenError;
 use crate::upstream::pool::Client;
@@ -74,7 +74,9 @@ pub async fn ready(
     let began = exchange.attempt_began;
     let _pending = backend.upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = backend.upstream.metrics.pending(worker.id);
-    match within_connect(exchange, backend, down, began, connect(load.addr)).await? {
+    let stage = Stage::default();
+    let connecting = connect(&backend.upstream, load.addr, Alpn::Http1, (worker.id, &stage));
+    match within_connect(exchange, backend, down, began, (connecting, &stage)).await? {
         Ok(stream) => {
             let mut conn = Box::new(Client::new(ClientConn::new(stream, began), place));
             conn.channel.wire.rise(&worker.scratch);
@@ -122,10 +124,11 @@ async fn shared(
                 Room::Used(stream) => return Ok(Up::Http2(Box::new(stream))),
             };
             let life = (*backend.policy.timeouts.connect, worker.rng(fastrand::Rng::f64));
-            worker.multiplexed.open(load, limits, life, place)
+            worker.multiplexed.open(upstream, load, life, place)
         };
         let opened = poll_fn(|cx| opening.poll(cx));
-        match within_connect(exchange, backend, down, exchange.attempt_began, opened).await? {
+        let began = exchange.attempt_began;
+        match within_connect(exchange, backend, down, began, (opened, &opening.stage)).await? {
             Ok(()) => {}
             Err(OpenError::Connect(error)) => return Err(failed(error)),
             Err(OpenError::Protocol) => return Err(Failure::Garbage(HeadError::Version)),
@@ -182,14 +185,14 @@ async fn within_connect<T>(
     backend: &Backend,
     down: &mut Down<'_>,
     began: Instant,
-    what: impl Future<Output = T>,
+    (what, stage): (impl Future<Output = T>, &Stage),
 ) -> Result<T, Failure> {
     let by = began + *backend.policy.timeouts.connect;
     down.alarm().set(by.min(exchange.deadline.head));
     watched(exchange, down, what).await.map_err(|stopped| match stopped {
         Stopped::Left => Failure::Canceled,
         Stopped::Rung if exchange.deadline.head <= by => Failure::Deadline,
-        Stopped::Rung => Failure::Connect(ConnectFailure::TimedOut),
+        Stopped::Rung => Failure::Connect(stage.timed_out()),
     })
 }
 

@@ -23,6 +23,8 @@ pub enum Failure {
     UpgradeNotAllowed,
     /// The upstream answers a change of protocol with something that would be taken for it.
     UpgradeRefused,
+    /// A request in plaintext, where only TLS is taken.
+    PlaintextRefused,
     /// A deadline that is no number.
     BadDeadline,
     /// The request's path may be read in two ways, and a rule looks at it.
@@ -93,7 +95,10 @@ impl Failure {
             Self::BadRequest(error) => error.status(),
             Self::BadBody(_) | Self::BadDeadline | Self::AmbiguousPath(_) => StatusCode::BAD_REQUEST,
             Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
-            Self::ConnectNotAllowed | Self::UpgradeNotAllowed | Self::Unauthorized => StatusCode::FORBIDDEN,
+            Self::ConnectNotAllowed
+            | Self::UpgradeNotAllowed
+            | Self::PlaintextRefused
+            | Self::Unauthorized => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::RateLimit { .. } | Self::CallerLimit => StatusCode::TOO_MANY_REQUESTS,
             Self::NoEndpoint
@@ -125,9 +130,10 @@ impl Failure {
                 grpc::Status::Internal
             }
             Self::NoRoute => grpc::Status::Unimplemented,
-            Self::ConnectNotAllowed | Self::UpgradeNotAllowed | Self::Unauthorized => {
-                grpc::Status::PermissionDenied
-            }
+            Self::ConnectNotAllowed
+            | Self::UpgradeNotAllowed
+            | Self::PlaintextRefused
+            | Self::Unauthorized => grpc::Status::PermissionDenied,
             Self::RateLimit { .. } | Self::CallerLimit => grpc::Status::ResourceExhausted,
             Self::NoEndpoint
             | Self::NoHealthyEndpoint
@@ -160,6 +166,7 @@ impl Failure {
             | Self::BadBody(_)
             | Self::ConnectNotAllowed
             | Self::UpgradeNotAllowed
+            | Self::PlaintextRefused
             | Self::BadDeadline
             | Self::AmbiguousPath(_) => Flag::DownstreamProtocolError,
             Self::NoRoute => Flag::NoRoute,
@@ -201,6 +208,7 @@ impl Failure {
             Self::ConnectNotAllowed => "connect-not-allowed",
             Self::UpgradeNotAllowed => "upgrade-not-allowed",
             Self::UpgradeRefused => "upstream-refused-upgrade",
+            Self::PlaintextRefused => "plaintext-refused",
             Self::BadDeadline => "malformed-deadline",
             Self::AmbiguousPath(ambiguity) => ambiguity.cause(),
             Self::NoRoute => "no-route",
@@ -211,6 +219,7 @@ impl Failure {
             Self::Connect(ConnectFailure::Refused) => "connect-refused",
             Self::Connect(ConnectFailure::Unreachable) => "connect-unreachable",
             Self::Connect(ConnectFailure::TimedOut) => "connect-timeout",
+            Self::Connect(ConnectFailure::Tls(failure)) => failure.label(),
             Self::RateLimit { .. } => "rate-limit",
             Self::CallerLimit => "limit-caller",
             Self::Overload => "overload",
@@ -259,6 +268,7 @@ impl Failure {
             | Self::ConnectNotAllowed
             | Self::UpgradeNotAllowed
             | Self::UpgradeRefused
+            | Self::PlaintextRefused
             | Self::BadDeadline
             | Self::AmbiguousPath(_)
             | Self::NoRoute
@@ -298,6 +308,7 @@ impl Failure {
             | Self::ConnectNotAllowed
             | Self::UpgradeNotAllowed
             | Self::UpgradeRefused
+            | Self::PlaintextRefused
             | Self::BadDeadline
             | Self::AmbiguousPath(_)
             | Self::NoRoute

@@ -135,6 +135,7 @@ fn classify(ended: &Attempt, grpc: bool) -> Outcome {
             | Failure::ConnectNotAllowed
             | Failure::UpgradeNotAllowed
             | Failure::UpgradeRefused
+            | Failure::PlaintextRefused
             | Failure::BadDeadline
             | Failure::AmbiguousPath(_)
             | Failure::Unauthorized

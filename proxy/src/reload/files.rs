@@ -33,8 +33,6 @@ pub enum ReadError {
     NoFiles(PathBuf),
     /// The files hold more than [`MAX_TOTAL`] bytes; this one crossed the line.
     TooLarge(PathBuf),
-    /// The reading thread ended without an answer: a panic in it, or the end of the process.
-    Stopped(String),
 }
 
 impl fmt::Display for ReadError {
@@ -45,7 +43,6 @@ impl fmt::Display for ReadError {
             Self::TooLarge(path) => {
                 write!(f, "{}: the policy files hold more than {MAX_TOTAL} bytes together", path.display())
             }
-            Self::Stopped(reason) => write!(f, "reading the policy ended early: {reason}"),
         }
     }
 }
@@ -54,7 +51,7 @@ impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(_, error) => Some(error),
-            Self::NoFiles(_) | Self::TooLarge(_) | Self::Stopped(_) => None,
+            Self::NoFiles(_) | Self::TooLarge(_) => None,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! never times of modification. What cannot be read or applied leaves the running snapshot alone (CF-1,
 //! CF-7): the source is only asked again, and asking has no end.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,28 +41,41 @@ pub const DEFAULT_POLL: Duration = Duration::from_secs(10);
 /// Must run on a tokio runtime with IO and time; ends only by being dropped.
 pub async fn run(
     path: PathBuf,
+    changes: Changes,
+    running: u64,
+    apply: impl FnMut(Result<Vec<FileText>, ReadError>),
+) {
+    follow(move || files::read(&path), |files| files::fingerprint(files), changes, running, apply).await;
+}
+
+/// The same for whatever else is read as a whole and has a fingerprint.
+pub async fn follow<T, E>(
+    read: impl Fn() -> Result<T, E> + Clone + Send + 'static,
+    fingerprint: impl Fn(&T) -> u64,
     mut changes: Changes,
     running: u64,
-    mut apply: impl FnMut(Result<Vec<FileText>, ReadError>),
-) {
+    mut apply: impl FnMut(Result<T, E>),
+) where
+    T: Send + 'static,
+    E: fmt::Display + Send + 'static,
+{
     let mut last = Seen::Content(running);
     let mut trigger = Trigger::Poll;
     loop {
-        let found = read(path.clone()).await;
-        let seen = Seen::of(&found);
-        if seen.is_news(&last, trigger) {
-            tracing::debug!(?trigger, path = %path.display(), "the policy changed");
-            last = seen;
-            apply(found);
+        // A mount that hangs must not hang the runtime: DNS and health checks live there too.
+        match tokio::task::spawn_blocking(read.clone()).await {
+            Ok(found) => {
+                let seen = Seen::of(&found, &fingerprint);
+                if seen.is_news(&last, trigger) {
+                    tracing::debug!(?trigger, "what is followed changed");
+                    last = seen;
+                    apply(found);
+                }
+            }
+            Err(stopped) => tracing::error!(%stopped, "reading ended early"),
         }
         trigger = changes.next().await;
     }
-}
-
-/// A mount that hangs must not hang the runtime: DNS and health checks live there too.
-async fn read(path: PathBuf) -> Result<Vec<FileText>, ReadError> {
-    let reader = tokio::task::spawn_blocking(move || files::read(&path));
-    reader.await.unwrap_or_else(|stopped| Err(ReadError::Stopped(stopped.to_string())))
 }
 
 /// What the source looked like.
@@ -74,9 +88,9 @@ enum Seen {
 }
 
 impl Seen {
-    fn of(found: &Result<Vec<FileText>, ReadError>) -> Self {
+    fn of<T>(found: &Result<T, impl fmt::Display>, fingerprint: impl Fn(&T) -> u64) -> Self {
         match found {
-            Ok(files) => Self::Content(files::fingerprint(files)),
+            Ok(content) => Self::Content(fingerprint(content)),
             Err(error) => Self::Failure(error.to_string()),
         }
     }

@@ -1,6 +1,7 @@
 //! How does a policy become what runs? Everything that can fail fails here; what did not change stays the same object.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,27 +19,43 @@ use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, LineSink, Metrics};
+use crate::tls::{ClientSide, ServerSide};
 use crate::upstream::Upstream;
 
 /// Label of what has no name.
 const NONE: &str = "-";
 
-/// The next generation. Upstreams that `previous` has unchanged keep their state: budgets, load, connections.
+/// Why a policy cannot run.
+#[derive(Debug)]
+pub enum BuildError {
+    /// A file that a rule names cannot be had.
+    BodyFile(BodyFileError),
+    /// The roots that an upstream is to be trusted by cannot be had.
+    Tls {
+        /// Which.
+        upstream: model::Name,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// The next generation, with `tls` as our side of inbound handshakes. Upstreams that `previous` has unchanged keep their state: budgets, load, connections.
 pub fn build(
     config: Config,
     previous: Option<&Snapshot>,
+    tls: Option<Arc<ServerSide>>,
     metrics: &Metrics,
     log: &LineSink,
     now: Instant,
-) -> Result<Snapshot, BodyFileError> {
+) -> Result<Snapshot, BuildError> {
     stand_in::check(&config)?;
-    let upstreams: Vec<_> = config
-        .upstreams
-        .iter()
-        .map(|wanted| {
+    let sides = client_sides(&config, tls.as_deref())?;
+    let wanted = config.upstreams.iter().zip(sides);
+    let upstreams: Vec<_> = wanted
+        .map(|(wanted, side)| {
             let mut known = previous.iter().flat_map(|previous| &previous.upstreams);
             let old = known.find(|old| old.config.name == wanted.name);
-            next(old, wanted.clone(), config.sidecar.locality.as_ref(), metrics, now)
+            next(old, wanted.clone(), side, config.sidecar.locality.as_ref(), metrics, now)
         })
         .collect();
     let caps = previous.map(|previous| Arc::clone(&previous.caps)).unwrap_or_default();
@@ -57,7 +74,7 @@ pub fn build(
         .inbound
         .iter()
         .map(|port| Ok((port.listen, builder.inbound(port, previous, now)?)))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, BodyFileError>>()?;
     for old in previous.iter().flat_map(|previous| &previous.experiments) {
         if !experiments.iter().any(|new| Arc::ptr_eq(old, new)) {
             old.end();
@@ -66,6 +83,7 @@ pub fn build(
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
+        tls,
         head_limits: HeadLimits {
             bytes: limits.request_head,
             fields: limits.request_fields,
@@ -96,15 +114,29 @@ pub fn build(
 fn next(
     old: Option<&Arc<Upstream>>,
     wanted: model::Upstream,
+    tls: Option<ClientSide>,
     near: Option<&Locality>,
     metrics: &Metrics,
     now: Instant,
 ) -> Arc<Upstream> {
-    if let Some(old) = old.filter(|old| same(&old.config, &wanted) && old.is_near(near)) {
+    let same = |old: &&Arc<Upstream>| {
+        same(&old.config, &wanted) && old.speaks(&wanted.tls, tls.as_ref()) && old.is_near(near)
+    };
+    if let Some(old) = old.filter(same) {
         return Arc::clone(old);
     }
     let counters = metrics.upstream(wanted.name.as_str());
-    Upstream::new(wanted, near, counters, old.map(|old| &**old), now)
+    Upstream::new(wanted, tls, near, counters, old.map(|old| &**old), now)
+}
+
+/// How each upstream is spoken with.
+fn client_sides(config: &Config, tls: Option<&ServerSide>) -> Result<Vec<Option<ClientSide>>, BuildError> {
+    let credentials = tls.map(ServerSide::credentials);
+    let side = |upstream: &model::Upstream| {
+        let named = |reason| BuildError::Tls { upstream: upstream.name.clone(), reason };
+        ClientSide::new(&upstream.tls, credentials).map_err(named)
+    };
+    config.upstreams.iter().map(side).collect()
 }
 
 /// Nothing that an upstream's state depends on has changed. (What a request is treated by is the snapshot's.)
@@ -208,7 +240,7 @@ impl Builder<'_> {
             let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == port.listen)?;
             Some(&table.otherwise.as_ref()?.backends.first()?.upstream)
         });
-        let application = next(old, wanted, None, self.metrics, now);
+        let application = next(old, wanted, None, None, self.metrics, now);
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             vec![self.backend(Direction::Inbound, &route.name, &application, rule.policy.clone())]
         };
@@ -310,6 +342,23 @@ impl Builder<'_> {
     }
 }
 
+impl From<BodyFileError> for BuildError {
+    fn from(error: BodyFileError) -> Self {
+        Self::BodyFile(error)
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BodyFile(error) => error.fmt(f),
+            Self::Tls { upstream, reason } => write!(f, "upstream {upstream}: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
 fn via(version: &str, name: &str) -> Via {
     let value =
         HeaderValue::try_from(format!("{version} {name}")).expect("the letters of a name are a field value");
@@ -344,9 +393,10 @@ outbound: {}
     fn ids(from: &str, to: &str) -> [Vec<Vec<u64>>; 2] {
         let metrics = Metrics::new(1, 1000);
         let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped()).unwrap();
-        let first = build(config(POLICY), None, &metrics, &log, now()).unwrap();
+        let first = build(config(POLICY), None, None, &metrics, &log, now()).unwrap();
         first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
-        let second = build(config(&POLICY.replace(from, to)), Some(&first), &metrics, &log, now()).unwrap();
+        let second =
+            build(config(&POLICY.replace(from, to)), Some(&first), None, &metrics, &log, now()).unwrap();
         let ids =
             |upstream: &Arc<Upstream>| upstream.roster().endpoints.iter().map(|found| found.id).collect();
         [first, second].map(|snapshot| snapshot.upstreams.iter().map(ids).collect())

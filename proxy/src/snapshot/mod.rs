@@ -4,30 +4,29 @@ pub mod authorizer;
 mod build;
 pub mod fault;
 pub mod limiter;
+mod paths;
 pub mod stand_in;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Uri};
+use http::HeaderValue;
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Config, Direction, Paths, SidecarLimits, TrafficPolicy};
+use outrigger_config::model::{Config, Direction, InboundTls, Paths, SidecarLimits, TrafficPolicy};
 
 use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
-use crate::policy::path::{self, Ambiguity};
 use crate::policy::router::{Request, Router, Step, lower_case};
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
+use crate::tls::ServerSide;
 use crate::upstream::Upstream;
 
 use self::authorizer::Authorizer;
 use self::fault::{Caps, Fault};
 use self::stand_in::Chain;
-pub use build::build;
+pub use build::{BuildError, build};
 use limiter::RateLimiter;
 
 /// One generation. A request holds it to its end.
@@ -37,6 +36,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// What it was built from.
     pub config: Config,
+    /// Our side of inbound handshakes; `None`: we are nobody.
+    pub tls: Option<Arc<ServerSide>>,
     /// Bounds on what downstreams may send.
     pub head_limits: HeadLimits,
     /// Bounds on trailers of both sides.
@@ -145,43 +146,22 @@ impl Snapshot {
         table.otherwise.as_ref()
     }
 
-    /// Brings the request's path into the form that all rules see and the application gets (`policy::path`), if any rule
-    /// that could take the request looks at its path. Must come before anything that does.
-    pub fn settle_path(&self, listener: ListenerId, head: &mut RequestHead) -> Result<(), Ambiguity> {
-        let Some(table) = self.table(listener).filter(|table| table.looks_at_paths) else { return Ok(()) };
-        if is_plain(head) || !self.looks_at_paths_of(listener.direction, table, head.host()) {
-            return Ok(());
-        }
-        let settled = path::settle(head.target.path(), &table.paths)?;
-        if settled.sent != head.target.path() {
-            head.target = with_path(&head.target, &settled.sent).ok_or(Ambiguity::Octet)?;
-        }
-        head.seen_path = (settled.seen != settled.sent).then(|| settled.seen.into());
-        Ok(())
-    }
-
-    /// The path as rules would see it, for one that must not change anything.
-    pub fn seen<'h>(&self, listener: ListenerId, head: &'h RequestHead) -> Result<Cow<'h, str>, Ambiguity> {
-        let keep = self.table(listener).map(|table| table.paths).unwrap_or_default();
-        if is_plain(head) || head.seen_path.is_some() {
-            return Ok(Cow::Borrowed(head.path()));
-        }
-        path::settle(head.target.path(), &keep).map(|settled| Cow::Owned(settled.seen))
-    }
-
-    /// Whether a rule that acts on requests for this host looks at their paths.
-    fn looks_at_paths_of(&self, direction: Direction, table: &Table, host: &str) -> bool {
-        table.router.looks_at_paths_of(host)
-            || self.authorizers(direction).iter().any(|policy| policy.acts && policy.looks_at_paths)
-            || self
-                .limiters
-                .iter()
-                .any(|limiter| limiter.any_router(direction, |router| router.looks_at_paths_of(host)))
-    }
-
     /// Who may do what this way.
     pub fn authorizers(&self, direction: Direction) -> &[Authorizer] {
         &self.authorizers[usize::from(direction == Direction::Outbound)]
+    }
+
+    /// Our side of handshakes on a listener; `None`: it takes plaintext only.
+    pub fn server_side(&self, listener: ListenerId) -> Option<&Arc<ServerSide>> {
+        self.tls.as_ref().filter(|_| *self.inbound_tls(listener) != InboundTls::Off)
+    }
+
+    /// What a listener asks of those who call.
+    pub fn inbound_tls(&self, listener: ListenerId) -> &InboundTls {
+        let mut inbound = self.config.sidecar.inbound.iter();
+        let port =
+            inbound.find(|port| listener.direction == Direction::Inbound && port.listen == listener.addr);
+        port.map_or(&InboundTls::Off, |port| &port.tls)
     }
 
     /// Whether this generation has the listener.
@@ -247,22 +227,6 @@ pub fn listeners(config: &Config) -> Vec<ListenerId> {
 pub fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
     let query = head.target.query();
     Request { host, path: head.path(), query, method: &head.method, headers: &head.headers }
-}
-
-/// Whether rules see its path as it came.
-fn is_plain(head: &RequestHead) -> bool {
-    head.method == Method::CONNECT || path::is_plain(head.target.path())
-}
-
-/// The same target with another path.
-fn with_path(target: &Uri, path: &str) -> Option<Uri> {
-    let mut parts = target.clone().into_parts();
-    let written = match target.query() {
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-        None => PathAndQuery::try_from(path),
-    };
-    parts.path_and_query = Some(written.ok()?);
-    Uri::from_parts(parts).ok()
 }
 
 impl Rule {

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use outrigger_config::model::{self, Applied, Locality};
+use outrigger_config::model::{self, Applied, Locality, UpstreamTls};
 
 use self::bulkhead::{Bulkhead, Rules};
 use self::discovery::Update;
@@ -30,6 +30,7 @@ use crate::policy::breaker::Transition;
 use crate::policy::budget::Budget;
 use crate::policy::panic::Candidates;
 use crate::telemetry::{EndpointState, UpstreamMetrics};
+use crate::tls::ClientSide;
 
 /// A named group of endpoints. Lives as long as a snapshot names it unchanged; shared by all workers.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct Upstream {
     pub requests: Option<Arc<Bulkhead>>,
     /// How many connections there may be; `None`: as many as requests need.
     pub connections: Option<Arc<Bulkhead>>,
+    /// Our side of handshakes with its endpoints; `None`: they are spoken with in plaintext.
+    pub tls: Option<ClientSide>,
     /// Where we are ourselves.
     near: Option<Locality>,
     roster: ArcSwap<Roster>,
@@ -62,9 +65,11 @@ impl Upstream {
     ///
     /// It takes over what the `old` one of the same name has learned in the last generation: its breaker, who is ejected,
     /// its limits with whoever is inside, its cache, and the endpoints that stay, with load, health and idle connections. A
-    /// name that is looked up again serves its last answer until the next.
+    /// name that is looked up again serves its last answer until the next. Endpoints that are from now on spoken with in
+    /// another way are new ones: no connection of before is used for what comes after.
     pub fn new(
         config: model::Upstream,
+        tls: Option<ClientSide>,
         near: Option<&Locality>,
         metrics: Arc<UpstreamMetrics>,
         old: Option<&Self>,
@@ -77,6 +82,7 @@ impl Upstream {
         let connections = bulkhead::next(connections, rules, &metrics.connections, now);
         let cache = cache(&config, old);
         let upstream = Self {
+            tls,
             near: near.cloned(),
             metrics,
             requests,
@@ -91,6 +97,7 @@ impl Upstream {
             turn: AtomicUsize::new(0),
             config,
         };
+        let old = old.filter(|old| old.speaks(&upstream.config.tls, upstream.tls.as_ref()));
         let known = old.map(|old| old.roster().endpoints.clone()).unwrap_or_default();
         match (&upstream.config.discovery, old) {
             (model::Discovery::Static(addrs), _) => upstream.settle_in(addrs, &known, now),
@@ -113,6 +120,12 @@ impl Upstream {
     /// Whether this is where we are, as far as it knows.
     pub fn is_near(&self, near: Option<&Locality>) -> bool {
         self.near.as_ref() == near
+    }
+
+    /// Whether its connections are what these words and credentials would make.
+    pub fn speaks(&self, tls: &UpstreamTls, side: Option<&ClientSide>) -> bool {
+        let shown = |side: Option<&ClientSide>| side.and_then(ClientSide::credentials).map(Arc::as_ptr);
+        *self.config.tls == *tls && shown(self.tls.as_ref()) == shown(side)
     }
 
     /// Its endpoints, as they stand now.

@@ -17,7 +17,7 @@ fn worker() -> Rc<Worker> {
     let config = outrigger_config::parse(&[source]).unwrap();
     let metrics = Metrics::new(1, 1000);
     let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped()).unwrap();
-    let shared = Shared::new(snapshot::build(config, None, &metrics, &log, now()).unwrap(), metrics);
+    let shared = Shared::new(snapshot::build(config, None, None, &metrics, &log, now()).unwrap(), metrics);
     Worker::new(WorkerId::new(0), shared, 1024)
 }
 

@@ -213,6 +213,23 @@ impl Metrics {
                 });
             }
         });
+        let help =
+            "Handshakes of TLS with callers (inbound) and with upstreams (outbound), by how they ended.";
+        scrape.counters("tls_handshakes_total", help, |row| {
+            for (direction, side) in self.sides() {
+                words(&side.handshakes, |result, count| {
+                    row(&[("direction", direction), ("result", result)], count);
+                });
+            }
+        });
+        let help = "Downstream connections that ended since their peer is believed no more.";
+        scrape.counters("tls_distrusted_total", help, |row| {
+            for (direction, side) in self.sides() {
+                words(&side.downstream.distrusted, |reason, count| {
+                    row(&[("direction", direction), ("reason", reason)], count);
+                });
+            }
+        });
         scrape.counters("protocol_errors_total", "Faults of downstream peers in their protocol.", |row| {
             for (direction, side) in self.sides() {
                 words(&side.downstream.protocol_errors, |reason, count| {
@@ -245,6 +262,7 @@ impl Metrics {
         plain("config_in_sync", help, self.config.in_sync.load(Relaxed).into());
         let help = "When the running generation was loaded, in Unix time.";
         plain("config_last_reload_success_timestamp_seconds", help, self.config.loaded_at.load(Relaxed));
+        self.identity.families(scrape);
         scrape.gauges("build_info", "Always 1; the label says what runs.", |row| {
             row(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         });
@@ -263,7 +281,7 @@ fn acts(series: &Series<Acted>, mut row: impl FnMut(&str, &str, u64)) {
 }
 
 /// Each word with its count, the overflow last.
-fn words(series: &Series<&'static str>, mut row: impl FnMut(&str, u64)) {
+pub(super) fn words(series: &Series<&'static str>, mut row: impl FnMut(&str, u64)) {
     for (word, count) in series.iter() {
         row(word, count);
     }

@@ -20,6 +20,8 @@ pub struct UpstreamMetrics {
     pub(super) refused: Series<&'static str>,
     pub(super) dns: Series<&'static str>,
     pub(super) cache: Series<Acted>,
+    /// Shared by all upstreams.
+    handshakes: Arc<Series<&'static str>>,
     pub(super) stale: Counter,
     pub(super) pending: Gauge,
     pub(super) endpoints: AtomicI64,
@@ -36,13 +38,14 @@ impl UpstreamMetrics {
     /// of the guards.
     pub(super) const SERIES: usize = 14 + GuardMetrics::SERIES;
 
-    pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
+    pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>, handshakes: &Arc<Series<&'static str>>) -> Self {
         Self {
             attempts: Series::new(workers, cap),
             retries: Series::new(workers, cap),
             refused: Series::new(workers, cap),
             dns: Series::new(workers, cap),
             cache: Series::new(workers, cap),
+            handshakes: Arc::clone(handshakes),
             stale: Counter::new(workers),
             pending: Gauge::new(workers),
             endpoints: AtomicI64::new(0),
@@ -50,6 +53,11 @@ impl UpstreamMetrics {
             requests: Arc::default(),
             connections: Arc::default(),
         }
+    }
+
+    /// A handshake of TLS with one of its endpoints ended so.
+    pub fn handshake(&self, worker: WorkerId, result: &'static str) {
+        self.handshakes.inc(worker, result);
     }
 
     /// An attempt ended like this.

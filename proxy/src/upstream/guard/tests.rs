@@ -24,7 +24,7 @@ fn config(endpoints: &str, settings: &str) -> Config {
 fn upstream(endpoints: &str, settings: &str, old: Option<&Upstream>, now: Instant) -> Arc<Upstream> {
     let Config { sidecar, upstreams, .. } = config(endpoints, settings);
     let metrics = Metrics::new(1, 1000).upstream("up");
-    Upstream::new(upstreams[0].clone(), sidecar.locality.as_ref(), metrics, old, now)
+    Upstream::new(upstreams[0].clone(), None, sidecar.locality.as_ref(), metrics, old, now)
 }
 
 /// One attempt; whom it met, by port.

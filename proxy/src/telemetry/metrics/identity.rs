@@ -1,0 +1,58 @@
+//! What is told of the certificates in use?
+
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::super::cells::WorkerId;
+use super::scrape::Scrape;
+use super::series::{Series, SeriesCap};
+
+/// Until when we are believed, and how the renewals went. Written by the control thread only.
+#[derive(Debug)]
+pub struct IdentityMetrics {
+    reloads: Series<&'static str>,
+    /// Unix time in seconds: of the leaf, and of the roots in the order of their file.
+    expiry: Mutex<Option<(i64, Vec<i64>)>>,
+}
+
+impl IdentityMetrics {
+    pub(super) fn new() -> Self {
+        Self { reloads: Series::new(0, &SeriesCap::new(usize::MAX)), expiry: Mutex::default() }
+    }
+
+    /// Files were read as an identity; `loaded`, or in one word why not.
+    pub fn reloaded(&self, result: &'static str) {
+        self.reloads.inc(WorkerId::CONTROL, result);
+    }
+
+    /// These certificates are in use.
+    pub fn in_use(&self, leaf: SystemTime, roots: impl Iterator<Item = SystemTime>) {
+        *self.expiry.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((seconds(leaf), roots.map(seconds).collect()));
+    }
+
+    /// None are any more.
+    pub fn none(&self) {
+        *self.expiry.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn families(&self, scrape: &mut Scrape) {
+        let help = "When a certificate in use expires, in Unix time; roots are numbered as in `ca.crt`.";
+        scrape.gauges("certificate_expiry_timestamp_seconds", help, |row| {
+            if let Some((leaf, roots)) = &*self.expiry.lock().unwrap_or_else(PoisonError::into_inner) {
+                row(&[("certificate", "leaf")], *leaf);
+                for (nth, root) in (1..).zip(roots) {
+                    row(&[("certificate", &format!("root-{nth}"))], *root);
+                }
+            }
+        });
+        let help = "Identities read, by result; unless `loaded`, the one in use stays.";
+        scrape.counters("identity_reloads_total", help, |row| {
+            super::families::words(&self.reloads, |result, count| row(&[("result", result)], count));
+        });
+    }
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed()
+}
