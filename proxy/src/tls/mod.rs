@@ -12,11 +12,13 @@
 //!   the next handshake, without a new snapshot.
 //! - Chains, validity, key usage and revocation are judged in one place, `trust`, for both directions and for
 //!   connections that live while trust changes ([`ServerSide::still_trusts`]).
+//! - [`authority`] signs for development, [`shown`] reads certificates to people.
 //! - Between sidecars TLS 1.3 only, with X25519MLKEM768 preferred; TLS 1.2 only towards services outside
 //!   (`provider`).
 //! - Private keys are read into memory that is zeroed and handed to aws-lc, which zeroes what it frees; no type here that
 //!   holds one prints it.
 
+pub mod authority;
 mod client;
 mod credentials;
 mod files;
@@ -26,6 +28,9 @@ mod pem;
 mod provider;
 mod refusal;
 mod server;
+pub mod shown;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod verify;
 
