@@ -1,6 +1,7 @@
 //! Who may do what, and can a rule be got around? Policies, spellings of paths, what the application learns of its caller.
 
 mod callers;
+mod identities;
 mod paths;
 mod policies;
 

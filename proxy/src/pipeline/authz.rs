@@ -26,7 +26,7 @@ pub fn check(exchange: &mut Exchange<'_>) -> Result<(), Failure> {
 
 fn judge<'s>(authorizer: &'s Authorizer, exchange: &Exchange<'s>) -> Verdict<'s> {
     let head = &exchange.head;
-    let caller = Caller { identity: exchange.identity.as_ref(), source: exchange.peer.ip().to_canonical() };
+    let caller = Caller { identity: exchange.identity(), source: exchange.peer.ip().to_canonical() };
     let mut request = request(head.host(), head);
     // A dry run changes nothing, so where it is alone in looking at paths this one is as it came.
     if !authorizer.looks_at_paths || authorizer.acts {

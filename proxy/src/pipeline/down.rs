@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, StatusCode};
-use outrigger_config::model::PeerIdentity;
 
 use super::headers::{http1::write_interim, http2};
 use crate::clock::Alarm;
@@ -13,7 +13,7 @@ use crate::http1::ServerConn;
 use crate::http2::ServerStream;
 use crate::message::transfer::Passing;
 use crate::message::{Piece, ResponseHead, Scratch, Sink, Source, TransferError, Version};
-use crate::tls::PeerCert;
+use crate::tls::Proof;
 
 /// The downstream's end of an exchange.
 #[derive(Debug)]
@@ -41,18 +41,12 @@ impl Down<'_> {
         }
     }
 
-    /// Who it proved to be.
-    pub fn identity(&self) -> Option<&PeerIdentity> {
-        self.certificate().map(PeerCert::identity)
-    }
-
-    /// By what it proved it; `None`: it came in plaintext.
-    pub fn certificate(&self) -> Option<&PeerCert> {
+    /// By what it proved who it is; `None`: it came in plaintext.
+    pub fn proof(&self) -> Option<&Arc<Proof>> {
         match self {
             Self::Http1(conn) => conn.channel.wire.stream().proof(),
             Self::Http2(stream) => stream.proof.as_ref(),
         }
-        .map(|proof| proof.peer())
     }
 
     /// Content has come that nobody asked for yet.

@@ -1,6 +1,7 @@
 //! What is known of the request in hand? One value from its head to its last byte; its end is counted and logged.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
@@ -23,6 +24,7 @@ use crate::snapshot::limiter::Quota;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
 use crate::telemetry::{Flag, Record};
+use crate::tls::Proof;
 use crate::worker::Worker;
 
 /// One request and what became of it.
@@ -36,8 +38,8 @@ pub struct Exchange<'s> {
     pub listener: ListenerId,
     /// Who sent it.
     pub peer: SocketAddr,
-    /// Who it proved to be.
-    pub identity: Option<PeerIdentity>,
+    /// By what it proved who it is; `None`: it came in plaintext.
+    pub proof: Option<Arc<Proof>>,
     /// What was asked.
     pub head: RequestHead,
     /// It is a gRPC call: its answers and failures say so in gRPC's words.
@@ -100,7 +102,7 @@ impl<'s> Exchange<'s> {
         worker: &'s Worker,
         snapshot: &'s Snapshot,
         listener: ListenerId,
-        (peer, identity): (SocketAddr, Option<PeerIdentity>),
+        (peer, proof): (SocketAddr, Option<Arc<Proof>>),
         head: RequestHead,
         started: Instant,
     ) -> Self {
@@ -110,7 +112,7 @@ impl<'s> Exchange<'s> {
             snapshot,
             listener,
             peer,
-            identity,
+            proof,
             keep_alive: head.keep_alive,
             grpc: is_grpc(&head),
             tunnel: None,
@@ -139,6 +141,11 @@ impl<'s> Exchange<'s> {
             bytes_in: 0,
             bytes_out: 0,
         }
+    }
+
+    /// Who sent it, as far as that was proved.
+    pub fn identity(&self) -> Option<&PeerIdentity> {
+        self.proof.as_ref().map(|proof| proof.peer().identity())
     }
 
     /// Where the policy sends it.
@@ -281,7 +288,7 @@ impl<'s> Exchange<'s> {
             time: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
             direction: self.listener.direction,
             peer: self.peer,
-            identity: self.identity.as_ref(),
+            identity: self.identity(),
             method: Text(self.head.method.as_str().as_bytes()),
             authority: Text(self.head.authority().as_bytes()),
             path: Path(self.head.target.path().as_bytes()),

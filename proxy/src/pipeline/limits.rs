@@ -106,7 +106,7 @@ async fn pass<'s>(
     down: &mut Down<'_>,
     admission: &mut Admission<'s>,
 ) -> Result<(), Failure> {
-    let identity = exchange.identity.as_ref().map(PeerIdentity::as_str);
+    let identity = exchange.identity().map(PeerIdentity::as_str);
     let caller = Caller { source: exchange.peer.ip(), identity, headers: &exchange.head.headers };
     let draw = exchange.worker.rng(fastrand::Rng::f64);
     let taken = limiter.take(&caller, exchange.class, exchange.started, draw, admission);

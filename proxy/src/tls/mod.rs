@@ -12,6 +12,7 @@
 //!   the next handshake, without a new snapshot.
 //! - Chains, validity, key usage and revocation are judged in one place, `trust`, for both directions and for
 //!   connections that live while trust changes ([`ServerSide::still_trusts`]).
+//! - [`authority`] signs for development, [`shown`] reads certificates to people.
 //! - Between sidecars TLS 1.3 only, with X25519MLKEM768 preferred; TLS 1.2 only towards services outside
 //!   (`provider`).
 //! - [`Stream`] is what all others see of it: a connection's octets, in plaintext or within TLS. `session` is one end of
@@ -19,7 +20,9 @@
 //! - Private keys are read into memory that is zeroed and handed to aws-lc, which zeroes what it frees; no type here that
 //!   holds one prints it.
 
+pub mod authority;
 mod client;
+mod client_cert;
 mod credentials;
 mod files;
 mod handshake;
@@ -31,7 +34,10 @@ mod provider;
 mod refusal;
 mod server;
 mod session;
+pub mod shown;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod verify;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::client_cert;
 use super::credentials::Credentials;
 use super::peer::PeerCert;
 use super::refusal::Refusal;
@@ -12,6 +13,8 @@ use super::trust::Usage;
 #[derive(Debug)]
 pub struct Proof {
     peer: PeerCert,
+    /// Of who calls us.
+    client_cert: Box<str>,
     /// Which end the peer is.
     usage: Usage,
     marks: Marks,
@@ -37,12 +40,23 @@ impl Marks {
 
 impl Proof {
     pub(super) fn new(peer: PeerCert, usage: Usage, marks: Marks) -> Arc<Self> {
-        Arc::new(Self { peer, usage, trust: AtomicU64::new(marks.trust), marks })
+        let called = marks.ours.as_ref().map(|ours| ours.identity());
+        let called = called.as_ref().map(|identity| &identity.name);
+        let client_cert = match usage {
+            Usage::Client => client_cert::element(called, peer.der(), peer.identity()).into(),
+            Usage::Server => Box::default(),
+        };
+        Arc::new(Self { peer, client_cert, usage, trust: AtomicU64::new(marks.trust), marks })
     }
 
     /// Whom.
     pub fn peer(&self) -> &PeerCert {
         &self.peer
+    }
+
+    /// What the application may know of who calls it: the value of `x-forwarded-client-cert`.
+    pub fn client_cert(&self) -> &str {
+        &self.client_cert
     }
 
     /// The handshake was made with the identity in use. A few nanoseconds.

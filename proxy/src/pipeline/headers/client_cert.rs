@@ -1,10 +1,11 @@
-//! Who does the application learn that its caller is? `x-forwarded-client-cert`, in Envoy's words, always of our making.
+//! Who does the application learn that its caller is? `x-forwarded-client-cert`, always of our making.
 
 use http::HeaderName;
-use outrigger_config::model::{Direction, PeerIdentity};
+use outrigger_config::model::Direction;
 
 use super::super::exchange::Exchange;
 use crate::message::Known;
+use crate::tls::Proof;
 
 /// `x-forwarded-client-cert`
 pub const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
@@ -18,22 +19,8 @@ pub fn forged(direction: Direction) -> Known {
     }
 }
 
-/// The field's value: `URI=spiffe://simplebank/ui`, `DNS=ui.internal` (Envoy, "x-forwarded-client-cert"); `None`: nobody
-/// proved anything, and there is no such field.
-pub fn value(exchange: &Exchange<'_>) -> Option<String> {
-    let identity =
-        exchange.identity.as_ref().filter(|_| exchange.listener.direction == Direction::Inbound)?;
-    Some(element(identity))
-}
-
-fn element(identity: &PeerIdentity) -> String {
-    let (key, name) = match identity {
-        PeerIdentity::Spiffe(id) => ("URI", id.as_str()),
-        PeerIdentity::Dns(name) => ("DNS", &**name),
-    };
-    if !name.contains([',', ';', '=', '"']) {
-        return format!("{key}={name}");
-    }
-    // Envoy: a value with a separator is quoted, and its quotes are escaped.
-    format!("{key}=\"{}\"", name.replace('"', "\\\""))
+/// The field's value; `None`: nobody proved anything, and there is no such field.
+pub fn value<'e>(exchange: &'e Exchange<'_>) -> Option<&'e str> {
+    let proof = exchange.proof.as_deref().filter(|_| exchange.listener.direction == Direction::Inbound);
+    proof.map(Proof::client_cert)
 }

@@ -66,7 +66,7 @@ fn add_ours(fields: &mut HeaderMap, exchange: &Exchange<'_>, now: Instant) {
             fields.insert(name, value);
         }
     }
-    if let Some(caller) = client_cert::value(exchange).and_then(|caller| HeaderValue::try_from(caller).ok()) {
+    if let Some(caller) = client_cert::value(exchange).and_then(|caller| HeaderValue::from_str(caller).ok()) {
         fields.insert(CLIENT_CERT, caller);
     }
     if exchange.listener.direction == Direction::Inbound {
