@@ -32,10 +32,14 @@ pub(super) fn check(path: &str, span: Span, faults: &mut Faults<'_>) -> bool {
         return false;
     }
     let inner = path.strip_suffix('/').unwrap_or(path);
-    if let Some(segment) = inner.split('/').skip(1).find(|segment| matches!(*segment, "" | "." | "..")) {
-        let message = format!("a path cannot have the segment `{segment}`");
-        faults.at_with(span, message, "rules see paths without it");
-        return false;
+    let what = inner.split('/').skip(1).find_map(|segment| match segment {
+        "" => Some("an empty segment"),
+        "." => Some("the segment `.`"),
+        ".." => Some("the segment `..`"),
+        _ => None,
+    });
+    if let Some(what) = what {
+        faults.at_with(span, format!("a path cannot have {what}"), "rules see paths without it");
     }
-    true
+    what.is_none()
 }

@@ -1,7 +1,11 @@
 //! Do the pages say what holds, and does nobody wait for them?
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use outrigger_config::Source;
@@ -41,12 +45,16 @@ struct Rig {
 }
 
 fn rig() -> Rig {
-    let source = Source { name: "a.yaml".to_owned(), text: POLICY.to_owned() };
+    rig_at(POLICY)
+}
+
+fn rig_at(policy: &str) -> Rig {
+    let source = Source { name: "a.yaml".to_owned(), text: policy.to_owned() };
     let config = outrigger_config::parse(&[source]).unwrap();
     let ports = Ports::bind(&config.sidecar.admin).unwrap();
     let [admin, metrics] = ports.addrs().unwrap().map(|addr| match addr {
         AdminAddress::Port(addr) => addr,
-        AdminAddress::File(_) => panic!("the policy names ports"),
+        AdminAddress::File(_) => SocketAddr::from(([0; 4], 0)),
     });
     let counters = Metrics::new(1, 1000);
     let (log, _) = LineSink::spawn(Box::new(io::sink()), counters.access_log_dropped()).unwrap();
@@ -157,4 +165,43 @@ fn bh_5_silent_connections_do_not_stop_a_probe() {
     let silent: Vec<_> = (0..8).map(|_| TcpStream::connect(rig.metrics).unwrap()).collect();
     assert_eq!(get(rig.metrics, "/livez").0, 200);
     drop(silent);
+}
+
+/// What a socket file says; `None`: nobody is there.
+fn knock(path: &Path) -> Option<String> {
+    let mut stream = UnixStream::connect(path).ok()?;
+    stream.write_all(b"GET /config HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    Some(response)
+}
+
+#[test]
+fn se_4_a_socket_file_serves_its_owner_alone_and_goes_with_the_process() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("admin.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "left by a process that is gone");
+    let rig =
+        rig_at(&POLICY.replace(
+            "admin: {listen: 127.0.0.1:0,",
+            &format!("admin: {{listen: \"unix:{}\",", path.display()),
+        ));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let answer = knock(&path).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"generation\": 1"), "{answer}");
+    let again = Door::bind(&AdminAddress::File(path.clone())).unwrap_err();
+    assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
+    assert!(knock(&path).is_some(), "who comes second takes nothing away");
+    rig.server.stop();
+    assert!(!path.exists());
+}
+
+#[test]
+fn se_4_a_file_that_is_no_socket_stays() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("notes");
+    fs::write(&path, "mine").unwrap();
+    assert!(Door::bind(&AdminAddress::File(path.clone())).is_err());
+    assert_eq!(fs::read_to_string(path).unwrap(), "mine");
 }

@@ -73,8 +73,8 @@ pub(super) fn run(asked: &Explain) -> Result<(), Failure> {
             .map_err(Failure::because)?;
     let identity =
         asked.identity.as_deref().map(PeerIdentity::parse).transpose().map_err(Failure::because)?;
-    let asker = Asker { identity, source: asked.source };
-    let explanation = explain(&offline(policy.config)?, listener, &request, &asker);
+    let who = Asker { identity, source: asked.source };
+    let explanation = explain(&offline(policy.config)?, listener, &request, &who);
     match asked.output {
         Output::Json => print(format_args!("{:#}\n", serde_json::to_value(&explanation)?)),
         Output::Text => print(explanation),

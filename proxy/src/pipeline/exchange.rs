@@ -273,7 +273,7 @@ impl<'s> Exchange<'s> {
                 metrics.downstream(self.listener.direction).protocol_error(id, error.label());
             }
             Failure::AmbiguousPath(_) => {
-                metrics.downstream(self.listener.direction).protocol_error(id, "path")
+                metrics.downstream(self.listener.direction).protocol_error(id, "path");
             }
             Failure::BadBody(error) => {
                 metrics.downstream(self.listener.direction).protocol_error(id, error.label());
@@ -288,7 +288,7 @@ impl<'s> Exchange<'s> {
             time: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
             direction: self.listener.direction,
             peer: self.peer,
-            identity: self.identity(),
+            identity: self.identity().map(PeerIdentity::as_str),
             method: Text(self.head.method.as_str().as_bytes()),
             authority: Text(self.head.authority().as_bytes()),
             path: Path(self.head.target.path().as_bytes()),

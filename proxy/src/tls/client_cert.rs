@@ -8,10 +8,10 @@ use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 /// One element as Envoy writes it ("x-forwarded-client-cert"): `By` is the identity that was called, `Hash` the SHA-256 of
 /// the caller's certificate in DER, `URI` or `DNS` its identity. No value needs quotes: the letters of a SPIFFE ID
 /// (SPIFFE-ID §2) and of a DNS name are no separators.
-pub(super) fn element(called: Option<&PeerIdentity>, der: &[u8], caller: &PeerIdentity) -> String {
+pub(super) fn element(by: Option<&PeerIdentity>, der: &[u8], caller: &PeerIdentity) -> String {
     let mut element = String::new();
     // Envoy's `By` is a URI SAN.
-    if let Some(PeerIdentity::Spiffe(id)) = called {
+    if let Some(PeerIdentity::Spiffe(id)) = by {
         let _ = write!(element, "By={id};");
     }
     if let Some(suite) = TLS13_AES_128_GCM_SHA256.tls13() {

@@ -40,10 +40,10 @@ impl Marks {
 
 impl Proof {
     pub(super) fn new(peer: PeerCert, usage: Usage, marks: Marks) -> Arc<Self> {
-        let called = marks.ours.as_ref().map(|ours| ours.identity());
-        let called = called.as_ref().map(|identity| &identity.name);
+        let ours = marks.ours.as_ref().map(|ours| ours.identity());
+        let by = ours.as_ref().map(|identity| &identity.name);
         let client_cert = match usage {
-            Usage::Client => client_cert::element(called, peer.der(), peer.identity()).into(),
+            Usage::Client => client_cert::element(by, peer.der(), peer.identity()).into(),
             Usage::Server => Box::default(),
         };
         Arc::new(Self { peer, client_cert, usage, trust: AtomicU64::new(marks.trust), marks })

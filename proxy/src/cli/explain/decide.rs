@@ -93,12 +93,7 @@ pub(super) struct Target {
 }
 
 /// Asks the snapshot as the data path does: the same parser, the same limits, the same router.
-pub(super) fn explain(
-    snapshot: &Snapshot,
-    listener: ListenerId,
-    asked: &Asked,
-    asker: &Asker,
-) -> Explanation {
+pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked, who: &Asker) -> Explanation {
     let parsed = parse_request(asked.head.as_bytes(), &snapshot.head_limits, &Scratch::default());
     let mut authorization = Vec::new();
     let settled = parsed.map_err(Failure::BadRequest).and_then(|parsed| {
@@ -108,7 +103,7 @@ pub(super) fn explain(
     });
     let (decision, tried, backends) = match settled {
         Ok(head) => {
-            authorization = judgements(snapshot, listener, &head, asker);
+            authorization = judgements(snapshot, listener, &head, who);
             let tried = tried(snapshot, listener, &head);
             let rule = snapshot.route(listener, head.host(), &head);
             let backends = rule.into_iter().flat_map(Rule::backends).map(target).collect();
@@ -150,13 +145,8 @@ fn decision(config: &Config, listener: ListenerId, rule: Option<&Rule>) -> Decis
     }
 }
 
-fn judgements(
-    snapshot: &Snapshot,
-    listener: ListenerId,
-    head: &RequestHead,
-    asker: &Asker,
-) -> Vec<Judgement> {
-    let caller = Caller { identity: asker.identity.as_ref(), source: asker.source };
+fn judgements(snapshot: &Snapshot, listener: ListenerId, head: &RequestHead, who: &Asker) -> Vec<Judgement> {
+    let caller = Caller { identity: who.identity.as_ref(), source: who.source };
     let judgement = |authorizer: &Authorizer| {
         let verdict = authorizer.policy.judge(&caller, &request(head.host(), head));
         Judgement {

@@ -37,9 +37,8 @@ struct Drawn {
 fn rule() -> impl Strategy<Value = String> {
     let list = |key: &'static str, words: Vec<String>| {
         let most = words.len();
-        subsequence(words, 0..=most).prop_map(move |words| match words.is_empty() {
-            true => String::new(),
-            false => format!("{key}: [{}], ", words.join(", ")),
+        subsequence(words, 0..=most).prop_map(move |words| {
+            if words.is_empty() { String::new() } else { format!("{key}: [{}], ", words.join(", ")) }
         })
     };
     let quoted = |words: &[&str]| words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>();

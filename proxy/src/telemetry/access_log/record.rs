@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use outrigger_config::model::{Direction, PeerIdentity};
+use outrigger_config::model::Direction;
 use serde::{Serialize, Serializer};
 
 use super::super::metrics::Flag;
@@ -25,8 +25,8 @@ pub struct Record<'a> {
     /// The other end of the downstream connection.
     pub peer: SocketAddr,
     /// Who it proved to be.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "identity")]
-    pub identity: Option<&'a PeerIdentity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<&'a str>,
     /// The request's method.
     pub method: Text<'a>,
     /// The request's authority.
@@ -126,11 +126,6 @@ fn direction<S: Serializer>(direction: &Direction, to: S) -> Result<S::Ok, S::Er
         Direction::Inbound => "inbound",
         Direction::Outbound => "outbound",
     })
-}
-
-#[expect(clippy::ref_option, reason = "the signature that serde calls")]
-fn identity<S: Serializer>(identity: &Option<&PeerIdentity>, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&identity.map_or("", PeerIdentity::as_str))
 }
 
 fn time<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
