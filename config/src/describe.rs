@@ -164,9 +164,14 @@ fn path(path: &PathMatch) -> Value {
     json!({ "type": kind, "value": value })
 }
 
+/// Fields whose values are what somebody proves to be somebody with: whoever may look at the configuration need not learn
+/// them (SE-6).
+const CREDENTIALS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-api-key"];
+
 /// A field or parameter with the value that it must have.
 fn text(name: &str, value: &TextMatch) -> Value {
     match value {
+        _ if CREDENTIALS.contains(&name) => json!({ "name": name, "value": "(not shown)" }),
         TextMatch::Exact(text) => json!({ "name": name, "type": "Exact", "value": text }),
         TextMatch::Regex(regex) => {
             json!({ "name": name, "type": "RegularExpression", "value": written(regex) })

@@ -98,6 +98,14 @@ fn se_4_a_policy_describes_itself_as_it_is_written() {
 }
 
 #[test]
+fn se_6_a_value_that_is_a_credential_is_not_described() {
+    let rules =
+        "deny: [{headers: [{name: Authorization, value: Bearer s3cr3t}, {name: x-tier, value: gold}]}]";
+    let told = describe(&identified(rules).unwrap_or_else(|errors| panic!("{errors}"))).to_string();
+    assert!(told.contains("authorization") && told.contains("gold") && !told.contains("s3cr3t"), "{told}");
+}
+
+#[test]
 fn se_4_odd_paths_are_refused_unless_a_listener_keeps_them() {
     let sidecar =
         SIDECAR.replace("outbound: {}", "outbound: {paths: {escapedSlashes: keep, parameters: keep}}");

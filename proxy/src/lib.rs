@@ -28,7 +28,8 @@
 //! 1. [`downstream`]: a worker accepts the connection; it lives and dies on that thread, and so do the upstream
 //!    connections it uses. A head is read and checked by [`http1`] or [`http2`], and is a [`message`] from there on.
 //! 2. [`pipeline::handle`] takes one [`snapshot`] and holds it to the end of the request.
-//! 3. [`policy::router`] finds the rule, [`policy::weights`] the backend. None: 404.
+//! 3. [`policy::path`] brings the path into its one form, if any rule looks at it. None: 400.
+//!    [`policy::router`] finds the rule, [`policy::weights`] the backend. None: 404. [`policy::authz`]: may it? No: 403.
 //! 4. [`policy::deadline`]: what the policy allows, clipped by what the caller said. Over: 504.
 //!    Then [`snapshot::limiter`]: rates, callers, and places under load. Over: 429 or 503.
 //!    [`cache`]: what others were answered, where an upstream's policy keeps it; who misses at once waits for one fetch.
