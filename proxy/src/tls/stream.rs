@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustls::HandshakeKind;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::proof::Proof;
@@ -167,6 +167,18 @@ impl Tls {
     pub(super) fn proved(mut self, proof: Arc<Proof>) -> Self {
         self.proof = Some(proof);
         self
+    }
+
+    /// Ends our direction without a word of TLS, and reads on until the peer ends its own, or so many octets have come.
+    pub(super) async fn part(&mut self, mut octets: usize) {
+        self.stage = Stage::Over;
+        let _ = self.tcp.shutdown().await;
+        let mut read = [0; 1024];
+        while let Ok(count @ 1..) = self.tcp.read(&mut read).await
+            && octets > 0
+        {
+            octets = octets.saturating_sub(count);
+        }
     }
 
     /// What both agreed to speak inside (RFC 7301); `None`: nothing was said.
