@@ -19,7 +19,7 @@ const REQUIRED: &[(&str, &[u32])] = &[
     ("pd", &[1, 2]),
     ("cf", &[1, 2, 3, 6, 7, 8]),
     ("ob", &[1, 3, 11]),
-    ("se", &[1, 2, 5, 7]),
+    ("se", &[1, 2, 3, 5, 6, 7]),
     // What users of other proxies suffer from.
     ("u", &[2, 4, 5, 8, 9, 16]),
 ];

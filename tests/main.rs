@@ -18,6 +18,7 @@ mod fallbacks;
 mod grpc;
 mod guards;
 mod http2;
+mod identity;
 mod ids;
 mod keep_alive;
 mod layers;

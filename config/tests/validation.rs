@@ -156,6 +156,7 @@ static PIECES: LazyLock<Vec<&str>> = LazyLock::new(|| {
         include_str!("../examples/rate-limits.yaml"),
         include_str!("../examples/fallbacks.yaml"),
         include_str!("../examples/faults.yaml"),
+        include_str!("../examples/mtls.yaml"),
         include_str!("../examples/invalid/five-faults.yaml"),
     ];
     samples

@@ -11,6 +11,7 @@ use crate::support::rig::{Rig, upstream};
 use crate::support::scripted::Upstream;
 use crate::support::secret;
 
+const ONCE: &str = "retry: {attempts: 0}";
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// A server that shows this, and asks for certificates of this authority if any.
@@ -41,7 +42,7 @@ fn se_1_ec_2_an_endpoint_that_proves_something_else_is_not_called() {
         (late, "tls-untrusted", "expired"),
     ];
     for (pair, reason, result) in shown {
-        let client = calling(&[showing(&pair, None)], certs.path(), "server", "");
+        let client = calling(&[showing(&pair, None)], certs.path(), "server", ONCE);
         assert_refused(&client, reason, result);
     }
     let client = calling(&[showing(&ca.issue("server"), Some(&ca))], certs.path(), "server", "");
@@ -56,7 +57,7 @@ fn se_1_ec_2_an_endpoint_without_tls_is_not_called() {
     let answer = client.caller().send(&get("origin")).unwrap();
     assert_eq!((answer.status(), answer.reason()), (502, "tls-failed"));
     let ending = Upstream::new(|call| drop(call.peer.stream.peek(&mut [0; 1])));
-    let client = calling(&[ending.addr], certs.path(), "server", "");
+    let client = calling(&[ending.addr], certs.path(), "server", ONCE);
     assert_refused(&client, "tls-failed", "truncated");
 }
 
@@ -69,8 +70,8 @@ fn se_1_ec_2_an_endpoint_that_refuses_us_is_told_from_one_that_breaks() {
     let server = super::guarded(Upstream::answering(OK).addr, theirs.path(), "strict");
     // The client trusts both authorities, the server only its own.
     std::fs::write(certs.path().join("ca.crt"), ca.pem() + &other.pem()).unwrap();
-    for settings in ["", "protocol: http2"] {
-        let client = calling(&[server.inbound], certs.path(), "server", settings);
+    for settings in ["", "protocol: http2\n"] {
+        let client = calling(&[server.inbound], certs.path(), "server", &format!("{settings}{ONCE}"));
         let answer = client.caller().send(&get("origin")).unwrap();
         assert_eq!((answer.status(), answer.reason()), (502, "tls-refused"), "{settings}");
         client.counts("attempts_total", &[("upstream", "origin"), ("outcome", "tls-refused")], 1);
@@ -83,7 +84,7 @@ fn to_6_a_handshake_that_stalls_fails_within_connect() {
     let certs = Authority::new("root").house("client");
     let silent = Upstream::new(|call| drop(call.peer.rest()));
     for settings in ["", "protocol: http2\n"] {
-        let settings = format!("{settings}timeouts: {{connect: 100ms}}");
+        let settings = format!("{settings}timeouts: {{connect: 100ms}}\n{ONCE}");
         let client = calling(&[silent.addr], certs.path(), "server", &settings);
         let answer = client.caller().send(&get("origin")).unwrap();
         assert_eq!((answer.status(), answer.reason()), (502, "tls-timeout"));
@@ -112,7 +113,7 @@ fn se_1_checks_are_made_within_tls() {
     let [ours, theirs] = ["client", "server"].map(|name| ca.house(name));
     let server = super::guarded(Upstream::answering(OK).addr, theirs.path(), "strict");
     for check in ["http: /", "tcp: true"] {
-        let settings = format!("healthCheck: {{{check}, interval: 50ms, timeout: 5s}}");
+        let settings = format!("healthCheck: {{{check}, interval: 100ms, timeout: 5s}}");
         let client = calling(&[server.inbound], ours.path(), "server", &settings);
         let checked = || client.metric("health_checks_total", &[("result", "ready")]) > 1;
         crate::support::eventually("checks that succeed", checked);
@@ -128,7 +129,7 @@ fn se_1_a_service_outside_proves_its_name_alone() {
     std::fs::write(roots.path(), ca.pem()).unwrap();
     let to = showing(&ca.issue("server"), None);
     let simple = |name: &str| {
-        let tls = format!("tls: {{mode: simple, sni: {name}, caFile: {}}}", roots.path().display());
+        let tls = format!("tls: {{mode: simple, sni: {name}, caFile: {}}}\n{ONCE}", roots.path().display());
         Rig::start(&[upstream("origin", &[to], &tls)])
     };
     assert_eq!(simple("localhost").caller().send(&get("origin")).unwrap().status(), 200);

@@ -12,9 +12,9 @@ use std::path::Path;
 use crate::support::authority::Authority;
 use crate::support::rig::{Rig, Wishes, upstream};
 
-/// A sidecar before this application that asks its callers for certificates: `tls: {mode}` on its port.
+/// A sidecar before this application of HTTP/1 that asks its callers for certificates: `tls: {mode}` on its port.
 fn guarded(app: SocketAddr, certs: &Path, mode: &str) -> Rig {
-    let wishes = Wishes { inbound: format!("tls: {mode}"), ..identified(Some(app), certs) };
+    let wishes = Wishes { inbound: format!("protocol: http1, tls: {mode}"), ..identified(Some(app), certs) };
     Rig::with(&wishes, &[])
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use regex::Regex;
 
 use super::*;
-use crate::model::{HostPattern, Locality, Name, Network, Store};
+use crate::model::{HostPattern, Locality, Name, Network, PeerIdentity, SpiffeId, Store};
 
 /// What is written is read as the same value, and fits the published pattern.
 fn round_trip<T: Scalar + PartialEq + fmt::Debug>(value: &T, text: &str) {
@@ -28,6 +28,24 @@ proptest! {
         let duration = NonZeroDuration::parse(&text).unwrap();
         prop_assert_eq!(Duration::from(duration), Duration::from_millis(millis));
         round_trip(&duration, &text);
+    }
+
+    #[test]
+    fn se_1_spiffe_ids_round_trip(domain in "[a-z0-9._-]{1,40}", path in "(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,10}){1,4}") {
+        let text = format!("spiffe://{domain}{path}");
+        let id = SpiffeId::parse(&text).unwrap();
+        prop_assert_eq!((id.as_str(), id.trust_domain(), id.path()), (&*text, &*domain, &*path));
+        round_trip(&id, &text);
+        round_trip(&PeerIdentity::Spiffe(id), &text);
+    }
+
+    /// Equal text is equal identity: no other spelling of an id is one.
+    #[test]
+    fn se_1_an_id_has_one_spelling(path in "[a-z]{1,8}/[a-z]{1,8}", at in 0_usize..17, put in "[^a-z0-9._-]") {
+        let mut text = format!("spiffe://simplebank/{path}");
+        // Behind the scheme; a slash within the path makes another id, and two make none.
+        text.insert_str("spiffe://".len() + at.min(10), &put);
+        prop_assert!(put == "/" && at > 0 && at < 10 || SpiffeId::parse(&text).is_err(), "{}", text);
     }
 
     #[test]
@@ -141,5 +159,44 @@ fn addresses_are_numeric_and_a_destination_can_be_reached() {
     for wrong in ["0.0.0.0:80", "127.0.0.1:0", "127.0.0.1", "::1", "localhost:80", "127.0.0.1:65536", "[::1]"]
     {
         assert!(Destination::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn se_1_what_is_no_spiffe_id_is_refused_with_its_reason() {
+    let long =
+        |length: usize| format!("spiffe://simplebank/{}", "a".repeat(length - "spiffe://simplebank/".len()));
+    assert!(SpiffeId::parse(&long(2048)).is_ok());
+    let domain = |length: usize| format!("spiffe://{}/a", "d".repeat(length));
+    assert!(SpiffeId::parse(&domain(255)).is_ok());
+    for (text, reason) in [
+        ("https://simplebank/ui", "begins with `spiffe://`"),
+        ("SPIFFE://simplebank/ui", "begins with `spiffe://`"),
+        ("spiffe:simplebank/ui", "begins with `spiffe://`"),
+        (&long(2049), "2048 bytes"),
+        (&domain(256), "trust domain"),
+        ("spiffe:///ui", "trust domain"),
+        ("spiffe://SimpleBank/ui", "trust domain"),
+        ("spiffe://simplebank:443/ui", "trust domain"),
+        ("spiffe://me@simplebank/ui", "trust domain"),
+        ("spiffe://simplebank", "path"),
+        ("spiffe://simplebank?a", "trust domain"),
+        ("spiffe://simplebank/", "segments"),
+        ("spiffe://simplebank/ui/", "segments"),
+        ("spiffe://simplebank//ui", "segments"),
+        ("spiffe://simplebank/./ui", "segments"),
+        ("spiffe://simplebank/ui/..", "segments"),
+        ("spiffe://simplebank/%75i", "segments"),
+        ("spiffe://simplebank/ui?a=b", "segments"),
+        ("spiffe://simplebank/ui#a", "segments"),
+        ("spiffe://simplebank/\u{fc}i", "segments"),
+    ] {
+        let said = help::<SpiffeId>(text);
+        assert!(said.contains(reason), "{text}: {said}");
+    }
+    assert!(SpiffeId::parse("spiffe://simplebank/.../_-.").is_ok(), "three dots are a name");
+    round_trip(&PeerIdentity::Dns("ui.internal".into()), "dns:ui.internal");
+    for text in ["dns:", "dns:*.internal", "dns:ui:443", "ui.internal", "spiffe:ui"] {
+        assert!(PeerIdentity::parse(text).is_err(), "{text}");
     }
 }

@@ -8,9 +8,12 @@ mod tests;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
-use outrigger_config::model::{Config, Direction};
+use outrigger_config::model::{Config, Direction, SpiffeId};
+use outrigger_config::scalars::Scalar;
 
 use self::decide::explain;
 use self::request::Asked;
@@ -19,6 +22,8 @@ use super::{Failure, Output, print};
 use crate::clock::now;
 use crate::snapshot::{self, ListenerId, Snapshot};
 use crate::telemetry::{LineSink, Metrics};
+use crate::tls::authority::Authority;
+use crate::tls::{Credentials, Identity, ServerSide};
 
 /// Say which route, policy and endpoints a request would meet, and why
 #[derive(Debug, Args)]
@@ -70,7 +75,18 @@ pub(super) fn run(asked: &Explain) -> Result<(), Failure> {
 fn offline(config: Config) -> io::Result<Snapshot> {
     let metrics = Metrics::new(1, usize::MAX);
     let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped())?;
-    snapshot::build(config, None, None, &metrics, &log, now()).map_err(io::Error::other)
+    let tls = config.sidecar.identity.as_ref().map(|_| stand_in()).transpose()?;
+    snapshot::build(config, None, tls, &metrics, &log, now()).map_err(io::Error::other)
+}
+
+/// Somebody, where who we are decides nothing: an explanation needs no secrets.
+fn stand_in() -> io::Result<Arc<ServerSide>> {
+    let hour = Duration::from_hours(1);
+    let id = SpiffeId::parse("spiffe://nobody/nothing").map_err(io::Error::other)?;
+    let (root, _) = Authority::create("nobody", hour).map_err(io::Error::other)?;
+    let issued = root.issue(&id, &[], hour).map_err(io::Error::other)?;
+    let identity = Identity::new(&root.files(&issued), None, SystemTime::now()).map_err(io::Error::other)?;
+    Ok(Arc::new(ServerSide::new(Credentials::new(identity))))
 }
 
 fn listener(config: &Config, way: Way, port: Option<u16>) -> Result<ListenerId, String> {

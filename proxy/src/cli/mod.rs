@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the input is wrong, 2 usage, 70 a bug.
 
+mod certs;
 mod demo;
 mod explain;
 mod policy;
@@ -34,6 +35,7 @@ enum Command {
     Explain(explain::Explain),
     Schema(schema::Schema),
     Demo(demo::Demo),
+    Certs(certs::Certs),
 }
 
 /// How a result is printed.
@@ -98,6 +100,7 @@ fn execute(command: &Command) -> Result<(), Failure> {
         Command::Explain(asked) => explain::run(asked),
         Command::Schema(asked) => schema::run(asked),
         Command::Demo(asked) => demo::run(asked),
+        Command::Certs(asked) => certs::run(asked),
     }
 }
 

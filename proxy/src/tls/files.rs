@@ -27,7 +27,7 @@ pub struct Files {
     pub(super) revoked: Option<Vec<u8>>,
     /// The directory, for people.
     pub(super) dir: PathBuf,
-    exposed: bool,
+    pub(super) exposed: bool,
 }
 
 /// Why files cannot be read.

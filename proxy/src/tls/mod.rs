@@ -11,7 +11,8 @@
 //!   that is valid and that its own roots vouch for. [`Credentials`] holds the one in use; what it is replaced by serves
 //!   the next handshake, without a new snapshot.
 //! - Chains, validity, key usage and revocation are judged in one place, `trust`, for both directions and for
-//!   connections that live while trust changes ([`ServerSide::still_trusts`]).
+//!   connections that live while trust changes (`PeerCert::judged_by`).
+//! - [`authority`] signs for development, [`shown`] reads certificates to people.
 //! - Between sidecars TLS 1.3 only, with X25519MLKEM768 preferred; TLS 1.2 only towards services outside
 //!   (`provider`).
 //! - [`Stream`] is what all others see of it: a connection's octets, in plaintext or within TLS. `session` is one end of
@@ -19,6 +20,7 @@
 //! - Private keys are read into memory that is zeroed and handed to aws-lc, which zeroes what it frees; no type here that
 //!   holds one prints it.
 
+pub mod authority;
 mod client;
 mod credentials;
 mod files;
@@ -31,7 +33,10 @@ mod provider;
 mod refusal;
 mod server;
 mod session;
+pub mod shown;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod verify;
 

@@ -4,6 +4,7 @@
 //! the thread; what waits for the socket, and only that, is the connection's own.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -194,8 +195,19 @@ impl Tls {
         self.session.state().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// Takes the handshake to its end; `ahead` was read of the socket already.
+    /// Takes the handshake to its end; `ahead` was read of the socket already. The peer is told why, where it fails.
     pub(super) async fn shake_hands(&mut self, ahead: &[u8]) -> io::Result<()> {
+        let shaken = self.exchange_hellos(ahead).await;
+        if shaken.is_err() {
+            self.stage = Stage::Over;
+            self.queue_own();
+            // As far as it still reads.
+            poll_fn(|cx| Poll::Ready(drop(self.poll_sent(cx)))).await;
+        }
+        shaken
+    }
+
+    async fn exchange_hellos(&mut self, ahead: &[u8]) -> io::Result<()> {
         self.session.begin().map_err(broken)?;
         if !ahead.is_empty() {
             self.with_records(|tls, records| {
@@ -203,19 +215,14 @@ impl Tls {
                 tls.open(&mut records.came[..ahead.len()], &mut [])
             })?;
         }
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             loop {
                 self.queue_own();
                 ready!(self.poll_sent(cx))?;
                 if !self.session.state().is_handshaking() {
                     return Poll::Ready(Ok(()));
                 }
-                if let Err(error) = ready!(self.poll_records(cx, &mut [])) {
-                    // The peer is told why, as far as it still reads.
-                    self.queue_own();
-                    let _ = self.poll_sent(cx);
-                    return Poll::Ready(Err(error));
-                }
+                ready!(self.poll_records(cx, &mut []))?;
             }
         })
         .await

@@ -1,0 +1,7 @@
+//! Is everybody refused who should be, each with its own word, and nobody else? Whole handshakes, without sockets.
+
+mod believed;
+mod hands;
+mod issuer;
+mod renewed;
+mod secret;
