@@ -52,10 +52,12 @@ fn se_1_ec_2_an_endpoint_that_proves_something_else_is_not_called() {
 #[test]
 fn se_1_ec_2_an_endpoint_without_tls_is_not_called() {
     let certs = Authority::new("root").house("client");
-    let plain = Upstream::answering(OK);
-    let client = calling(&[plain.addr], certs.path(), "server", "");
-    let answer = client.caller().send(&get("origin")).unwrap();
-    assert_eq!((answer.status(), answer.reason()), (502, "tls-failed"));
+    let plain = Upstream::new(|call| {
+        let _ = call.peer.stream.peek(&mut [0; 1]);
+        call.peer.send("HTTP/1.1 400 Bad Request\r\n\r\n").rest();
+    });
+    let client = calling(&[plain.addr], certs.path(), "server", ONCE);
+    assert_refused(&client, "tls-failed", "malformed_handshake");
     let ending = Upstream::new(|call| drop(call.peer.stream.peek(&mut [0; 1])));
     let client = calling(&[ending.addr], certs.path(), "server", ONCE);
     assert_refused(&client, "tls-failed", "truncated");

@@ -14,7 +14,7 @@ use super::provider::Alpn;
 use super::refusal::Refusal;
 use super::server::ServerSide;
 use super::session::Session;
-use super::stream::Tls;
+use super::stream::{ALERT, Tls};
 use super::trust::Usage;
 
 /// How much we go on reading after a handshake that failed.
@@ -72,7 +72,9 @@ impl HandshakeError {
                 | PeerIncompatible::ServerDoesNotSupportTls12Or13
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
                 | PeerIncompatible::Tls12NotOffered
-                | PeerIncompatible::Tls12NotOfferedOrEnabled,
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                // Who says nothing of signatures is older than TLS 1.2 (RFC 5246 §7.4.1.4.1).
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
             ) => Self::Version,
             Error::PeerIncompatible(_) => Self::Incompatible,
             Error::AlertReceived(_) => Self::RefusedByPeer,
@@ -84,8 +86,7 @@ impl HandshakeError {
 /// The peer has ended a connection with an alert. Within TLS 1.3 that may be how it answers our certificate, after the
 /// handshake is over on our side (RFC 8446 §4.4.2.4): it has looked at nothing that we sent.
 pub fn is_alert(error: &io::Error) -> bool {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    matches!(tls, Some(Error::AlertReceived(_)))
+    error.kind() == ALERT
 }
 
 /// A handshake that failed. The peer may not have heard why yet.

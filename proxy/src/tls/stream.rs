@@ -24,6 +24,9 @@ const READ: usize = 32 * 1024;
 /// A whole message of a handshake may be held (64 KiB, RFC 8446 §4), and a read behind it.
 const CAME: usize = 128 * 1024;
 
+/// An alert came. Told by a kind that no socket knows, since the codec of HTTP/2 keeps nothing else of an error.
+pub(super) const ALERT: io::ErrorKind = io::ErrorKind::PermissionDenied;
+
 /// A connection's octets.
 #[derive(Debug)]
 pub enum Stream {
@@ -373,7 +376,11 @@ impl Drop for Tls {
 }
 
 fn broken(error: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
+    let kind = match error {
+        rustls::Error::AlertReceived(_) => ALERT,
+        _ => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error)
 }
 
 impl AsyncRead for Stream {
