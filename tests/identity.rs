@@ -45,7 +45,7 @@ impl Root {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let epoch = date_time_ymd(1970, 1, 1);
-        params.not_before = epoch + (now - Duration::from_hours(24));
+        params.not_before = epoch + now.saturating_sub(Duration::from_hours(24));
         params.not_after = epoch + (now + Duration::from_mins(5));
         let (key, dir) = (KeyPair::generate().unwrap(), self.issue(name));
         fs::write(dir.join("tls.crt"), params.signed_by(&key, &root).unwrap().pem()).unwrap();

@@ -29,5 +29,6 @@ mod store;
 mod support;
 mod telemetry;
 mod timeouts;
+mod tls;
 mod tunnels;
 mod wire;

@@ -34,7 +34,9 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
     let limits = *worker.snapshot_for(listener).limits();
     let watch = Watch::new(limits.http2);
     let peer = down.peer;
-    let (stream, ahead, alarm) = down.into_parts();
+    let (mut stream, ahead, alarm) = down.into_parts();
+    // Its frames say where everything ends, so it may say of itself at any time that it does.
+    stream.rest();
     let proof = stream.proof().cloned();
     let io = Guarded::server(stream, ahead, Rc::clone(&watch));
     alarm.set(now() + limits.head_timeout);

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use super::{http1, http2};
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
+use crate::http1::server::LINGER;
 use crate::message::{Known, RequestHead};
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::telemetry::Protocol;
@@ -104,10 +105,17 @@ async fn greet(
         Ok(Some(HANDSHAKE)) => {}
         Ok(Some(_)) => return Ok(Arrival::Plain(tcp, ahead)),
     }
-    let _place = enter(worker, alarm).await.ok_or(Parted::Failed("timeout"))?;
-    let tls = match within(alarm, side.accept(tcp, &ahead, Alpn::Either)).await {
+    let place = enter(worker, alarm).await.ok_or(Parted::Failed("timeout"))?;
+    let shaken = within(alarm, side.accept(tcp, &ahead, Alpn::Either)).await;
+    drop(place);
+    let tls = match shaken {
         Ok(Ok(tls)) => tls,
-        Ok(Err(error)) => return Err(Parted::Failed(error.label())),
+        Ok(Err(failed)) => {
+            let word = failed.error.label();
+            alarm.set(now() + LINGER);
+            let _ = within(alarm, failed.part()).await;
+            return Err(Parted::Failed(word));
+        }
         Err(Late) => return Err(Parted::Failed("timeout")),
     };
     let result = if tls.is_resumed() { "resumed" } else { "full" };

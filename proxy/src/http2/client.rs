@@ -53,7 +53,9 @@ impl Connection {
         limits: &UpstreamLimits,
         age: Duration,
     ) -> Result<(Rc<Self>, Driver), h2::Error> {
-        let stream: Stream = stream.into();
+        let mut stream: Stream = stream.into();
+        // Its frames say where everything ends, so it may say of itself at any time that it does.
+        stream.rest();
         let proof = stream.proof().cloned();
         let http2 = &limits.http2;
         let watch = Watch::new(*http2);

@@ -18,7 +18,7 @@ use crate::message::{HeadError, Version};
 use crate::snapshot::Backend;
 use crate::tls::Alpn;
 use crate::upstream::bulkhead::{Entry, Permit};
-use crate::upstream::connect::{ConnectError, Stage, connect};
+use crate::upstream::connect::{ConnectError, Stage, connect, timed_out};
 use crate::upstream::endpoint::InFlight;
 use crate::upstream::multiplexed::OpenError;
 use crate::upstream::pool::Client;
@@ -76,7 +76,11 @@ pub async fn ready(
     let _waiting = backend.upstream.metrics.pending(worker.id);
     let stage = Stage::default();
     let connecting = connect(&backend.upstream, load.addr, Alpn::Http1, (worker.id, &stage));
-    match within_connect(exchange, backend, down, began, (connecting, &stage)).await? {
+    let connected = within_connect(exchange, backend, down, began, (connecting, &stage)).await;
+    if let Err(Failure::Connect(failure)) = connected {
+        timed_out(&backend.upstream, worker.id, failure);
+    }
+    match connected? {
         Ok(stream) => {
             let mut conn = Box::new(Client::new(ClientConn::new(stream, began), place));
             conn.channel.wire.rise(&worker.scratch);

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use outrigger_config::model::{PeerIdentity, UpstreamTls};
 use rustls::ClientConfig;
 use rustls::sign::SingleCertAndKey;
-use rustls_pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, IpAddr, ServerName};
 
 use super::credentials::{Credentials, Following};
 use super::identity::Identity;
 use super::peer::{PeerCert, proves};
 use super::provider::{Alpn, INSIDE, OUTSIDE, provider};
 use super::refusal::Refusal;
-use super::trust::{Trust, Usage};
+use super::trust::Trust;
 use super::verify::Expected;
 
 /// Our side of handshakes with an upstream. Follows the credentials by itself.
@@ -27,7 +27,7 @@ pub struct ClientSide {
 #[derive(Debug)]
 enum Trusts {
     /// Roots of their own, and nothing that changes.
-    Simple { trust: Arc<Trust>, configs: [Arc<ClientConfig>; Alpn::ALL.len()] },
+    Simple([Arc<ClientConfig>; Alpn::ALL.len()]),
     /// Those of our identity.
     Mutual { credentials: Arc<Credentials>, configs: Following<ClientConfig> },
 }
@@ -40,8 +40,8 @@ impl ClientSide {
             UpstreamTls::Simple { sni, peers, ca_file } => {
                 let trust = Arc::new(Trust::outside(ca_file.as_deref().map(Path::new))?);
                 let peers: Arc<[_]> = peers.as_slice().into();
-                let configs = configs(&trust, &peers, None);
-                Ok(Some(Self { sni: name(sni.as_deref()), peers, trusts: Trusts::Simple { trust, configs } }))
+                let trusts = Trusts::Simple(configs(&trust, &peers, None));
+                Ok(Some(Self { sni: name(sni.as_deref()), peers, trusts }))
             }
             UpstreamTls::Mutual { sni, peers } => {
                 let credentials = credentials.ok_or("`mode: mutual` without an identity")?;
@@ -57,7 +57,7 @@ impl ClientSide {
     pub fn credentials(&self) -> Option<&Arc<Credentials>> {
         match &self.trusts {
             Trusts::Mutual { credentials, .. } => Some(credentials),
-            Trusts::Simple { .. } => None,
+            Trusts::Simple(_) => None,
         }
     }
 
@@ -70,28 +70,16 @@ impl ClientSide {
     /// For the next handshake, with the identity in use.
     pub(super) fn config(&self, alpn: Alpn) -> Arc<ClientConfig> {
         match &self.trusts {
-            Trusts::Simple { configs, .. } => Arc::clone(&configs[alpn as usize]),
+            Trusts::Simple(configs) => Arc::clone(&configs[alpn as usize]),
             Trusts::Mutual { credentials, configs } => {
                 configs.get(&credentials.current(), alpn, |identity| mutual(identity, &self.peers))
             }
         }
     }
 
-    /// Who answered, by the certificates of a finished handshake.
+    /// Who answered, by the certificates of a finished handshake: one of those whom the policy expects.
     pub fn peer(&self, shown: Option<&[CertificateDer<'static>]>) -> Result<PeerCert, Refusal> {
-        let chain = shown.unwrap_or_default();
-        let identity = proves(chain.first().ok_or(Refusal::NoCertificate)?, &self.peers)?;
-        Ok(PeerCert::new(identity.clone(), chain, UnixTime::now()))
-    }
-
-    /// As [`super::ServerSide::still_trusts`].
-    pub fn still_trusts(&self, peer: &PeerCert) -> Result<(), Refusal> {
-        match &self.trusts {
-            Trusts::Simple { trust, .. } => peer.judged_by(trust, Usage::Server),
-            Trusts::Mutual { credentials, .. } => {
-                peer.judged_by(&credentials.current().identity.trust, Usage::Server)
-            }
-        }
+        PeerCert::shown(shown, |leaf| proves(leaf, &self.peers).cloned())
     }
 }
 

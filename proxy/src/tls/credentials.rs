@@ -46,8 +46,8 @@ impl Credentials {
         Arc::clone(&self.current().identity)
     }
 
-    /// Counts how often roots or lists of revoked certificates changed: while it stays the same, so does what
-    /// `still_trusts` says of a connection. One relaxed load.
+    /// Counts how often roots or lists of revoked certificates changed: while it stays the same, so does
+    /// what they say of a live connection's peer. One relaxed load.
     pub fn trust_generation(&self) -> u64 {
         self.trust.load(Relaxed)
     }
@@ -83,9 +83,9 @@ impl<C> Following<C> {
         if known.0 >= current.generation {
             return Arc::clone(&known.1[alpn as usize]);
         }
-        let made = Arc::new((current.generation, make(&current.identity)));
+        let fresh = Arc::new((current.generation, make(&current.identity)));
         let newer = |known: &Arc<(u64, _)>| {
-            if known.0 >= made.0 { Arc::clone(known) } else { Arc::clone(&made) }
+            if known.0 >= fresh.0 { Arc::clone(known) } else { Arc::clone(&fresh) }
         };
         self.0.rcu(newer);
         Arc::clone(&self.0.load().1[alpn as usize])

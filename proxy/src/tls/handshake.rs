@@ -14,8 +14,11 @@ use super::provider::Alpn;
 use super::refusal::Refusal;
 use super::server::ServerSide;
 use super::session::Session;
-use super::stream::Tls;
+use super::stream::{ALERT, Tls};
 use super::trust::Usage;
+
+/// How much we go on reading after a handshake that failed.
+const LINGER: usize = 64 * 1024;
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +72,9 @@ impl HandshakeError {
                 | PeerIncompatible::ServerDoesNotSupportTls12Or13
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
                 | PeerIncompatible::Tls12NotOffered
-                | PeerIncompatible::Tls12NotOfferedOrEnabled,
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                // Who says nothing of signatures is older than TLS 1.2 (RFC 5246 §7.4.1.4.1).
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
             ) => Self::Version,
             Error::PeerIncompatible(_) => Self::Incompatible,
             Error::AlertReceived(_) => Self::RefusedByPeer,
@@ -81,19 +86,36 @@ impl HandshakeError {
 /// The peer has ended a connection with an alert. Within TLS 1.3 that may be how it answers our certificate, after the
 /// handshake is over on our side (RFC 8446 §4.4.2.4): it has looked at nothing that we sent.
 pub fn is_alert(error: &io::Error) -> bool {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    matches!(tls, Some(Error::AlertReceived(_)))
+    error.kind() == ALERT
+}
+
+/// A handshake that failed. The peer may not have heard why yet.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub error: HandshakeError,
+    tls: Tls,
+}
+
+impl Failed {
+    /// Ends our direction, and reads on until the peer ends its own: what it has sent already would be answered with a
+    /// reset, and that would overtake the alert. The caller bounds the wait.
+    pub async fn part(mut self) {
+        self.tls.part(LINGER).await;
+    }
 }
 
 impl ServerSide {
     /// Answers a handshake, of which `ahead` was read already. The caller bounds the wait.
-    pub async fn accept(&self, tcp: TcpStream, ahead: &[u8], alpn: Alpn) -> Result<Tls, HandshakeError> {
+    pub async fn accept(&self, tcp: TcpStream, ahead: &[u8], alpn: Alpn) -> Result<Tls, Box<Failed>> {
         let marks = Marks::of(Some(self.credentials()));
-        let conn = UnbufferedServerConnection::new(self.config(alpn));
-        let session = Session::server(conn.map_err(|error| HandshakeError::of_tls(&error))?);
-        let tls = shake_hands(tcp, session, ahead).await?;
-        let peer = self.peer(tls.session.state().peer_certificates()).map_err(HandshakeError::Refused)?;
-        Ok(tls.proved(Proof::new(peer, Usage::Client, marks)))
+        let conn =
+            UnbufferedServerConnection::new(self.config(alpn)).expect("no configuration of ours is refused");
+        let tls = shake_hands(tcp, Session::server(conn), ahead).await?;
+        match self.peer(tls.session.state().peer_certificates()) {
+            Ok(peer) => Ok(tls.proved(Proof::new(peer, Usage::Client, marks))),
+            Err(refusal) => Err(Box::new(Failed { error: HandshakeError::Refused(refusal), tls })),
+        }
     }
 }
 
@@ -101,16 +123,18 @@ impl ClientSide {
     /// Begins a handshake with the endpoint at this address. The caller bounds the wait.
     pub async fn connect(&self, tcp: TcpStream, at: IpAddr, alpn: Alpn) -> Result<Tls, HandshakeError> {
         let marks = Marks::of(self.credentials());
-        let conn = UnbufferedClientConnection::new(self.config(alpn), self.server_name(at));
-        let session = Session::client(conn.map_err(|error| HandshakeError::of_tls(&error))?);
-        let tls = shake_hands(tcp, session, &[]).await?;
+        let conn = UnbufferedClientConnection::new(self.config(alpn), self.server_name(at))
+            .map_err(|error| HandshakeError::of_tls(&error))?;
+        let tls = shake_hands(tcp, Session::client(conn), &[]).await.map_err(|failed| failed.error)?;
         let peer = self.peer(tls.session.state().peer_certificates()).map_err(HandshakeError::Refused)?;
         Ok(tls.proved(Proof::new(peer, Usage::Server, marks)))
     }
 }
 
-async fn shake_hands(tcp: TcpStream, session: Session, ahead: &[u8]) -> Result<Tls, HandshakeError> {
+async fn shake_hands(tcp: TcpStream, session: Session, ahead: &[u8]) -> Result<Tls, Box<Failed>> {
     let mut tls = Tls::new(tcp, session);
-    tls.shake_hands(ahead).await.map_err(|error| HandshakeError::of(&error))?;
-    Ok(tls)
+    match tls.shake_hands(ahead).await {
+        Ok(()) => Ok(tls),
+        Err(error) => Err(Box::new(Failed { error: HandshakeError::of(&error), tls })),
+    }
 }

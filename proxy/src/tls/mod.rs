@@ -11,7 +11,7 @@
 //!   that is valid and that its own roots vouch for. [`Credentials`] holds the one in use; what it is replaced by serves
 //!   the next handshake, without a new snapshot.
 //! - Chains, validity, key usage and revocation are judged in one place, `trust`, for both directions and for
-//!   connections that live while trust changes ([`ServerSide::still_trusts`]).
+//!   connections that live while trust changes (`PeerCert::judged_by`).
 //! - [`authority`] signs for development, [`shown`] reads certificates to people.
 //! - Between sidecars TLS 1.3 only, with X25519MLKEM768 preferred; TLS 1.2 only towards services outside
 //!   (`provider`).
@@ -44,7 +44,7 @@ mod verify;
 pub use client::ClientSide;
 pub use credentials::Credentials;
 pub use files::Files;
-pub use handshake::{HandshakeError, is_alert};
+pub use handshake::{Failed, HandshakeError, is_alert};
 pub use identity::{Identity, IdentityError, Standing};
 pub use peer::PeerCert;
 pub use proof::Proof;

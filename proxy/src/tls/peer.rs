@@ -25,9 +25,20 @@ struct Proved {
 }
 
 impl PeerCert {
-    /// `chain` is not empty, and its leaf proved `identity`.
-    pub(super) fn new(identity: PeerIdentity, chain: &[CertificateDer<'static>], at: UnixTime) -> Self {
-        Self(Arc::new(Proved { identity, chain: chain.to_vec(), at }))
+    /// Of the chain that a finished handshake showed. A session that was resumed (RFC 8446 §2.2) is judged by the time of
+    /// now: its certificate was verified earlier, and may have expired.
+    pub(super) fn shown(
+        chain: Option<&[CertificateDer<'static>]>,
+        identity: impl FnOnce(&CertificateDer<'_>) -> Result<PeerIdentity, Refusal>,
+    ) -> Result<Self, Refusal> {
+        let chain = chain.unwrap_or_default();
+        let leaf = chain.first().ok_or(Refusal::NoCertificate)?;
+        let identity = identity(leaf)?;
+        let at = UnixTime::now();
+        if at.as_secs().cast_signed() > Leaf::read(leaf)?.not_after {
+            return Err(Refusal::Expired);
+        }
+        Ok(Self(Arc::new(Proved { identity, chain: chain.to_vec(), at })))
     }
 
     /// Who it is: the SPIFFE ID if there is one, else the first DNS name; of an upstream, the one of its
@@ -41,7 +52,8 @@ impl PeerCert {
         &self.0.chain[0]
     }
 
-    /// Whether these roots would have let it in when it was proved.
+    /// Whether these roots and lists would have let it in when it was proved. That it has expired meanwhile is no reason to
+    /// end its connection: it was valid when it was shown, and its successor is for the next one.
     pub(super) fn judged_by(&self, trust: &Trust, usage: Usage) -> Result<(), Refusal> {
         let Proved { chain, at, .. } = &*self.0;
         let (leaf, intermediates) = chain.split_first().ok_or(Refusal::NoCertificate)?;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::sign::SingleCertAndKey;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::CertificateDer;
 
 use super::credentials::{Credentials, Following};
 use super::identity::Identity;
 use super::peer::{Leaf, PeerCert};
 use super::provider::{Alpn, INSIDE, provider};
 use super::refusal::Refusal;
-use super::trust::Usage;
 use super::verify::Callers;
 
 /// Our side of inbound handshakes. Follows the credentials by itself.
@@ -39,23 +38,9 @@ impl ServerSide {
         self.configs.get(&self.credentials.current(), alpn, configs)
     }
 
-    /// Who called, by the certificates of a finished handshake. A session that was resumed (RFC 8446 §2.2) is judged by
-    /// the time of now: its certificate was verified earlier, and may have expired.
+    /// Who called, by the certificates of a finished handshake.
     pub fn peer(&self, shown: Option<&[CertificateDer<'static>]>) -> Result<PeerCert, Refusal> {
-        let chain = shown.unwrap_or_default();
-        let leaf = Leaf::read(chain.first().ok_or(Refusal::NoCertificate)?)?;
-        let now = UnixTime::now();
-        if now.as_secs().cast_signed() > leaf.not_after {
-            return Err(Refusal::Expired);
-        }
-        Ok(PeerCert::new(leaf.identity().ok_or(Refusal::Malformed)?, chain, now))
-    }
-
-    /// Whether a live connection's peer would still be let in, by the roots and lists of now. That its certificate has
-    /// expired meanwhile is no reason: it was valid when it was shown, and its successor is for the next connection.
-    pub fn still_trusts(&self, peer: &PeerCert) -> Result<(), Refusal> {
-        let trust = Arc::clone(&self.credentials.current().identity.trust);
-        peer.judged_by(&trust, Usage::Client)
+        PeerCert::shown(shown, |leaf| Leaf::read(leaf)?.identity().ok_or(Refusal::Malformed))
     }
 }
 

@@ -128,8 +128,8 @@ impl Session {
                 Ok(Next::Closed) => self.closed = true,
                 Ok(Next::Rest) => break,
                 Err(error) => {
-                    // The alert comes next, if there is one, and then the same error again.
-                    let _ = on!(side, &mut came[done..], step(own, &mut take));
+                    // What there was to say comes next, with the alert, and then the same error again.
+                    while let (_, Ok(Next::Step)) = on!(side, &mut came[done..], step(own, &mut take)) {}
                     return Err(error);
                 }
             }

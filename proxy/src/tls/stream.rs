@@ -4,6 +4,7 @@
 //! the thread; what waits for the socket, and only that, is the connection's own.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustls::HandshakeKind;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::proof::Proof;
@@ -22,6 +23,9 @@ use super::session::{Sealed, Session};
 const READ: usize = 32 * 1024;
 /// A whole message of a handshake may be held (64 KiB, RFC 8446 §4), and a read behind it.
 const CAME: usize = 128 * 1024;
+
+/// An alert came. Told by a kind that no socket knows, since the codec of HTTP/2 keeps nothing else of an error.
+pub(super) const ALERT: io::ErrorKind = io::ErrorKind::PermissionDenied;
 
 /// A connection's octets.
 #[derive(Debug)]
@@ -169,6 +173,18 @@ impl Tls {
         self
     }
 
+    /// Ends our direction without a word of TLS, and reads on until the peer ends its own, or so many octets have come.
+    pub(super) async fn part(&mut self, mut octets: usize) {
+        self.stage = Stage::Over;
+        let _ = self.tcp.shutdown().await;
+        let mut read = [0; 1024];
+        while let Ok(count @ 1..) = self.tcp.read(&mut read).await
+            && octets > 0
+        {
+            octets = octets.saturating_sub(count);
+        }
+    }
+
     /// What both agreed to speak inside (RFC 7301); `None`: nothing was said.
     pub fn alpn(&self) -> Option<Alpn> {
         match self.session.state().alpn_protocol()? {
@@ -182,8 +198,19 @@ impl Tls {
         self.session.state().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// Takes the handshake to its end; `ahead` was read of the socket already.
+    /// Takes the handshake to its end; `ahead` was read of the socket already. The peer is told why, where it fails.
     pub(super) async fn shake_hands(&mut self, ahead: &[u8]) -> io::Result<()> {
+        let shaken = self.exchange_hellos(ahead).await;
+        if shaken.is_err() {
+            self.stage = Stage::Over;
+            self.queue_own();
+            // As far as it still reads.
+            poll_fn(|cx| Poll::Ready(drop(self.poll_sent(cx)))).await;
+        }
+        shaken
+    }
+
+    async fn exchange_hellos(&mut self, ahead: &[u8]) -> io::Result<()> {
         self.session.begin().map_err(broken)?;
         if !ahead.is_empty() {
             self.with_records(|tls, records| {
@@ -191,19 +218,14 @@ impl Tls {
                 tls.open(&mut records.came[..ahead.len()], &mut [])
             })?;
         }
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             loop {
                 self.queue_own();
                 ready!(self.poll_sent(cx))?;
                 if !self.session.state().is_handshaking() {
                     return Poll::Ready(Ok(()));
                 }
-                if let Err(error) = ready!(self.poll_records(cx, &mut [])) {
-                    // The peer is told why, as far as it still reads.
-                    self.queue_own();
-                    let _ = self.poll_sent(cx);
-                    return Poll::Ready(Err(error));
-                }
+                ready!(self.poll_records(cx, &mut []))?;
             }
         })
         .await
@@ -354,7 +376,11 @@ impl Drop for Tls {
 }
 
 fn broken(error: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
+    let kind = match error {
+        rustls::Error::AlertReceived(_) => ALERT,
+        _ => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error)
 }
 
 impl AsyncRead for Stream {

@@ -52,21 +52,24 @@ impl Trust {
         Ok(Self { anchors, revoked })
     }
 
-    /// The roots in this file, else the system's. Those come with the distribution, which takes back what browsers
-    /// distrust; roots compiled into a binary age with it, and know no company's own authority.
+    /// The roots in this file, else the system's. The error is for people.
     pub(super) fn outside(file: Option<&Path>) -> Result<Self, String> {
-        let Some(file) = file else {
-            let found = rustls_native_certs::load_native_certs();
-            let anchor = |root| Some(anchor_from_trusted_cert(root).ok()?.to_owned());
-            let anchors: Vec<_> = found.certs.iter().filter_map(anchor).collect();
-            let reason = || found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
-            return match anchors.is_empty() {
-                true => Err(format!("the system has no roots to trust{}; write `caFile`", reason())),
-                false => Ok(Self { anchors, revoked: Vec::new() }),
-            };
-        };
+        let Some(file) = file else { return Self::system() };
         let roots = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
         Self::new(&roots, None).map_err(|_| format!("{}: no certificates in PEM", file.display()))
+    }
+
+    /// Those that come with the distribution, which takes back what browsers distrust; roots compiled into a binary age with
+    /// it, and know no company's own authority.
+    fn system() -> Result<Self, String> {
+        let found = rustls_native_certs::load_native_certs();
+        let anchor = |root| Some(anchor_from_trusted_cert(root).ok()?.to_owned());
+        let anchors: Vec<_> = found.certs.iter().filter_map(anchor).collect();
+        if anchors.is_empty() {
+            let reason = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
+            return Err(format!("the system has no roots to trust{reason}; write `caFile`"));
+        }
+        Ok(Self { anchors, revoked: Vec::new() })
     }
 
     /// Nothing of theirs is taken back, whatever lists say: to judge ourselves by.

@@ -64,6 +64,13 @@ impl Stage {
     }
 }
 
+/// Counts the handshake that was given up for this.
+pub fn timed_out(upstream: &Upstream, worker: WorkerId, failure: ConnectFailure) {
+    if failure == ConnectFailure::Tls(TlsFailure::TimedOut) {
+        upstream.metrics.handshake(worker, "timeout");
+    }
+}
+
 /// What the rest of the house makes of it; the metric has it in full.
 fn in_short(error: HandshakeError) -> TlsFailure {
     match error {

@@ -18,7 +18,7 @@ use outrigger_config::model::UpstreamLimits;
 
 use super::Upstream;
 use super::bulkhead::{Bulkhead, Permit};
-use super::connect::{ConnectError, Stage, connect};
+use super::connect::{ConnectError, Stage, connect, timed_out};
 use super::endpoint::Endpoint;
 use super::pool::TURN;
 use crate::clock::now;
@@ -232,7 +232,11 @@ impl Order {
             };
             Connection::open(stream, limits, age).await.map_err(failed)
         };
-        let late = |_| Err(OpenError::Connect(ConnectError::Failed(stage.timed_out())));
+        let late = |_| {
+            let failure = stage.timed_out();
+            timed_out(&self.upstream, worker, failure);
+            Err(OpenError::Connect(ConnectError::Failed(failure)))
+        };
         tokio::time::timeout(self.timeout, connected).await.unwrap_or_else(late)
     }
 }

@@ -79,6 +79,8 @@ impl Display for Target {
         let upstream = &self.upstream;
         writeln!(f, "{} to {}: {}", self.share, word(&upstream["name"]), endpoints(&upstream["discovery"]))?;
         line(f, "protocol", &word(&upstream["protocol"]), "")?;
+        let tls = &upstream["tls"];
+        line(f, "tls", &word(&tls["value"]), &word(&tls["origin"]))?;
         line(f, "loadBalancer.policy", &word(&upstream["loadBalancer"]["policy"]), "")?;
         line(f, "retryBudget", &word(&upstream["retryBudget"]), "")?;
         for (block, name) in SETTINGS {

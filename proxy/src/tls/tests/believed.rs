@@ -4,7 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use outrigger_config::model::UpstreamTls;
-use rcgen::{ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, SerialNumber};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    SerialNumber,
+};
 use rustls::{ClientConfig, NamedGroup, ProtocolVersion};
 
 use super::hands::{Failed, shake, shake_as};
@@ -12,18 +15,18 @@ use super::issuer::{Ca, HOLDINGS, Pair, UI, client, files, identity, params, rog
 use crate::tls::provider::{OUTSIDE, provider};
 use crate::tls::{Alpn, ClientSide, Identity, IdentityError, Refusal};
 
+type Wrong = (&'static str, Pair, Refusal);
+
 /// Everything that can be wrong with a leaf, and what it is called.
-fn wrong_leaves(ca: &Ca) -> Vec<(&'static str, Pair, Refusal)> {
-    let with = |change: &dyn Fn(&mut rcgen::CertificateParams)| {
+fn wrong_leaves(ca: &Ca) -> Vec<Wrong> {
+    let with = |change: &dyn Fn(&mut CertificateParams)| {
         let mut params = params(UI);
         change(&mut params);
-        ca.sign(params)
+        ca.sign(&params)
     };
-    let uri = |text: &str| SanType::URI(text.try_into().unwrap());
-    let dns = |text: &str| SanType::DnsName(text.try_into().unwrap());
     let key = KeyPair::generate().unwrap();
     let own = params(UI).self_signed(&key).unwrap().pem();
-    vec![
+    let wrong = [
         ("self-signed", Pair { chain: own, key: key.serialize_pem() }, Refusal::SelfSigned),
         ("another authority", Ca::new("other").leaf(UI), Refusal::UnknownCa),
         ("another authority of the same name", Ca::new("simplebank").leaf(UI), Refusal::UnknownCa),
@@ -46,38 +49,35 @@ fn wrong_leaves(ca: &Ca) -> Vec<(&'static str, Pair, Refusal)> {
         ),
         (
             "an authority",
-            with(&|p| p.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained)),
+            with(&|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
             Refusal::BadKeyUsage,
         ),
-        ("two ids", with(&|p| p.subject_alt_names = vec![uri(UI), uri(HOLDINGS)]), Refusal::Malformed),
-        (
-            "an id and another URI",
-            with(&|p| p.subject_alt_names = vec![uri("https://ui"), uri(UI)]),
-            Refusal::Malformed,
-        ),
-        (
-            "an id in capitals",
-            with(&|p| p.subject_alt_names = vec![uri("SPIFFE://simplebank/ui")]),
-            Refusal::Malformed,
-        ),
-        (
-            "an id with a query",
-            with(&|p| p.subject_alt_names = vec![uri("spiffe://simplebank/ui?a")]),
-            Refusal::Malformed,
-        ),
-        (
-            "a trust domain",
-            with(&|p| p.subject_alt_names = vec![uri("spiffe://simplebank")]),
-            Refusal::Malformed,
-        ),
-    ]
-    .into_iter()
-    .chain([
-        ("nobody's", with(&|p| p.subject_alt_names.clear()), Refusal::Malformed),
-        ("everybody's", with(&|p| p.subject_alt_names = vec![dns("*.internal")]), Refusal::Malformed),
-    ])
-    .collect()
+    ];
+    wrong.into_iter().chain(wrong_names(ca)).collect()
 }
+
+/// Names that no workload may have: none, several, or one that SPIFFE does not know.
+fn wrong_names(ca: &Ca) -> impl Iterator<Item = Wrong> {
+    let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+    let dns = |text: &str| SanType::DnsName(text.try_into().unwrap());
+    let names = [
+        ("two ids", vec![uri(UI), uri(HOLDINGS)]),
+        ("an id and another URI", vec![uri("https://ui"), uri(UI)]),
+        ("an id in capitals", vec![uri("SPIFFE://simplebank/ui")]),
+        ("an id with a query", vec![uri("spiffe://simplebank/ui?a")]),
+        ("a trust domain", vec![uri("spiffe://simplebank")]),
+        (NOBODY, Vec::new()),
+        (EVERYBODY, vec![dns("*.internal")]),
+    ];
+    names.into_iter().map(|(what, names)| {
+        let mut params = params(UI);
+        params.subject_alt_names = names;
+        (what, ca.sign(&params), Refusal::Malformed)
+    })
+}
+
+const NOBODY: &str = "nobody's";
+const EVERYBODY: &str = "everybody's";
 
 #[test]
 fn se_1_callers_are_refused_each_for_its_own_reason() {
@@ -90,7 +90,7 @@ fn se_1_callers_are_refused_each_for_its_own_reason() {
     let only_server = {
         let mut params = params(UI);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        ca.sign(params)
+        ca.sign(&params)
     };
     let failed = shake(&client(rogue(&only_server, &ca.pem()), &[HOLDINGS]), &answerer).err();
     assert_eq!(failed.as_ref().and_then(Failed::caller), Some(Refusal::BadKeyUsage), "{failed:?}");
@@ -102,7 +102,7 @@ fn se_1_answerers_are_refused_each_for_its_own_reason() {
     for (what, leaf, expected) in wrong_leaves(&ca) {
         // A certificate that names nobody we know is, seen from here, somebody else's.
         let expected = match what {
-            "nobody's" | "everybody's" => Refusal::WrongIdentity,
+            NOBODY | EVERYBODY => Refusal::WrongIdentity,
             _ => expected,
         };
         let caller = client(identity(&ca.leaf(HOLDINGS), &ca.pem(), None), &[UI]);
@@ -157,7 +157,7 @@ fn se_1_names_of_dns_are_identities_too() {
         let mut params = params(UI);
         params.subject_alt_names =
             names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())).collect();
-        ca.sign(params)
+        ca.sign(&params)
     };
     let caller =
         |expected: &str| client(identity(&named(&["UI.internal", "ui"]), &ca.pem(), None), &[expected]);
@@ -183,7 +183,7 @@ fn se_1_an_absent_extended_key_usage_is_any_and_intermediates_are_followed() {
     let below = ca.below("simplebank eu");
     let mut unsaid = params(UI);
     unsaid.extended_key_usages.clear();
-    let mut leaf = below.sign(unsaid);
+    let mut leaf = below.sign(&unsaid);
     leaf.chain.push_str(&below.pem());
     let answerer = server(identity(&ca.leaf(HOLDINGS), &ca.pem(), None));
     assert!(shake(&client(identity(&leaf, &ca.pem(), None), &[HOLDINGS]), &answerer).is_ok());
@@ -194,7 +194,7 @@ fn se_7_what_was_taken_back_is_refused_leaf_and_intermediate() {
     let ca = Ca::new("simplebank");
     let mut numbered = params(UI);
     numbered.serial_number = Some(SerialNumber::from(42));
-    let leaf = ca.sign(numbered);
+    let leaf = ca.sign(&numbered);
     let below = ca.below("simplebank eu");
     let mut under = below.leaf(UI);
     under.chain.push_str(&below.pem());
@@ -215,7 +215,7 @@ fn se_7_a_list_that_nobody_signed_takes_back_nobody() {
     let ca = Ca::new("simplebank");
     let mut numbered = params(UI);
     numbered.serial_number = Some(SerialNumber::from(42));
-    let leaf = ca.sign(numbered);
+    let leaf = ca.sign(&numbered);
     let forged = Ca::new("other").revoke(&[42]);
     let answerer = server(identity(&ca.leaf(HOLDINGS), &ca.pem(), Some(&forged)));
     assert!(shake(&client(identity(&leaf, &ca.pem(), None), &[HOLDINGS]), &answerer).is_ok());

@@ -49,10 +49,10 @@ impl Ca {
 
     /// A leaf as it should be.
     pub(super) fn leaf(&self, id: &str) -> Pair {
-        self.sign(params(id))
+        self.sign(&params(id))
     }
 
-    pub(super) fn sign(&self, params: CertificateParams) -> Pair {
+    pub(super) fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
         let chain = params.signed_by(&key, &self.0).unwrap().pem();
         Pair { chain, key: key.serialize_pem() }

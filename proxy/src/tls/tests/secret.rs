@@ -29,8 +29,8 @@ fn se_6_nothing_prints_a_private_key() {
     assert!(spellings.iter().any(|spelling| leaf.key.contains(spelling)), "the test can fail");
     let check = |what: &str, printed: &dyn Debug| {
         for text in [format!("{printed:?}"), format!("{printed:#?}").replace('\n', "").replace("    ", "")] {
-            let leak = spellings.iter().find(|spelling| text.contains(*spelling));
-            assert!(leak.is_none(), "{what}: {text}");
+            let told = spellings.iter().find(|spelling| text.contains(*spelling));
+            assert!(told.is_none(), "{what}: {text}");
         }
     };
     check("files", &files(&leaf, &ca.pem(), None));
