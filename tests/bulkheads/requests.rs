@@ -231,6 +231,7 @@ fn cb_3_nobody_queues_before_an_open_breaker() {
         assert!((1..=45).contains(&refused.field("retry-after").unwrap().parse::<u64>().unwrap()));
     }
     rig.counts("breaker_refusals_total", &[("upstream", "up"), ("mode", "enforce")], 2);
+    assert_eq!(rig.metric("limit_in_flight", WAITING), 1, "nobody had to leave for that");
     origin.held.open();
     assert_eq!(held.message().status(), 200);
     rig.counts("limit_in_flight", WAITING, 0);

@@ -41,8 +41,8 @@ pub async fn admit<'s>(
     }
     if rule.priority.is_none() {
         // What a dry run would call it is nobody else's business.
-        let acting = limiters.iter().filter(|limiter| limiter.acts() && concerns(limiter, exchange));
-        exchange.class = acting.filter_map(|limiter| class(limiter, exchange)).next().unwrap_or_default();
+        let mut acting = limiters.iter().filter(|limiter| limiter.acts() && concerns(limiter, exchange));
+        exchange.class = acting.find_map(|limiter| class(limiter, exchange)).unwrap_or_default();
     }
     for limiter in limiters {
         if concerns(limiter, exchange)

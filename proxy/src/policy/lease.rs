@@ -200,10 +200,9 @@ impl Lease {
     pub fn store_failed(&mut self, class: Class, now: Instant) {
         let nth = self.line(class) as usize;
         self.lines[nth].asking = false;
-        let sharers = self.sharers;
-        let share = |Line { limit: RateLimit { rate, burst }, .. }: &Line| RateLimit {
-            rate: rate / f64::from(sharers),
-            burst: (burst / sharers).max(1),
+        let share = |line: &Line| {
+            let RateLimit { rate, burst } = line.limit;
+            RateLimit { rate: rate / f64::from(self.sharers), burst: (burst / self.sharers).max(1) }
         };
         let shares = self.lines.each_ref().map(|line| Gcra::new(share(line), now));
         let away = self.away.get_or_insert(Away { shares, cell: 0, try_at: now });

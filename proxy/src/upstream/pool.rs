@@ -122,8 +122,10 @@ impl Pools {
         if let Some(pool) = self.0.borrow_mut().get_mut(&endpoint.id) {
             pool.wanted.retain(|(_, waker)| !waker.will_wake(cx.waker()));
             // It may have been woken for one that it did not take.
-            if !pool.idle.is_empty() {
-                pool.wanted.pop_front().into_iter().for_each(|(_, waker)| waker.wake());
+            if !pool.idle.is_empty()
+                && let Some((_, waker)) = pool.wanted.pop_front()
+            {
+                waker.wake();
             }
         }
     }
@@ -149,7 +151,9 @@ impl Pools {
             conn.channel.wire.rest(scratch);
             pool.idle.push(conn);
         }
-        next.into_iter().for_each(|(_, waker)| waker.wake());
+        if let Some((_, waker)) = next {
+            waker.wake();
+        }
     }
 
     /// Closes what has been idle for too long, what leads to endpoints that are gone, and what others have use for.
