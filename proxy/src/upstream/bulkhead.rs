@@ -208,11 +208,8 @@ impl Bulkhead {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
-    /// Nobody is let in any more: those who wait need not.
+    /// Nobody is let in any more: those who wait need not. Who joins after this knows, by the lock, why.
     pub fn shut(&self, why: Refusal) {
-        if !self.is_wanted() {
-            return;
-        }
         let mut line = self.line();
         for waiting in line.queue.empty() {
             let _ = waiting.send(Err(Turned::Shut(why)));
