@@ -288,6 +288,11 @@ impl Stored {
     fn cost(&self) -> usize {
         let fields: usize =
             self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
-        self.body.len() + fields + self.authority.len() + self.path.len() + size_of::<Self>()
+        self.body.len()
+            + fields
+            + self.rules.vary.octets()
+            + self.authority.len()
+            + self.path.len()
+            + size_of::<Self>()
     }
 }

@@ -262,7 +262,11 @@ impl Relay<'_, '_, '_> {
             }
             Passing::Trailers(trailers) if grpc => *ended = Ended::read(trailers),
             // They have no place in what is kept.
-            Passing::Trailers(_) => *recorded = None,
+            Passing::Trailers(_) => {
+                if let Some(recording) = recorded {
+                    recording.give_up();
+                }
+            }
         };
         let moved = match &mut self.faulty {
             Some(fault) => poll_transfer(cx, scratch, &mut fault.over(self.up), self.down, tap),
