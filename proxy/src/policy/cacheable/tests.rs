@@ -244,19 +244,21 @@ fn fb_2_what_can_be_confirmed_is_kept_for_that() {
 
 #[test]
 fn fb_2_who_has_it_already_is_told_so() {
-    let (earlier, later) = ("Sun, 06 Nov 1994 08:49:36 GMT", "Sun, 06 Nov 1994 08:49:38 GMT");
-    let tagged = [("etag", "\"a,b\""), ("last-modified", NOW)];
-    let table: [(&[_], &[(&str, &str)], bool); 10] = [
-        (&tagged, &[("if-none-match", "\"a,b\"")], true),
-        (&tagged, &[("if-none-match", "\"x\", W/\"a,b\"")], true),
-        (&tagged, &[("if-none-match", "*")], true),
-        (&tagged, &[("if-none-match", "\"a\"")], false),
-        (&tagged, &[("if-none-match", "\"a\""), ("if-modified-since", later)], false),
-        (&tagged, &[("if-modified-since", NOW)], true),
-        (&tagged, &[("if-modified-since", earlier)], false),
-        (&tagged, &[("if-modified-since", "yesterday")], false),
-        (&[("date", NOW)], &[("if-modified-since", later)], true),
-        (&[], &[("if-none-match", "\"a\""), ("if-modified-since", later)], false),
+    type Fields = &'static [(&'static str, &'static str)];
+    const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+    const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+    const TAGGED: Fields = &[("etag", "\"a,b\""), ("last-modified", NOW)];
+    let table: [(Fields, Fields, bool); 10] = [
+        (TAGGED, &[("if-none-match", "\"a,b\"")], true),
+        (TAGGED, &[("if-none-match", "\"x\", W/\"a,b\"")], true),
+        (TAGGED, &[("if-none-match", "*")], true),
+        (TAGGED, &[("if-none-match", "\"a\"")], false),
+        (TAGGED, &[("if-none-match", "\"a\""), ("if-modified-since", LATER)], false),
+        (TAGGED, &[("if-modified-since", NOW)], true),
+        (TAGGED, &[("if-modified-since", EARLIER)], false),
+        (TAGGED, &[("if-modified-since", "yesterday")], false),
+        (&[("date", NOW)], &[("if-modified-since", LATER)], true),
+        (&[], &[("if-none-match", "\"a\""), ("if-modified-since", LATER)], false),
     ];
     for (said, asked, unmodified) in table {
         assert_eq!(condition::is_unmodified(&head(asked), &head(said)), unmodified, "{asked:?} of {said:?}");

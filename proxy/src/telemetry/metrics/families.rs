@@ -189,7 +189,6 @@ impl Metrics {
         };
         family("cache_entries", "Responses that a cache holds.", |kept| &kept.entries);
         family("cache_bytes", "What they take, heads included.", |kept| &kept.bytes);
-        family("cache_max_bytes", "What they may take.", |kept| &kept.room);
     }
 
     pub(super) fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {
