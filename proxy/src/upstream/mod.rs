@@ -83,7 +83,7 @@ impl Upstream {
         let connections = old.and_then(|old| old.connections.clone());
         let rules = Rules::of_connections(&config.limits);
         let connections = bulkhead::next(connections, rules, &crowd, &metrics.connections, now);
-        let cache = cache(&config, old);
+        let cache = cache(&config, old, &metrics);
         let upstream = Self {
             near: near.cloned(),
             metrics,
@@ -243,11 +243,16 @@ impl Drop for Pending {
 }
 
 /// A cache as the policy has it, with what the `old` one holds.
-fn cache(config: &model::Upstream, old: Option<&Upstream>) -> Option<Applied<Arc<Cache>>> {
-    let kept = config.cache.as_ref()?;
-    let cache = Cache::new(kept.policy.clone());
-    if let Some(old) = old.and_then(|old| old.cache.as_ref()) {
-        cache.adopt(old);
-    }
-    Some(Applied { mode: kept.mode, policy: Arc::new(cache) })
+fn cache(
+    config: &model::Upstream,
+    old: Option<&Upstream>,
+    metrics: &UpstreamMetrics,
+) -> Option<Applied<Arc<Cache>>> {
+    let Some(wanted) = &*config.cache else {
+        metrics.kept.room.store(0, Ordering::Relaxed);
+        return None;
+    };
+    let old = old.and_then(|old| old.cache.as_ref()).map(|old| &*old.policy);
+    let cache = Cache::new(wanted.policy.clone(), old, &metrics.kept);
+    Some(Applied { mode: wanted.mode, policy: Arc::new(cache) })
 }
