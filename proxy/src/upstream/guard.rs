@@ -2,8 +2,7 @@
 //!
 //! [`Upstream::pick`] asks the breaker of the upstream, then the [roster](super::roster), then the breaker of the endpoint.
 //! What was picked owes them its outcome: a failure as soon as it is known, a good answer when its content has ended, so
-//! that one which breaks off is no success. A trial alone is judged by its head: who waited for the end of a stream would
-//! keep the circuit from closing meanwhile. What we refuse ourselves owes nothing to anybody (EC-1).
+//! that one which breaks off is no success. What we refuse ourselves owes nothing to anybody (EC-1).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -171,10 +170,12 @@ impl Upstream {
     pub fn report(&self, load: &mut InFlight, outcome: &Outcome, whole: Option<Instant>, now: Instant) {
         load.on_outcome(outcome, now.saturating_duration_since(load.owes.began), now);
         load.owes.took = whole.map(|whole| now.saturating_duration_since(whole)).unwrap_or_default();
-        if outcome.class() != Class::Success {
+        if outcome.class() == Class::Success {
+            let took = load.owes.took;
+            load.owes.upstream.on_head(outcome, took, now);
+            load.owes.endpoint.on_head(outcome, took, now);
+        } else {
             self.conclude(load, outcome, || now);
-        } else if load.owes.upstream.is_trial() || load.owes.endpoint.is_trial() {
-            self.settle(load, outcome, now);
         }
     }
 

@@ -187,6 +187,8 @@ fn cb_8_a_replica_comes_back_by_a_trial_of_its_own() {
     let mut trial = trial.expect("it is its turn again");
     assert_eq!(shares(&up, 10, now), [0, 10, 0, 0], "one trial is enough");
     up.report(&mut trial, &status(200), Some(now), now);
+    assert_eq!(shares(&up, 10, now), [0, 10, 0, 0], "its content has not ended");
+    up.conclude(&mut trial, &status(200), || now);
     assert_eq!(shares(&up, 10, now), [5, 5, 0, 0]);
 }
 
