@@ -130,7 +130,9 @@ fn cb_9_an_attempt_of_the_last_generation_is_heard_by_the_next() {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut late = [(); 2].map(|()| first.pick(&[], None, &mut rng, now).expect("it is closed"));
     let next = upstream("10.0.0.1:1", EACH, Some(&first), now);
-    late.iter_mut().for_each(|load| first.report(load, &status(503), Some(now), now));
+    for load in &mut late {
+        first.report(load, &status(503), Some(now), now);
+    }
     let Err(Refusal::Open { .. }) = attempt(&next, |_| 200, now) else {
         panic!("it is open, and that is why")
     };
