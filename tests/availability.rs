@@ -71,7 +71,7 @@ impl Replica {
     fn start(next: Option<SocketAddr>) -> Self {
         let next = next.map(|next| Rc::new(RefCell::new(Caller::of(next))));
         let mut replica =
-            Self { addr: free_addr(), mood: Rc::new(Cell::new(Mood::Well)), next, process: None };
+            Self { addr: own_addr(), mood: Rc::new(Cell::new(Mood::Well)), next, process: None };
         replica.come();
         replica
     }
@@ -93,6 +93,12 @@ impl Replica {
             }
         }
     }
+}
+
+/// An address that nobody else takes while its replica is gone: other tests, of other processes too, are at 127.0.0.1.
+fn own_addr() -> SocketAddr {
+    let [.., third, fourth] = std::process::id().to_be_bytes();
+    SocketAddr::from(([127, 61, third, fourth], free_addr().port()))
 }
 
 /// Takes connections, and lasts as long as they are taken.
