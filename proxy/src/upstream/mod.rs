@@ -139,13 +139,10 @@ impl Upstream {
             |endpoint: &Arc<Endpoint>| Some((Some(Arc::clone(endpoint)), self.reconfigure(endpoint, now)?));
         let turned: Vec<_> = whole.into_iter().chain(endpoints.iter().filter_map(own)).collect();
         let ids: Vec<_> = endpoints.iter().map(|endpoint| endpoint.id).collect();
-        let released = self.guard.set_members(&self.config, &ids, now);
+        self.guard.set_members(&self.config, &ids, now);
+        self.release(&endpoints, now);
         self.replace(Some(endpoints), now);
         self.metrics.set_endpoints(addrs.len());
-        if !released.is_empty() {
-            self.release(&released, now);
-            self.remake(now);
-        }
         for (endpoint, turned) in turned {
             self.turned(endpoint.as_deref(), turned, now);
         }
