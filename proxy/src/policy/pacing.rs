@@ -13,8 +13,8 @@
 //! - the *brake* acts at once on a bucket below [`LOW`], so that what the share has yet to learn costs no 429s.
 //!
 //! A quota that is given for a while and then anew, a *window*, is known by its jump or by a reset too late for a bucket. It
-//! is empty at its end by design, so brake and bucket say nothing; where its reset is some seconds away, what remains is
-//! spread over them. A `Retry-After` beyond a second, or without any quota, makes it *held*: only probes pass until then, for
+//! is empty at its end by design. Where it lasts for some seconds, what remains is spread over those that are left, and
+//! is too little if it is less than they are of the window; where it is shorter, only 429s say who sends too much. A `Retry-After` beyond a second, or without any quota, makes it *held*: only probes pass until then, for
 //! [`LONGEST_HOLD`] at most, or until one of them is answered well.
 //!
 //! **Invariants.** Who waits is called in the order of coming. At least [`PROBE`] pass whatever the server says. In any `t`
@@ -34,6 +34,8 @@ pub mod told;
 
 use std::time::{Duration, Instant};
 
+use outrigger_config::model::QueueLimits;
+
 use self::told::{Heard, Quota};
 
 /// What was heard so long ago is forgotten.
@@ -47,7 +49,7 @@ pub const SETTLE: Duration = Duration::from_millis(250);
 /// A bucket that is less full than this has too many callers.
 pub const LOW: f64 = 0.25;
 /// One that is fuller has room for more.
-pub const HIGH: f64 = 0.5;
+pub const HIGH: f64 = 0.35;
 
 /// Of a rate that was told: its own rounding, and clocks that differ.
 const HEADROOM: f64 = 0.02;
@@ -69,7 +71,7 @@ const GROW_BLINDLY: f64 = 0.05;
 const CUT: f64 = 0.8;
 /// The limits of fewer requests tell nothing by what remains of them.
 const COARSE: f64 = 4.0;
-/// Resets are whole seconds, so those that are nearer are no divisor.
+/// Resets are whole seconds, so what remains of a window that is shorter cannot be divided by them.
 const PRECISE: f64 = 3.0;
 
 /// Who goes when to one upstream.
@@ -118,14 +120,15 @@ impl Pacer {
         Self { paced: None, drawn: 0.0, called: 0.0, at: now, taken: Meter { level: 0.0, began: now, at: now } }
     }
 
-    /// Draws a number; with it, how long it will be until it is called. `Err`: longer than its patience, so none was drawn.
-    pub fn draw(&mut self, patience: Duration, now: Instant) -> Result<(Number, Duration), Duration> {
+    /// Draws a number; with it, how long it will be until it is called. `Err`: longer than the queue allows, or as many wait
+    /// as may, so none was drawn.
+    pub fn draw(&mut self, queue: QueueLimits, now: Instant) -> Result<(Number, Duration), Duration> {
         self.advance(now);
         let number = Number(self.drawn + 1.0);
         let wait = self.wait(number, now);
         if let Some(paced) = &mut self.paced {
             paced.wanted |= !wait.is_zero();
-            if wait > patience {
+            if wait > queue.timeout || number.0 - self.called > queue.capacity as f64 {
                 return Err(paced.held.map_or(wait, |held| wait.max(held.until - now)));
             }
         }
@@ -236,14 +239,17 @@ impl Paced {
             return PROBE;
         }
         let whole = match &self.quota {
-            Some(quota) if self.is_window && quota.reset >= PRECISE => quota.remaining / quota.reset,
+            Some(quota) if self.is_window && self.longest >= PRECISE => quota.remaining / quota.reset,
             _ => self.ceiling,
         };
         (whole * (1.0 - HEADROOM) * self.share * self.brake).clamp(PROBE, MOST)
     }
 
-    /// What may be called at once, never more than a quarter of a small bucket.
+    /// What may be called at once, never more than a quarter of a small bucket; a window has nothing to spare.
     fn burst(&self, now: Instant) -> f64 {
+        if self.is_window {
+            return 1.0;
+        }
         let quarter = self.quota.map_or(f64::INFINITY, |quota| quota.limit / 4.0);
         (self.pace(now) * BURST).min(quarter).max(1.0)
     }
@@ -286,10 +292,16 @@ impl Paced {
         self.brake = self.level().map_or(1.0, |level| (level / LOW).clamp(LEAST_BRAKE, 1.0));
     }
 
-    /// How full the bucket is, 0 to 1, if that tells anything.
+    /// How full the bucket is, 0 to 1, if that tells anything. A window that is as full as its age demands is in between
+    /// [`LOW`] and [`HIGH`].
     fn level(&self) -> Option<f64> {
-        let quota = self.quota.filter(|quota| !self.is_window && quota.limit >= COARSE)?;
-        Some(quota.remaining / quota.limit)
+        let quota = self.quota.filter(|quota| quota.limit >= COARSE)?;
+        let level = quota.remaining / quota.limit;
+        match (self.is_window, self.longest >= PRECISE) {
+            (false, _) => Some(level),
+            (true, true) => Some((level * self.longest / quota.reset * f64::midpoint(LOW, HIGH)).min(1.0)),
+            (true, false) => None,
+        }
     }
 
     /// The server has taken a request.
@@ -298,7 +310,8 @@ impl Paced {
         self.steered_at = now;
         let wanted = std::mem::take(&mut self.wanted);
         // A rate that was told is nobody's to exceed; one that was guessed may be too low.
-        let most = if self.quota.is_some_and(|quota| quota.rate.is_some()) { 1.0 } else { MOST / self.ceiling };
+        let told = self.is_window || self.quota.is_some_and(|quota| quota.rate.is_some());
+        let most = if told { 1.0 } else { MOST / self.ceiling };
         match self.level() {
             Some(level) if level < LOW => {
                 let shrunk = self.share * (-SHRINK * (1.0 - level / LOW) * passed).exp();
