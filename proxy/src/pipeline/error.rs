@@ -124,7 +124,9 @@ impl Failure {
             Self::BadRequest(_) | Self::BadBody(_) | Self::BadDeadline => grpc::Status::Internal,
             Self::NoRoute => grpc::Status::Unimplemented,
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => grpc::Status::PermissionDenied,
-            Self::RateLimit { .. } | Self::CallerLimit | Self::Paced { .. } => grpc::Status::ResourceExhausted,
+            Self::RateLimit { .. } | Self::CallerLimit | Self::Paced { .. } => {
+                grpc::Status::ResourceExhausted
+            }
             Self::NoEndpoint
             | Self::NoHealthyEndpoint
             | Self::BreakerOpen { .. }

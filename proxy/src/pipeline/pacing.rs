@@ -17,7 +17,11 @@ use crate::snapshot::Backend;
 use crate::upstream::pacing::Pacing;
 
 /// Waits for the request's turn, no longer than the policy lets it, nor the deadline, nor the caller.
-pub async fn turn(exchange: &mut Exchange<'_>, backend: &Backend, down: &mut Down<'_>) -> Result<(), Failure> {
+pub async fn turn(
+    exchange: &mut Exchange<'_>,
+    backend: &Backend,
+    down: &mut Down<'_>,
+) -> Result<(), Failure> {
     let Some(pacing) = &backend.upstream.pacing else { return Ok(()) };
     wait(pacing, exchange, down).await
 }
@@ -53,7 +57,14 @@ fn denied(wait: Duration) -> Failure {
 }
 
 /// What an attempt's answer says of the pace. `again`: the attempt was a retry.
-pub fn hear(exchange: &Exchange<'_>, backend: &Backend, ended: &Attempt, outcome: &Outcome, again: bool, now: Instant) {
+pub fn hear(
+    exchange: &Exchange<'_>,
+    backend: &Backend,
+    ended: &Attempt,
+    outcome: &Outcome,
+    again: bool,
+    now: Instant,
+) {
     if let (Some(pacing), Ok(answer)) = (&backend.upstream.pacing, &ended.result) {
         pacing.hear(&heard(answer, outcome), again, exchange.attempt_began, now);
     }

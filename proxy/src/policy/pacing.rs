@@ -117,7 +117,13 @@ pub struct Number(f64);
 impl Pacer {
     /// Nothing heard yet.
     pub fn new(now: Instant) -> Self {
-        Self { paced: None, drawn: 0.0, called: 0.0, at: now, taken: Meter { level: 0.0, began: now, at: now } }
+        Self {
+            paced: None,
+            drawn: 0.0,
+            called: 0.0,
+            at: now,
+            taken: Meter { level: 0.0, began: now, at: now },
+        }
     }
 
     /// Draws a number; with it, how long it will be until it is called. `Err`: longer than the queue allows, or as many wait

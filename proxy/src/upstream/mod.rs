@@ -81,9 +81,9 @@ impl Upstream {
         let connections = bulkhead::next(connections, rules, &metrics.connections, now);
         let cache = cache(&config, old);
         let known = old.and_then(|old| old.pacing.as_ref());
-        let pacing = config.pacing.map(|pacing| {
-            Pacing::new((pacing, config.limits.max_pending), &metrics, known, now)
-        });
+        let pacing = config
+            .pacing
+            .map(|pacing| Pacing::new((pacing, config.limits.max_pending), &metrics, known, now));
         let upstream = Self {
             near: near.cloned(),
             metrics,

@@ -257,7 +257,8 @@ proptest! {
 
 fn any_heard() -> impl Strategy<Value = Heard> {
     let number = || prop_oneof![Just(1.0), 1.0..1e3f64, Just(1e15)];
-    let quota = (number(), prop_oneof![Just(0.0), number()], number(), prop::option::of((number(), number())));
+    let quota =
+        (number(), prop_oneof![Just(0.0), number()], number(), prop::option::of((number(), number())));
     let quota = quota.prop_map(|(limit, remaining, reset, policy)| Quota {
         limit,
         remaining: remaining.min(limit),
@@ -265,8 +266,11 @@ fn any_heard() -> impl Strategy<Value = Heard> {
         rate: policy.map(|(quota, window)| quota / window),
     });
     let wait = prop::option::of((0u64..1_000_000).prop_map(Duration::from_secs));
-    (prop::option::of(quota), any::<bool>(), wait)
-        .prop_map(|(quota, refused, wait)| Heard { quota, refused, wait })
+    (prop::option::of(quota), any::<bool>(), wait).prop_map(|(quota, refused, wait)| Heard {
+        quota,
+        refused,
+        wait,
+    })
 }
 
 #[test]

@@ -68,7 +68,8 @@ impl Quota {
 
     /// The same limit, whatever is left of it.
     pub fn is_same(&self, other: &Self) -> bool {
-        (self.limit.to_bits(), self.rate.map(f64::to_bits)) == (other.limit.to_bits(), other.rate.map(f64::to_bits))
+        (self.limit.to_bits(), self.rate.map(f64::to_bits))
+            == (other.limit.to_bits(), other.rate.map(f64::to_bits))
     }
 }
 
@@ -107,7 +108,8 @@ mod tests {
     use super::*;
 
     fn read(fields: &[(&'static str, &'static str)]) -> Option<(f64, f64, f64, Option<f64>)> {
-        let fields = fields.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        let fields =
+            fields.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
         let quota = Quota::read(&fields.collect())?;
         Some((quota.limit, quota.remaining, quota.reset, quota.rate))
     }
@@ -132,14 +134,25 @@ mod tests {
         assert_eq!(read(&[]), None);
         assert_eq!(read(&[("ratelimit-limit", "20")]), None);
         let of = |limit, remaining, reset| {
-            read(&[("ratelimit-limit", limit), ("ratelimit-remaining", remaining), ("ratelimit-reset", reset)])
+            read(&[
+                ("ratelimit-limit", limit),
+                ("ratelimit-remaining", remaining),
+                ("ratelimit-reset", reset),
+            ])
         };
-        for (limit, remaining) in [("0", "0"), ("-1", "5"), ("inf", "5"), ("", "5"), ("5", "NaN"), ("5", "1e3")] {
+        for (limit, remaining) in
+            [("0", "0"), ("-1", "5"), ("inf", "5"), ("", "5"), ("5", "NaN"), ("5", "1e3")]
+        {
             assert_eq!(of(limit, remaining, "1"), None, "{limit} {remaining}");
         }
-        assert_eq!(of("5", "9", "0"), Some((5.0, 5.0, 1.0, None)), "no more than all, no sooner than it can say");
+        assert_eq!(
+            of("5", "9", "0"),
+            Some((5.0, 5.0, 1.0, None)),
+            "no more than all, no sooner than it can say"
+        );
         assert_eq!(of("9999999999999999", "1", "1"), None);
-        let policy = [("ratelimit-limit", "5"), ("ratelimit-remaining", "5"), ("ratelimit-policy", "100;w=0")];
+        let policy =
+            [("ratelimit-limit", "5"), ("ratelimit-remaining", "5"), ("ratelimit-policy", "100;w=0")];
         assert_eq!(read(&policy), Some((5.0, 5.0, 1.0, None)));
     }
 }

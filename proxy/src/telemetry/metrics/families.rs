@@ -100,7 +100,10 @@ impl Metrics {
         );
         scrape.gauges("pace_now", "Requests a second that pass; no row: as many as come.", |row| {
             self.visit_live_upstreams(|name, of| {
-                Some(of.pace.load(Relaxed)).filter(|pace| *pace > 0).into_iter().for_each(|pace| row(&[name], pace));
+                Some(of.pace.load(Relaxed))
+                    .filter(|pace| *pace > 0)
+                    .into_iter()
+                    .for_each(|pace| row(&[name], pace));
             });
         });
         self.fill_families(scrape);
