@@ -9,7 +9,7 @@ use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
 use super::rates::policy;
-use crate::support::draft::{Draft, answer, get};
+use crate::support::draft::{Draft, answer, ask, get};
 use crate::support::inside::run;
 use crate::support::inside::service::{Caller, answering};
 use crate::support::inside::sidecar::Sidecar;
@@ -144,5 +144,21 @@ fn bp_2_a_reload_forgets_nothing_and_a_fallback_stands_in() {
         assert_eq!(status().await, 203);
         sidecar.reload(&[upstream("up", &[app], "")]);
         assert_eq!(status().await, 200);
+    });
+}
+
+#[test]
+fn bp_2_grpc_says_it_in_its_own_words() {
+    run(Duration::ZERO, async {
+        let app = answering(|_| async {
+            // RESOURCE_EXHAUSTED.
+            answer(200).with("content-type", "application/grpc").with("grpc-status", 8)
+        });
+        let sidecar = calling(app, "protocol: http1\npacing: {}");
+        let call = ask("POST", "/shop.Cart/Add", "up")
+            .with("content-type", "application/grpc")
+            .with("te", "trailers");
+        Caller::of(sidecar.outbound).send(&call).await.unwrap();
+        assert!(sidecar.metric("pace_now", &[("upstream", "up")]) > 0);
     });
 }

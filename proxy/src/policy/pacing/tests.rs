@@ -7,6 +7,8 @@ use std::rc::Rc;
 use outrigger_config::model::RateLimit;
 use proptest::prelude::*;
 
+use super::limit::*;
+use super::told::Quota;
 use super::*;
 use crate::policy::rate_limit::{Decision, Gcra};
 
@@ -42,7 +44,7 @@ fn bucket(limit: Rc<Cell<RateLimit>>, tells: Tells) -> Server {
             cell = next;
         }
         let fields = gcra.fields(&decision);
-        let quota = quota(fields.limit, fields.remaining as f64, fields.reset as f64);
+        let quota = quota(fields.limit, number(fields.remaining), number(fields.reset));
         let rate = (tells == Tells::Rate).then_some(known.rate);
         let wait = fields.retry_after.filter(|_| tells != Tells::Nothing).map(Duration::from_secs);
         Heard { quota: (tells != Tells::Nothing).then_some(Quota { rate, ..quota }), refused, wait }
@@ -76,11 +78,15 @@ fn quota(limit: u32, remaining: f64, reset: f64) -> Quota {
     Quota { limit: limit.into(), remaining, reset: reset.max(1.0), rate: None }
 }
 
+fn number(whole: u64) -> f64 {
+    u32::try_from(whole).unwrap().into()
+}
+
 fn refusal() -> Heard {
     Heard { refused: true, ..Heard::default() }
 }
 
-fn limit(rate: f64, burst: u32) -> Rc<Cell<RateLimit>> {
+fn of(rate: f64, burst: u32) -> Rc<Cell<RateLimit>> {
     Rc::new(Cell::new(RateLimit { rate, burst }))
 }
 
@@ -188,13 +194,13 @@ proptest! {
     #[test]
     fn bp_2_hardly_any_429_and_hardly_any_waste(
         clients in 1u32..=8,
-        (rate, seconds) in (50.0..500.0f64, 0.1..1.5f64),
+        (rate, percent) in (50u32..500, 10u32..150),
         surplus in 1.3..4.0f64,
         trip in 1u64..100,
         seed: u64,
     ) {
-        let burst = (rate * seconds).max(10.0) as u32;
-        let mut world = World::new(clients, rate * surplus, bucket(limit(rate, burst), Tells::Rate));
+        let (burst, rate) = ((rate * percent / 100).max(10), f64::from(rate));
+        let mut world = World::new(clients, rate * surplus, bucket(of(rate, burst), Tells::Rate));
         (world.trip, world.chance) = (Duration::from_millis(trip), fastrand::Rng::with_seed(seed));
         world.run(5 * SECOND);
         let seen = world.run(20 * SECOND);
@@ -206,8 +212,9 @@ proptest! {
     }
 
     #[test]
-    fn bp_2_who_may_go_at_once_does(rate in 20.0..500.0f64, clients in 1u32..=8, seed: u64) {
-        let mut world = World::new(clients, rate * 0.6, bucket(limit(rate, rate as u32), Tells::Rate));
+    fn bp_2_who_may_go_at_once_does(burst in 20u32..500, clients in 1u32..=8, seed: u64) {
+        let rate = f64::from(burst);
+        let mut world = World::new(clients, rate * 0.6, bucket(of(rate, burst), Tells::Rate));
         world.chance = fastrand::Rng::with_seed(seed);
         let seen = world.run(20 * SECOND);
         prop_assert!(seen.share_refused() < 0.01, "{seen:?}");
@@ -275,7 +282,7 @@ fn any_heard() -> impl Strategy<Value = Heard> {
 
 #[test]
 fn bp_2_the_pace_follows_the_limit() {
-    let limit = limit(100.0, 20);
+    let limit = of(100.0, 20);
     let mut world = World::new(4, 600.0, bucket(Rc::clone(&limit), Tells::Rate));
     world.run(10 * SECOND);
     for rate in [300.0, 50.0, 100.0] {
@@ -288,7 +295,7 @@ fn bp_2_the_pace_follows_the_limit() {
 
 #[test]
 fn bp_2_what_is_heard_no_more_is_forgotten() {
-    let mut world = World::new(1, 200.0, bucket(limit(100.0, 20), Tells::Rate));
+    let mut world = World::new(1, 200.0, bucket(of(100.0, 20), Tells::Rate));
     world.run(5 * SECOND);
     assert!(world.pace().is_some_and(|pace| pace < 100.0));
     world.server = saying(None);
@@ -326,11 +333,11 @@ fn bp_2_a_short_window_is_used_to_its_end() {
 #[test]
 fn bp_2_a_server_that_tells_no_rate_is_felt_for() {
     for clients in [1, 3, 8] {
-        let mut world = World::new(clients, 200.0, bucket(limit(100.0, 50), Tells::Fields));
+        let mut world = World::new(clients, 200.0, bucket(of(100.0, 50), Tells::Fields));
         world.run(10 * SECOND);
         let seen = world.run(20 * SECOND);
         assert!(seen.share_refused() < 0.01 && seen.passed >= 0.95 * 2000.0, "{clients}: {seen:?}");
-        let mut world = World::new(clients, 200.0, bucket(limit(100.0, 50), Tells::Nothing));
+        let mut world = World::new(clients, 200.0, bucket(of(100.0, 50), Tells::Nothing));
         world.run(5 * SECOND);
         let seen = world.run(20 * SECOND);
         // A quarter of the excess would still be 25 %.
@@ -381,11 +388,13 @@ fn bp_2_a_retry_is_paid_for_and_a_place_left_is_used() {
     near(pacer.draw(QUEUE, start).unwrap().1, 0);
     let (number, wait) = pacer.draw(QUEUE, start).unwrap();
     near(wait, 1);
-    pacer.spend();
-    near(pacer.until(number, start), 2);
     let (last, wait) = pacer.draw(QUEUE, start).unwrap();
-    near(wait, 3);
-    pacer.leave();
-    near(pacer.until(last, start), 2);
+    near(wait, 2);
     assert!(pacer.draw(QueueLimits { capacity: 2, timeout: SECOND }, start).is_err(), "two wait");
+    pacer.leave();
+    near(pacer.until(last, start), 1);
+    assert!(pacer.until(number, start).is_zero());
+    pacer.spend();
+    assert!(!pacer.until(last, start + gap * 3 / 2).is_zero(), "half a number for a retry");
+    assert!(pacer.until(last, start + gap * 5 / 2).is_zero());
 }
