@@ -118,7 +118,7 @@ fn bp_2_pacing_is_on_where_it_is_written() {
     assert_eq!((pacing.mode, pacing.max_wait), (Mode::DryRun, Duration::from_secs(1)));
     assert_eq!(upstream("pacing: {mode: off}", of_all).pacing.value, None);
     let described = describe(&config(&[SIDECAR, &format!("{UPSTREAM}{of_all}\n")]));
-    let pacing = &described["upstreams"][0]["pacing"];
+    let pacing = &described["upstreams"][0]["pacing"]["value"];
     assert_eq!((&pacing["mode"], &pacing["maxWait"]), (&"dryRun".into(), &"2s".into()));
 }
 
