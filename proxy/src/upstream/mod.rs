@@ -79,7 +79,7 @@ impl Upstream {
         let connections = old.and_then(|old| old.connections.clone());
         let rules = Rules::of_connections(&config.limits);
         let connections = bulkhead::next(connections, rules, &metrics.connections, now);
-        let cache = cache(&config, old);
+        let cache = cache(&config, old, &metrics);
         let known = old.and_then(|old| old.pacing.as_ref());
         let pacing = config
             .pacing
@@ -240,12 +240,18 @@ impl Drop for Pending {
         self.0.pending.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
 /// A cache as the policy has it, with what the `old` one holds.
-fn cache(config: &model::Upstream, old: Option<&Upstream>) -> Option<Applied<Arc<Cache>>> {
-    let kept = config.cache.as_ref()?;
-    let cache = Cache::new(kept.policy.clone());
-    if let Some(old) = old.and_then(|old| old.cache.as_ref()) {
-        cache.adopt(old);
-    }
-    Some(Applied { mode: kept.mode, policy: Arc::new(cache) })
+fn cache(
+    config: &model::Upstream,
+    old: Option<&Upstream>,
+    metrics: &UpstreamMetrics,
+) -> Option<Applied<Arc<Cache>>> {
+    let Some(wanted) = &*config.cache else {
+        metrics.kept.room.store(0, Ordering::Relaxed);
+        return None;
+    };
+    let old = old.and_then(|old| old.cache.as_ref()).map(|old| &*old.policy);
+    let cache = Cache::new(wanted.policy.clone(), old, &metrics.kept);
+    Some(Applied { mode: wanted.mode, policy: Arc::new(cache) })
 }
