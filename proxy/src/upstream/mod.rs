@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod guard;
 pub mod health;
 pub mod multiplexed;
+pub mod pacing;
 pub mod pool;
 pub mod roster;
 
@@ -26,6 +27,7 @@ use self::crowd::Crowd;
 use self::discovery::Update;
 use self::endpoint::Endpoint;
 use self::guard::Guard;
+use self::pacing::Pacing;
 use self::roster::{Roster, Standing};
 use crate::cache::Cache;
 use crate::policy::breaker::Transition;
@@ -48,6 +50,8 @@ pub struct Upstream {
     pub requests: Option<Arc<Bulkhead>>,
     /// How many connections there may be; `None`: as many as requests need.
     pub connections: Option<Arc<Bulkhead>>,
+    /// How fast it may be asked, as its answers tell; `None`: nobody wants to know.
+    pub pacing: Option<Pacing>,
     /// Where we are ourselves.
     near: Option<Locality>,
     roster: ArcSwap<Roster>,
@@ -66,7 +70,7 @@ impl Upstream {
     /// An upstream with its static endpoints, or none until discovery publishes some.
     ///
     /// It takes over what the `old` one of the same name has learned in the last generation: its breaker, who is ejected,
-    /// its limits with whoever is inside, its cache, and the endpoints that stay, with load, health and idle connections. A
+    /// its limits with whoever is inside, its pace, its cache, and the endpoints that stay, with load, health and idle connections. A
     /// name that is looked up again serves its last answer until the next.
     pub fn new(
         config: model::Upstream,
@@ -84,6 +88,10 @@ impl Upstream {
         let rules = Rules::of_connections(&config.limits);
         let connections = bulkhead::next(connections, rules, &crowd, &metrics.connections, now);
         let cache = cache(&config, old, &metrics);
+        let known = old.and_then(|old| old.pacing.as_ref());
+        let pacing = config
+            .pacing
+            .map(|pacing| Pacing::new((pacing, config.limits.max_pending), &metrics, known, now));
         let upstream = Self {
             near: near.cloned(),
             metrics,
@@ -91,6 +99,7 @@ impl Upstream {
             connections,
             discovered: Mutex::default(),
             cache,
+            pacing,
             roster: ArcSwap::default(),
             remaking: Mutex::default(),
             guard: Guard::new(&config, old.map(|old| &old.guard), now),
