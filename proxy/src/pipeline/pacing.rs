@@ -74,6 +74,7 @@ fn heard(answer: &Answer, outcome: &Outcome) -> Heard {
     let head = &answer.head;
     let exhausted = answer.ended.is_some_and(|ended| ended.status == grpc::Status::ResourceExhausted);
     let refused = head.status == StatusCode::TOO_MANY_REQUESTS || exhausted;
-    let wait = outcome.asked_wait().filter(|_| refused || head.status == StatusCode::SERVICE_UNAVAILABLE);
+    // A 503 speaks of one endpoint, which retries and ejection see to: it must not hold back the calls to all.
+    let wait = outcome.asked_wait().filter(|_| refused);
     Heard { quota: Quota::read(&head.headers), refused, wait }
 }

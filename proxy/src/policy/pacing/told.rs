@@ -22,7 +22,7 @@ pub struct Heard {
     pub quota: Option<Quota>,
     /// The request was one too many: 429, or gRPC's `RESOURCE_EXHAUSTED`.
     pub refused: bool,
-    /// `Retry-After` of a 429 or 503.
+    /// `Retry-After` of a 429.
     pub wait: Option<Duration>,
 }
 
