@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+import guards
 import origin
 from stage import HOST, PROXY_CPU, Process, free_ports, get, get_h2, wait_ready, write
 
@@ -16,7 +17,7 @@ class Hop:
     """One proxy process: where it listens, whom it calls, on which side of a service it stands.
 
     `request_timeout` is set where the usual one would cut a huge body. `down` and `up`: what its callers and whom it
-    calls speak, `http1` or `http2` with prior knowledge.
+    calls speak, `http1` or `http2` with prior knowledge. `guarded`: all that contains a fault is on.
     """
 
     listen: int
@@ -25,6 +26,7 @@ class Hop:
     request_timeout: str = ""
     down: str = "http1"
     up: str = "http1"
+    guarded: bool = False
 
     @property
     def ask(self):
@@ -79,6 +81,7 @@ def find_envoy():
 def outrigger(binary, hop, directory):
     """Retries, budget, timeouts, deadline, metrics and the sampled access log are on."""
     admin, metrics = free_ports(2)
+    of_upstream, of_callers = guards.outrigger() if hop.guarded else ("", "")
     until_head = hop.request_timeout or "1s"
     side = {
         "outbound": f"outbound: {{listen: 127.0.0.1:{hop.listen}, capture: explicit, unknown: reject}}",
@@ -100,7 +103,7 @@ name: origin
 hosts: [{HOST}]
 discovery: {{static: [127.0.0.1:{hop.to}]}}
 protocol: {hop.up}
----
+{of_upstream}---
 apiVersion: outrigger/v1
 kind: HTTPRoute
 name: bench
@@ -111,12 +114,13 @@ rules:
     backendRefs: [{{name: origin}}]
     timeouts: {{request: {hop.request_timeout or "2s"}, responseHeaders: {until_head}}}
     retry: {{on: [connect-failure, reset, gateway-error], attempts: 2}}
-"""
+{of_callers}"""
     return [binary, "run", "--config", write(f"{directory}/outrigger-{hop.listen}.yaml", policy)]
 
 
 def haproxy(binary, hop, directory):
     speaks = {"http1": "", "http2": " proto h2"}
+    of_front, of_back, of_server, page = guards.haproxy(*free_ports(1)) if hop.guarded else ("", "", "", "")
     return [binary, "-db", "-f", write(f"{directory}/haproxy-{hop.listen}.cfg", f"""global
   nbthread 1
   maxconn 8000
@@ -132,10 +136,10 @@ defaults
   timeout server 15s
 frontend in
   bind 127.0.0.1:{hop.listen} backlog 4096{speaks[hop.down]}
-  default_backend origin
+{of_front}  default_backend origin
 backend origin
-  server origin 127.0.0.1:{hop.to}{speaks[hop.up]}
-""")]
+{of_back}  server origin 127.0.0.1:{hop.to}{speaks[hop.up]}{of_server}
+{page}""")]
 
 
 def nginx(binary, hop, directory):
@@ -181,5 +185,7 @@ def envoy(binary, hop, directory):
             {"name": "http", "typed_config": manager}]}]}],
         "clusters": [cluster],
     }}
+    if hop.guarded:
+        guards.envoy(config, api)
     path = write(f"{directory}/envoy-{hop.listen}.json", json.dumps(config))
     return [binary, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c", path]

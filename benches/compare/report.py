@@ -5,6 +5,7 @@ import statistics
 OURS = "outrigger"
 TITLES = {
     "get": "get: tiny GET, 64 keep-alive connections, saturation",
+    "guarded": "guarded: the same with breaker, ejection, health checks, limits, rate limit and retries on",
     "rate": "rate: tiny GET, 64 keep-alive connections, 3,000 requests/s, open loop",
     "64k": "64k: 64 KiB responses, 64 keep-alive connections, saturation",
     "h2": "h2: tiny GET, 8 HTTP/2 connections x 16 streams, saturation; HTTP/2 to the origin",
@@ -14,7 +15,8 @@ TITLES = {
 }
 # Scenario, figure, against whom (None: absolute), at most.
 TARGETS = [
-    ("get", "cpu_us", "haproxy", 1.00), ("get", "cpu_us", "envoy", 0.36), ("rate", "cpu_us", "haproxy", 1.05),
+    ("get", "cpu_us", "haproxy", 1.00), ("get", "cpu_us", "envoy", 0.36),
+    ("guarded", "cpu_us", "haproxy", 1.00), ("guarded", "cpu_us", "envoy", 0.36), ("rate", "cpu_us", "haproxy", 1.05),
     ("64k", "cpu_us", "haproxy", 0.95), ("h2", "cpu_us", "envoy", 0.70),
     ("memory", "start_mib", None, 10), ("memory", "connection_kib", None, 12), ("big", "download_mib", None, 8),
     ("big", "upload_mib", None, 8),

@@ -29,6 +29,11 @@ def get_tiny(stage, proxy):
     return under_load(stage, proxy, "/", origin.TINY, stage.seconds, wrk)
 
 
+def get_guarded(stage, proxy):
+    """The same with all on that contains a fault."""
+    return under_load(stage, proxy, "/", origin.TINY, stage.seconds, wrk, guarded=True)
+
+
 def at_rate(stage, proxy):
     """3,000 requests a second, evenly spaced, open loop. Twice as long: the CPU clock ticks in 10 ms."""
     return under_load(stage, proxy, "/", origin.TINY, 2 * stage.seconds, open_loop)
@@ -90,20 +95,22 @@ def big(stage, proxy):
     return figures
 
 
-SCENARIOS = {"get": get_tiny, "rate": at_rate, "64k": get_64k, "h2": h2_to_h2, "h2-h1": h2_to_h1, "memory": memory,
-             "big": big}
+SCENARIOS = {"get": get_tiny, "guarded": get_guarded, "rate": at_rate, "64k": get_64k, "h2": h2_to_h2, "h2-h1": h2_to_h1,
+             "memory": memory, "big": big}
 ONCE = {"memory", "big"}
 HTTP2 = {"h2", "h2-h1"}
-# Who cannot: nginx speaks HTTP/2 to origins only from 1.29.4 on.
-UNABLE = {"h2": {"nginx"}}
+# Who cannot: nginx speaks HTTP/2 to origins only from 1.29.4 on, and sells its health checks.
+UNABLE = {"h2": {"nginx"}, "guarded": {"nginx"}}
 # A proxy that waited longer than this share of a sample for its CPU was disturbed by somebody else's work.
 DISTURBED = 0.05
 
 
-def under_load(stage, proxy, path, size, seconds, load, down="http1", up="http1"):
+def under_load(stage, proxy, path, size, seconds, load, down="http1", up="http1",
+               guarded=False):
     """Warm-up, then CPU before and after a load; an error of any kind spoils the sample."""
     [port] = free_ports(1)
-    hop = Hop(port, stage.origin_h2 if up == "http2" else stage.origin, down=down, up=up)
+    hop = Hop(port, stage.origin_h2 if up == "http2" else stage.origin, down=down, up=up,
+              guarded=guarded)
     with proxy.start(hop, stage.directory, path, size) as process:
         load(port, path, 1)
         began, waited, (user, system) = time.monotonic(), process.waited(), process.cpu()
