@@ -8,6 +8,7 @@
 )]
 
 mod authz;
+mod availability;
 mod balancing;
 mod bulkheads;
 mod chain;
@@ -25,6 +26,7 @@ mod keep_alive;
 mod layers;
 mod reload;
 mod retries;
+mod rules;
 mod store;
 mod support;
 mod telemetry;

@@ -13,6 +13,7 @@ mod layers;
 mod listeners;
 mod matches;
 mod outlier;
+mod pacing;
 mod paths;
 mod policy;
 mod rate_limit;

@@ -23,6 +23,7 @@ pub mod lease;
 pub mod locality;
 pub mod outcome;
 pub mod outlier;
+pub mod pacing;
 pub mod panic;
 pub mod path;
 pub mod penalty;

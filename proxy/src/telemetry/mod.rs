@@ -16,5 +16,6 @@ pub use access_log::{AccessLog, LineSink, Record, SinkEnd};
 pub use cells::{Counter, Gauge, Held, Histogram, WorkerId};
 pub use metrics::{
     AuthorizationMetrics, ConfigMetrics, DownstreamMetrics, EndpointState, ExchangeMetrics, Fill, Flag,
-    GuardMetrics, IdentityMetrics, Metrics, Protocol, RateLimitMetrics, RouteMetrics, Turn, UpstreamMetrics,
+    GuardMetrics, IdentityMetrics, Kept, Metrics, Protocol, RateLimitMetrics, RouteMetrics, Turn,
+    UpstreamMetrics,
 };
