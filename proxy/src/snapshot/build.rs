@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use http::HeaderValue;
 use outrigger_config::model::{
-    self, Config, Direction, HttpRoute, Locality, Mode, TrafficPolicy, UpstreamId,
+    self, Config, Direction, HttpRoute, Locality, Mode, SidecarLimits, TrafficPolicy, UpstreamId,
 };
 
 use super::authorizer::Authorizer;
@@ -86,11 +86,7 @@ pub fn build(
     Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
         tls,
-        head_limits: HeadLimits {
-            bytes: limits.request_head,
-            fields: limits.request_fields,
-            target: limits.request_target,
-        },
+        head_limits: head_limits(limits),
         trailer_limits: TrailerLimits { bytes: limits.trailers, fields: limits.trailer_fields },
         unrouted: [Direction::Inbound, Direction::Outbound]
             .map(|direction| metrics.exchange(direction, NONE, NONE)),
@@ -111,6 +107,10 @@ pub fn build(
         config,
         body_files,
     })
+}
+
+fn head_limits(limits: &SidecarLimits) -> HeadLimits {
+    HeadLimits { bytes: limits.request_head, fields: limits.request_fields, target: limits.request_target }
 }
 
 /// The upstream of the last generation if it is the same, else a new one with what the old has learned.
