@@ -139,15 +139,12 @@ fn admit(
     }
     metrics.accepted(worker.id);
     let held = (permit, open.enter(id.direction));
-    match worker.snapshot_for(id).server_side(id) {
-        Some(side) => {
-            let side = Arc::clone(side);
-            spawn(worker, tls::serve(Rc::clone(worker), id, side, stream, peer), held);
-        }
-        None => {
-            let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
-            spawn(worker, http1::serve(Rc::clone(worker), id, down), held);
-        }
+    if let Some(side) = worker.snapshot_for(id).server_side(id) {
+        let side = Arc::clone(side);
+        spawn(worker, tls::serve(Rc::clone(worker), id, side, stream, peer), held);
+    } else {
+        let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
+        spawn(worker, http1::serve(Rc::clone(worker), id, down), held);
     }
 }
 

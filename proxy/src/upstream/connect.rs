@@ -57,9 +57,10 @@ impl Stage {
 
     /// What it is when time runs out.
     pub fn timed_out(&self) -> ConnectFailure {
-        match self.0.load(Ordering::Relaxed) {
-            true => ConnectFailure::Tls(TlsFailure::TimedOut),
-            false => ConnectFailure::TimedOut,
+        if self.0.load(Ordering::Relaxed) {
+            ConnectFailure::Tls(TlsFailure::TimedOut)
+        } else {
+            ConnectFailure::TimedOut
         }
     }
 }
