@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::priority::Shares;
 use super::{
     ActiveCheck, AdaptiveLimit, Applied, Balancing, Cache, CircuitBreakers, Location, Name, OutlierDetection,
-    QueueLimits, Setting, TrafficPolicy, UpstreamTls,
+    Pacing, QueueLimits, Setting, TrafficPolicy, UpstreamTls,
 };
 
 /// Position of an upstream in [`super::Config::upstreams`].
@@ -36,6 +36,8 @@ pub struct Upstream {
     pub outlier_detection: Setting<Option<Applied<OutlierDetection>>>,
     /// When requests are refused at once.
     pub circuit_breaker: Setting<Option<Applied<CircuitBreakers>>>,
+    /// Whether requests keep to the rate that its answers tell.
+    pub pacing: Setting<Option<Applied<Pacing>>>,
     /// Which of its responses are kept.
     pub cache: Setting<Option<Applied<Cache>>>,
     /// How many retries its traffic earns. Always on.
@@ -108,7 +110,8 @@ pub struct UpstreamLimits {
     pub adaptive: Option<Applied<AdaptiveLimit>>,
     /// How much of the requests in flight each class may fill.
     pub shares: Shares,
-    /// Requests that wait for a place or a connection at one time; 503 above.
+    /// Requests that wait for a place among the requests or the connections at one time, and apart from them those whose
+    /// connection is being opened; 503 above.
     pub max_pending: usize,
     /// How long one may wait for a place; 503 after.
     pub queue_timeout: Duration,

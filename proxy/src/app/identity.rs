@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use outrigger_config::model::Config;
 use tokio::task::JoinHandle;
 
-use crate::reload::watch::Changes;
-use crate::reload::{self, DEFAULT_POLL};
+use crate::reload::DEFAULT_POLL;
+use crate::reload::watch::{Changes, Trigger};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::tls::{Credentials, Files, Identity, IdentityError, ServerSide};
@@ -86,15 +86,29 @@ struct Holder {
 impl Holder {
     /// Has no end.
     async fn renew(self) {
-        let changes = Changes::new(&self.dir, DEFAULT_POLL);
-        let dir = self.dir.clone();
-        let read = move || Files::read(&dir).map_err(IdentityError::from);
-        let running = self.credentials.identity().fingerprint;
-        let take = |found| self.take(found);
-        tokio::join!(
-            reload::follow(read, Files::fingerprint, changes, running, take),
-            warn_in_time(&self.credentials)
-        );
+        tokio::join!(self.follow(), warn_in_time(&self.credentials));
+    }
+
+    /// As the policy is followed ([`crate::reload`]): told again when the content differs, or the reason why it cannot be
+    /// read, or somebody asks by hand.
+    async fn follow(&self) {
+        let mut changes = Changes::new(&self.dir, DEFAULT_POLL);
+        let mut last = Ok(self.credentials.identity().fingerprint);
+        let mut trigger = Trigger::Poll;
+        loop {
+            let dir = self.dir.clone();
+            match tokio::task::spawn_blocking(move || Files::read(&dir)).await {
+                Ok(found) => {
+                    let seen = found.as_ref().map(Files::fingerprint).map_err(ToString::to_string);
+                    if trigger == Trigger::Sighup || seen != last {
+                        last = seen;
+                        self.take(found.map_err(IdentityError::from));
+                    }
+                }
+                Err(stopped) => tracing::error!(%stopped, "reading the identity ended early"),
+            }
+            trigger = changes.next().await;
+        }
     }
 
     /// The files say this now. What is no identity leaves the one in use alone.

@@ -175,6 +175,11 @@ impl Found {
     }
 }
 
+/// What is worth saying of a time.
+fn to_minutes(left: Duration) -> Duration {
+    if left < Duration::from_hours(1) { left } else { Duration::from_mins(left.as_secs() / 60) }
+}
+
 /// A certificate on three lines.
 struct Told<'f> {
     found: &'f Found,
@@ -190,7 +195,7 @@ impl fmt::Display for Told<'_> {
         writeln!(f, "  signed by {issuer}")?;
         let state = match standing.left(self.now) {
             Duration::ZERO => "expired".to_owned(),
-            left => format!("{} hours left", left.as_secs() / 3600),
+            left => format!("{} left", NonZeroDuration::format(to_minutes(left))),
         };
         writeln!(f, "  valid {} to {}, {state}", rfc3339(standing.not_before), rfc3339(standing.not_after))
     }

@@ -46,6 +46,11 @@ pub enum Failure {
     },
     /// The caller has as many requests in flight as it may.
     CallerLimit,
+    /// The upstream's own rate limit, which its answers tell, has no room for it soon enough.
+    Paced {
+        /// Seconds until there would be.
+        retry_after: u32,
+    },
     /// There is more to do than can be done, and others come first.
     Overload,
     /// The upstream has as many requests in flight as it may.
@@ -73,6 +78,8 @@ pub enum Failure {
     Deadline,
     /// The deadline had passed when the request arrived.
     Expired,
+    /// The caller wants nothing but what the cache has, and it has nothing (RFC 9111 §5.2.1.7).
+    NotCached,
     /// The content stood still for too long.
     BodyIdle,
     /// The answer's content broke off, or is malformed.
@@ -94,7 +101,7 @@ impl Failure {
                 StatusCode::FORBIDDEN
             }
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::RateLimit { .. } | Self::CallerLimit => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimit { .. } | Self::CallerLimit | Self::Paced { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoEndpoint
             | Self::NoHealthyEndpoint
             | Self::BreakerOpen { .. }
@@ -110,7 +117,9 @@ impl Failure {
             | Self::UpgradeRefused
             | Self::Garbage(_)
             | Self::BrokenBody => StatusCode::BAD_GATEWAY,
-            Self::AttemptTimeout | Self::Deadline | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
+            Self::AttemptTimeout | Self::Deadline | Self::Expired | Self::NotCached => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::Injected(status) => status,
             // Nobody reads it; nginx's number for the log.
             Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
@@ -125,7 +134,9 @@ impl Failure {
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed | Self::PlaintextRefused => {
                 grpc::Status::PermissionDenied
             }
-            Self::RateLimit { .. } | Self::CallerLimit => grpc::Status::ResourceExhausted,
+            Self::RateLimit { .. } | Self::CallerLimit | Self::Paced { .. } => {
+                grpc::Status::ResourceExhausted
+            }
             Self::NoEndpoint
             | Self::NoHealthyEndpoint
             | Self::BreakerOpen { .. }
@@ -140,6 +151,7 @@ impl Failure {
             | Self::GoneAway { .. }
             | Self::UpgradeRefused
             | Self::Garbage(_)
+            | Self::NotCached
             | Self::BrokenBody => grpc::Status::Unavailable,
             Self::SlowHead | Self::AttemptTimeout | Self::Deadline | Self::Expired | Self::BodyIdle => {
                 grpc::Status::DeadlineExceeded
@@ -160,9 +172,10 @@ impl Failure {
             | Self::PlaintextRefused
             | Self::BadDeadline => Flag::DownstreamProtocolError,
             Self::NoRoute => Flag::NoRoute,
+            Self::NotCached => Flag::None,
             Self::NoEndpoint | Self::NoHealthyEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
-            Self::RateLimit { .. } | Self::CallerLimit => Flag::RateLimited,
+            Self::RateLimit { .. } | Self::CallerLimit | Self::Paced { .. } => Flag::RateLimited,
             Self::BreakerOpen { .. }
             | Self::Overload
             | Self::RequestLimit
@@ -209,6 +222,7 @@ impl Failure {
             Self::Connect(ConnectFailure::Tls(failure)) => failure.label(),
             Self::RateLimit { .. } => "rate-limit",
             Self::CallerLimit => "limit-caller",
+            Self::Paced { .. } => "paced",
             Self::Overload => "overload",
             Self::RequestLimit => "limit-requests",
             Self::ConnectionLimit => "limit-connections",
@@ -229,6 +243,7 @@ impl Failure {
             Self::AttemptTimeout => "attempt-timeout",
             Self::Deadline => "deadline-exceeded",
             Self::Expired => "deadline-expired-on-arrival",
+            Self::NotCached => "only-if-cached",
             Self::BodyIdle => "body-idle-timeout",
             Self::BrokenBody => "upstream-body-broken",
             Self::Injected(_) => "fault-injected",
@@ -239,7 +254,9 @@ impl Failure {
     /// The caller may well try again, after so many seconds.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::BreakerOpen { retry_after } | Self::RateLimit { retry_after } => Some(retry_after),
+            Self::BreakerOpen { retry_after }
+            | Self::RateLimit { retry_after }
+            | Self::Paced { retry_after } => Some(retry_after),
             Self::NoEndpoint
             | Self::NoHealthyEndpoint
             | Self::CallerLimit
@@ -258,6 +275,7 @@ impl Failure {
             | Self::PlaintextRefused
             | Self::BadDeadline
             | Self::NoRoute
+            | Self::NotCached
             | Self::Connect(_)
             | Self::Reset
             | Self::GoneAway { .. }
@@ -296,8 +314,10 @@ impl Failure {
             | Self::PlaintextRefused
             | Self::BadDeadline
             | Self::NoRoute
+            | Self::NotCached
             | Self::RateLimit { .. }
             | Self::CallerLimit
+            | Self::Paced { .. }
             | Self::Overload
             | Self::NoEndpoint
             | Self::NoHealthyEndpoint

@@ -14,6 +14,7 @@ pub mod headers;
 mod ids;
 mod lease;
 mod limits;
+mod pacing;
 mod relay;
 mod retry;
 mod tunnel;
@@ -83,6 +84,11 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), F
     match found? {
         Found::Answer(backend, answer) if tunnel::is_agreed(exchange, &answer) => {
             tunnel::relay(exchange, backend, answer, down).await
+        }
+        Found::Answer(backend, answer) if cached::is_confirmed(exchange, &answer.head) => {
+            let at_hand = cached::confirmed(exchange, backend, &answer.head);
+            relay::lay_aside(exchange, backend, answer, upload.is_complete());
+            at_hand::give(exchange, at_hand.ok_or(Failure::NotCached)?, down).await
         }
         Found::Answer(backend, answer) => relay::relay(exchange, backend, upload, answer, down).await,
         Found::AtHand(at_hand) => at_hand::give(exchange, at_hand, down).await,

@@ -33,6 +33,8 @@ pub enum ReadError {
     NoFiles(PathBuf),
     /// The files hold more than [`MAX_TOTAL`] bytes; this one crossed the line.
     TooLarge(PathBuf),
+    /// The reading thread ended without an answer: a panic in it, or the end of the process.
+    Stopped(String),
 }
 
 impl fmt::Display for ReadError {
@@ -43,6 +45,7 @@ impl fmt::Display for ReadError {
             Self::TooLarge(path) => {
                 write!(f, "{}: the policy files hold more than {MAX_TOTAL} bytes together", path.display())
             }
+            Self::Stopped(reason) => write!(f, "reading the policy ended early: {reason}"),
         }
     }
 }
@@ -51,7 +54,7 @@ impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(_, error) => Some(error),
-            Self::NoFiles(_) | Self::TooLarge(_) => None,
+            Self::NoFiles(_) | Self::TooLarge(_) | Self::Stopped(_) => None,
         }
     }
 }
@@ -73,6 +76,20 @@ pub fn fingerprint(files: &[FileText]) -> u64 {
     // anyway.
     let mut hasher = DefaultHasher::new();
     files.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The same of files that the policy names, whatever is in them; what cannot be read is content too. Blocks.
+pub fn digest(paths: &[PathBuf]) -> u64 {
+    let content = |path: &PathBuf| {
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_TOTAL).read_to_end(&mut bytes));
+        read.map(|_| bytes).map_err(|error| error.kind())
+    };
+    let mut hasher = DefaultHasher::new();
+    for path in paths {
+        (path, content(path)).hash(&mut hasher);
+    }
     hasher.finish()
 }
 

@@ -11,7 +11,7 @@ use outrigger_config::model::{
 };
 
 use super::fault::{Caps, Fault};
-use super::stand_in::{self, BodyFileError, Chain};
+use super::stand_in::{self, BodyFileError, BodyFiles, Chain};
 use super::{Backend, Rule, Snapshot, Table, Via, limiter};
 use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
@@ -46,6 +46,8 @@ pub fn build(
     log: &LineSink,
     now: Instant,
 ) -> Result<Snapshot, BuildError> {
+    // First: what changes while they are read is seen as a change.
+    let body_files = BodyFiles::of(&config);
     stand_in::check(&config)?;
     let sides = client_sides(&config, tls.as_deref())?;
     let wanted = config.upstreams.iter().zip(sides);
@@ -100,6 +102,7 @@ pub fn build(
         inbound,
         upstreams,
         config,
+        body_files,
     })
 }
 
@@ -142,6 +145,7 @@ fn same(old: &model::Upstream, new: &model::Upstream) -> bool {
         && old.health_check.value == new.health_check.value
         && old.outlier_detection.value == new.outlier_detection.value
         && old.circuit_breaker.value == new.circuit_breaker.value
+        && old.pacing.value == new.pacing.value
         && old.retry_budget == new.retry_budget
         && old.limits == new.limits
         && *old.cache == *new.cache

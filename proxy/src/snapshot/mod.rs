@@ -22,7 +22,7 @@ use crate::tls::ServerSide;
 use crate::upstream::Upstream;
 
 use self::fault::{Caps, Fault};
-use self::stand_in::Chain;
+use self::stand_in::{BodyFiles, Chain};
 pub use build::{BuildError, build};
 use limiter::RateLimiter;
 
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// What it was built from.
     pub config: Config,
+    /// What of it stands in other files.
+    pub body_files: BodyFiles,
     /// Our side of inbound handshakes; `None`: we are nobody.
     pub tls: Option<Arc<ServerSide>>,
     /// Bounds on what downstreams may send.

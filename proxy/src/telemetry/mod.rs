@@ -16,5 +16,5 @@ pub use access_log::{AccessLog, LineSink, Record, SinkEnd};
 pub use cells::{Counter, Gauge, Held, Histogram, WorkerId};
 pub use metrics::{
     ConfigMetrics, DownstreamMetrics, EndpointState, ExchangeMetrics, Fill, Flag, GuardMetrics,
-    IdentityMetrics, Metrics, Protocol, RateLimitMetrics, RouteMetrics, Turn, UpstreamMetrics,
+    IdentityMetrics, Kept, Metrics, Protocol, RateLimitMetrics, RouteMetrics, Turn, UpstreamMetrics,
 };

@@ -4,11 +4,13 @@ pub mod bulkhead;
 pub mod circuit;
 pub mod condition;
 pub mod connect;
+pub mod crowd;
 pub mod discovery;
 pub mod endpoint;
 pub mod guard;
 pub mod health;
 pub mod multiplexed;
+pub mod pacing;
 pub mod pool;
 pub mod roster;
 
@@ -21,9 +23,11 @@ use arc_swap::ArcSwap;
 use outrigger_config::model::{self, Applied, Locality, UpstreamTls};
 
 use self::bulkhead::{Bulkhead, Rules};
+use self::crowd::Crowd;
 use self::discovery::Update;
 use self::endpoint::Endpoint;
 use self::guard::Guard;
+use self::pacing::Pacing;
 use self::roster::{Roster, Standing};
 use crate::cache::Cache;
 use crate::policy::breaker::Transition;
@@ -49,6 +53,8 @@ pub struct Upstream {
     pub connections: Option<Arc<Bulkhead>>,
     /// Our side of handshakes with its endpoints; `None`: they are spoken with in plaintext.
     pub tls: Option<ClientSide>,
+    /// How fast it may be asked, as its answers tell; `None`: nobody wants to know.
+    pub pacing: Option<Pacing>,
     /// Where we are ourselves.
     near: Option<Locality>,
     roster: ArcSwap<Roster>,
@@ -56,7 +62,10 @@ pub struct Upstream {
     remaking: Mutex<()>,
     guard: Guard,
     budget: Mutex<Budget>,
-    pending: AtomicUsize,
+    /// Those who wait for a place among the requests or the connections.
+    crowd: Arc<Crowd>,
+    /// Those whose connection is being opened.
+    opening: Arc<Crowd>,
     turn: AtomicUsize,
 }
 
@@ -64,9 +73,9 @@ impl Upstream {
     /// An upstream with its static endpoints, or none until discovery publishes some.
     ///
     /// It takes over what the `old` one of the same name has learned in the last generation: its breaker, who is ejected,
-    /// its limits with whoever is inside, its cache, and the endpoints that stay, with load, health and idle connections. A
-    /// name that is looked up again serves its last answer until the next. Endpoints that are from now on spoken with in
-    /// another way are new ones: no connection of before is used for what comes after.
+    /// its limits with whoever is inside, its pace, its cache, and the endpoints that stay, with load, health and idle
+    /// connections. A name that is looked up again serves its last answer until the next. Endpoints that are from now on
+    /// spoken with in another way are new ones: no connection of before is used for what comes after.
     pub fn new(
         config: model::Upstream,
         tls: Option<ClientSide>,
@@ -75,12 +84,19 @@ impl Upstream {
         old: Option<&Self>,
         now: Instant,
     ) -> Arc<Self> {
+        let [crowd, opening] =
+            old.map_or_else(Default::default, |old| [&old.crowd, &old.opening].map(Arc::clone));
         let requests = old.and_then(|old| old.requests.clone());
-        let requests = bulkhead::next(requests, Rules::of_requests(&config.limits), &metrics.requests, now);
+        let rules = Rules::of_requests(&config.limits);
+        let requests = bulkhead::next(requests, rules, &crowd, &metrics.requests, now);
         let connections = old.and_then(|old| old.connections.clone());
         let rules = Rules::of_connections(&config.limits);
-        let connections = bulkhead::next(connections, rules, &metrics.connections, now);
-        let cache = cache(&config, old);
+        let connections = bulkhead::next(connections, rules, &crowd, &metrics.connections, now);
+        let cache = cache(&config, old, &metrics);
+        let known = old.and_then(|old| old.pacing.as_ref());
+        let pacing = config
+            .pacing
+            .map(|pacing| Pacing::new((pacing, config.limits.max_pending), &metrics, known, now));
         let upstream = Self {
             tls,
             near: near.cloned(),
@@ -89,11 +105,13 @@ impl Upstream {
             connections,
             discovered: Mutex::default(),
             cache,
+            pacing,
             roster: ArcSwap::default(),
             remaking: Mutex::default(),
             guard: Guard::new(&config, old.map(|old| &old.guard), now),
             budget: Mutex::new(Budget::new(&config.retry_budget, now)),
-            pending: AtomicUsize::new(0),
+            crowd,
+            opening,
             turn: AtomicUsize::new(0),
             config,
         };
@@ -143,13 +161,10 @@ impl Upstream {
             |endpoint: &Arc<Endpoint>| Some((Some(Arc::clone(endpoint)), self.reconfigure(endpoint, now)?));
         let turned: Vec<_> = whole.into_iter().chain(endpoints.iter().filter_map(own)).collect();
         let ids: Vec<_> = endpoints.iter().map(|endpoint| endpoint.id).collect();
-        let released = self.guard.set_members(&self.config, &ids, now);
+        self.guard.set_members(&self.config, &ids, now);
+        self.release(&endpoints, now);
         self.replace(Some(endpoints), now);
         self.metrics.set_endpoints(addrs.len());
-        if !released.is_empty() {
-            self.release(&released, now);
-            self.remake(now);
-        }
         for (endpoint, turned) in turned {
             self.turned(endpoint.as_deref(), turned, now);
         }
@@ -182,6 +197,7 @@ impl Upstream {
         }
         self.metrics.guards.set_states(self.states(&roster), panics);
         self.roster.store(Arc::new(roster));
+        self.turn_away(now);
     }
 
     /// For the gauges.
@@ -222,34 +238,40 @@ impl Upstream {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner).balance(now)
     }
 
-    /// The right to wait for a connection; `None`: too many wait already.
-    pub fn wait(self: &Arc<Self>) -> Option<Pending> {
-        let admitted = self.pending.fetch_add(1, Ordering::AcqRel) < self.config.limits.max_pending;
-        let pending = Pending(Arc::clone(self));
-        admitted.then_some(pending)
+    /// The right to wait for a connection that is being opened; `None`: too many do already. Apart from those who wait for
+    /// a place: who has one must not be turned away for their sake.
+    pub fn wait(&self) -> Option<Pending> {
+        let admitted = self.opening.join(self.config.limits.max_pending);
+        admitted.then(|| Pending(Arc::clone(&self.opening)))
     }
 
-    /// Requests that wait for a connection.
+    /// Requests that wait for a place or a connection.
     pub fn pending(&self) -> usize {
-        self.pending.load(Ordering::Relaxed)
+        self.crowd.count() + self.opening.count()
     }
 }
 
-/// A request that waits for a connection.
+/// A request whose connection is being opened.
 #[derive(Debug)]
-pub struct Pending(Arc<Upstream>);
+pub struct Pending(Arc<Crowd>);
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.pending.fetch_sub(1, Ordering::AcqRel);
+        self.0.leave(1);
     }
 }
+
 /// A cache as the policy has it, with what the `old` one holds.
-fn cache(config: &model::Upstream, old: Option<&Upstream>) -> Option<Applied<Arc<Cache>>> {
-    let kept = config.cache.as_ref()?;
-    let cache = Cache::new(kept.policy.clone());
-    if let Some(old) = old.and_then(|old| old.cache.as_ref()) {
-        cache.adopt(old);
-    }
-    Some(Applied { mode: kept.mode, policy: Arc::new(cache) })
+fn cache(
+    config: &model::Upstream,
+    old: Option<&Upstream>,
+    metrics: &UpstreamMetrics,
+) -> Option<Applied<Arc<Cache>>> {
+    let Some(wanted) = &*config.cache else {
+        metrics.kept.room.store(0, Ordering::Relaxed);
+        return None;
+    };
+    let old = old.and_then(|old| old.cache.as_ref()).map(|old| &*old.policy);
+    let cache = Cache::new(wanted.policy.clone(), old, &metrics.kept);
+    Some(Applied { mode: wanted.mode, policy: Arc::new(cache) })
 }

@@ -75,5 +75,5 @@ fn what_is_shown_says_who_and_until_when() {
     assert_eq!(described["authority"], json!(false));
     let later = SystemTime::now() + Duration::from_hours(3);
     assert!(Told { found: &found, now: later }.to_string().contains("expired"));
-    assert!(Told { found: &found, now: SystemTime::now() }.to_string().contains("1 hours left"));
+    assert!(Told { found: &found, now: SystemTime::now() }.to_string().contains("1h59m left"));
 }

@@ -8,6 +8,7 @@ use outrigger_config::model::Mode;
 use super::super::cells::{Counter, Gauge, Held, WorkerId};
 use super::fill::Fill;
 use super::guards::GuardMetrics;
+use super::kept::Kept;
 use super::route::Acted;
 use super::series::{Series, SeriesCap};
 
@@ -22,6 +23,9 @@ pub struct UpstreamMetrics {
     pub(super) cache: Series<Acted>,
     /// Shared by all upstreams.
     handshakes: Arc<Series<&'static str>>,
+    pub(super) paced: Series<Acted>,
+    /// Requests a second; 0: as many as come.
+    pub(super) pace: AtomicI64,
     pub(super) stale: Counter,
     pub(super) pending: Gauge,
     pub(super) endpoints: AtomicI64,
@@ -31,12 +35,14 @@ pub struct UpstreamMetrics {
     pub requests: Arc<Fill>,
     /// Connections, where there is a limit on them.
     pub connections: Arc<Fill>,
+    /// Responses, where there is a cache.
+    pub kept: Arc<Kept>,
 }
 
 impl UpstreamMetrics {
-    /// Series that exist from the start: three plain ones, three a limit, five places for words that find none, and those
-    /// of the guards.
-    pub(super) const SERIES: usize = 14 + GuardMetrics::SERIES;
+    /// Series that exist from the start: four plain ones, three a limit, three of a cache, six places for words that find
+    /// none, and those of the guards.
+    pub(super) const SERIES: usize = 19 + GuardMetrics::SERIES;
 
     pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>, handshakes: &Arc<Series<&'static str>>) -> Self {
         Self {
@@ -46,12 +52,15 @@ impl UpstreamMetrics {
             dns: Series::new(workers, cap),
             cache: Series::new(workers, cap),
             handshakes: Arc::clone(handshakes),
+            paced: Series::new(workers, cap),
+            pace: AtomicI64::new(0),
             stale: Counter::new(workers),
             pending: Gauge::new(workers),
             endpoints: AtomicI64::new(0),
             guards: GuardMetrics::new(workers, cap),
             requests: Arc::default(),
             connections: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
@@ -93,6 +102,18 @@ impl UpstreamMetrics {
     /// The cache was looked at, with this result.
     pub fn cache(&self, worker: WorkerId, result: &'static str, mode: Mode) {
         self.cache.inc(worker, (result, mode));
+    }
+
+    /// A request met the pace that the upstream's answers ask for, with this decision.
+    pub fn paced(&self, worker: WorkerId, decision: &'static str, mode: Mode) {
+        self.paced.inc(worker, (decision, mode));
+    }
+
+    /// So many requests a second pass now; `None`: as many as come.
+    pub fn set_pace(&self, pace: Option<f64>) {
+        #[expect(clippy::cast_possible_truncation, reason = "saturates; a gauge of whole requests")]
+        let pace = pace.map_or(0, |pace| pace.round().max(1.0) as i64);
+        self.pace.store(pace, Relaxed);
     }
 
     /// So many endpoints are known now.
