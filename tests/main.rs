@@ -30,5 +30,6 @@ mod store;
 mod support;
 mod telemetry;
 mod timeouts;
+mod tls;
 mod tunnels;
 mod wire;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Timers;
 use crate::message::Scratch;
@@ -58,6 +58,34 @@ impl Shared {
     }
 }
 
+/// This worker's part of the handshakes of TLS that there may be at one time. Whoever finds no place waits for one.
+#[derive(Debug)]
+pub struct Handshakes {
+    places: Semaphore,
+    /// As many as there are, taken ones included.
+    all: Cell<usize>,
+}
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        Self { places: Semaphore::new(0), all: Cell::new(0) }
+    }
+}
+
+impl Handshakes {
+    /// The places, of which there are so many from now on. What is taken beyond them is given up as it ends.
+    pub fn of(&self, wanted: usize) -> &Semaphore {
+        let all = self.all.get();
+        if wanted > all {
+            self.places.add_permits(wanted - all);
+            self.all.set(wanted);
+        } else {
+            self.all.set(all - self.places.forget_permits(all - wanted));
+        }
+        &self.places
+    }
+}
+
 /// A snapshot as a request holds it: counted within the worker, so that no two processors share the count.
 #[allow(clippy::redundant_allocation, reason = "the outer count is the cheap one")]
 pub type Held = Rc<Arc<Snapshot>>;
@@ -79,6 +107,8 @@ pub struct Worker {
     pub multiplexed: Multiplexed,
     /// Inbound connections are told to close (`Connection: close`).
     pub draining: Cell<bool>,
+    /// Handshakes of TLS under way.
+    pub handshakes: Handshakes,
     /// File descriptors that the process may have.
     pub descriptors: u64,
     rng: RefCell<fastrand::Rng>,
@@ -100,6 +130,7 @@ impl Worker {
             pools: Pools::default(),
             multiplexed,
             draining: Cell::new(false),
+            handshakes: Handshakes::default(),
             descriptors,
             rng: RefCell::new(fastrand::Rng::new()),
             current: RefCell::new(Rc::clone(&current)),

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
+use tempfile::TempDir;
+
 use super::client::Client;
 use super::server::Server;
+use crate::support::authority::Authority;
 use crate::support::rig::{Rig, Wishes, upstream};
 
 /// A way from a client to a server.
@@ -13,6 +16,8 @@ pub struct Way {
     /// The sidecars, in the order of the way.
     pub rigs: Vec<Rig>,
     enter: SocketAddr,
+    /// Where the sidecars' identities are.
+    _certs: Vec<TempDir>,
 }
 
 impl Way {
@@ -36,13 +41,13 @@ impl Way {
     /// By the inbound side of a sidecar.
     fn inward(server: &Server) -> Self {
         let rig = into(server, "");
-        Self { name: "inbound", enter: rig.inbound, rigs: vec![rig] }
+        Self { name: "inbound", enter: rig.inbound, rigs: vec![rig], _certs: Vec::new() }
     }
 
     /// All of them with the built-in policy, and the one without a sidecar: it shows what the stack does by itself.
     pub fn all(server: &Server) -> Vec<Self> {
-        let direct = Self { name: "direct", rigs: Vec::new(), enter: server.addr };
-        let one = [Self::out(server, ""), Self::inward(server)];
+        let direct = Self { name: "direct", rigs: Vec::new(), enter: server.addr, _certs: Vec::new() };
+        let one = [Self::out(server, ""), Self::inward(server), Self::secret(server)];
         [direct].into_iter().chain(one).chain(Self::long(server, "")).collect()
     }
 
@@ -56,13 +61,27 @@ impl Way {
         Client::connect(self.enter, "up")
     }
 
+    /// By both, which prove themselves to each other.
+    fn secret(server: &Server) -> Self {
+        let ca = Authority::new("root");
+        let certs = ["client", "server"].map(|name| ca.house(name));
+        let [ours, theirs] =
+            [0, 1].map(|nth: usize| format!("identity: {{certDir: {}}}", certs[nth].path().display()));
+        let wishes = Wishes { app: Some(server.addr), sidecar: theirs, ..Wishes::default() };
+        let inbound = Rig::with(&wishes, &[]);
+        let tls = "tls: {mode: mutual, peerIdentities: [\"spiffe://tests/server\"]}";
+        let up = upstream("up", &[inbound.inbound], tls);
+        let outbound = Rig::with(&Wishes { sidecar: ours, ..Wishes::default() }, &[up]);
+        Self { _certs: certs.into(), ..Self::across("mutual TLS", vec![outbound, inbound]) }
+    }
+
     fn through(inbound: Rig, settings: &str, name: &'static str) -> Self {
         let up = upstream("up", &[inbound.inbound], settings);
         Self::across(name, vec![Rig::start(&[up]), inbound])
     }
 
     fn across(name: &'static str, rigs: Vec<Rig>) -> Self {
-        Self { name, enter: rigs[0].outbound, rigs }
+        Self { name, enter: rigs[0].outbound, rigs, _certs: Vec::new() }
     }
 }
 

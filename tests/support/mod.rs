@@ -1,5 +1,6 @@
 //! What do all tests need? A sidecar process, an upstream that does as told, and peers that speak raw octets.
 
+pub mod authority;
 pub mod caller;
 pub mod draft;
 pub mod frames;
@@ -9,6 +10,7 @@ pub mod origin;
 pub mod peer;
 pub mod rig;
 pub mod scripted;
+pub mod secret;
 pub mod server;
 pub mod sidecar;
 

@@ -200,11 +200,20 @@ async fn obey(worker: Rc<Worker>, open: Open, mut orders: mpsc::UnboundedReceive
 /// Looks after idle upstream connections, which nobody else polls: now and then, and when one may have use elsewhere.
 async fn sweep(worker: Rc<Worker>) {
     let mut wanted = worker.shared.wanted.subscribe();
+    let trusts = || {
+        let snapshot = worker.snapshot();
+        snapshot.tls.as_ref().map(|tls| tls.credentials().trust_generation())
+    };
+    let mut trust = trusts();
     loop {
         let _ = tokio::time::timeout(SWEEP, wanted.changed()).await;
         poll_fn(|cx| {
             // Lets go of a generation that no request has asked for since.
-            drop(worker.snapshot());
+            let trusted = std::mem::replace(&mut trust, trusts());
+            if trusted != trust {
+                // Whoever waits for a request looks whether its peer is still believed.
+                worker.timers.hasten_idle(now(), SWEEP);
+            }
             worker.pools.sweep(cx, &worker.scratch, now());
             worker.multiplexed.sweep(now());
             Poll::Ready(())

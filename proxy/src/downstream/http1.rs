@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::http2;
+use super::{http2, tls};
 use crate::clock::now;
 use crate::http1::{Ended, ServerConn};
 use crate::pipeline::{self, After, Down, Failure};
@@ -30,11 +30,30 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerCon
             down.read_head(&worker.scratch, (&heads, trailers), idle_since + idle, limits.head_timeout).await;
         // A request is treated by the configuration of its arrival, not of the idle time before it.
         let snapshot = worker.snapshot_for(listener);
+        if let Some(proof) = down.channel.wire.stream().proof()
+            && tls::distrusted(&worker, listener, proof)
+        {
+            return;
+        }
         let after = match head {
+            Ok(head) if is_plain(&down) && !tls::takes_plaintext(&snapshot, listener, &head) => {
+                refuse(&worker, listener, &mut down, Failure::PlaintextRefused)
+            }
             Ok(head) => {
                 pipeline::handle(&worker, &snapshot, listener, &mut Down::Http1(&mut down), head).await
             }
             Err(Ended::Quietly) => return,
+            Err(Ended::Roused) if worker.leaves(listener) => return,
+            Err(Ended::Roused) => continue,
+            Err(Ended::Tls) => {
+                metrics.protocol_error(worker.id, "tls-to-plaintext");
+                down.channel.wire.out().extend_from_slice(&tls::NO_TLS);
+                After::Close
+            }
+            // HTTP/2 has no probes that would pass.
+            Err(Ended::Http2) if is_plain(&down) && tls::is_strict(&snapshot, listener) => {
+                refuse(&worker, listener, &mut down, Failure::PlaintextRefused)
+            }
             Err(Ended::Malformed(error)) => refuse(&worker, listener, &mut down, Failure::BadRequest(error)),
             Err(Ended::Slow) => refuse(&worker, listener, &mut down, Failure::SlowHead),
             Err(Ended::Http2) => {
@@ -49,6 +68,10 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerCon
             After::Abort => return down.abort(),
         }
     }
+}
+
+fn is_plain(down: &ServerConn) -> bool {
+    down.channel.wire.stream().proof().is_none()
 }
 
 /// Answers what is not even a request.

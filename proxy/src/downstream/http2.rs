@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -12,10 +13,10 @@ use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use outrigger_config::model::SidecarLimits;
-use tokio::net::TcpStream;
 
 use super::http1::count_refused;
 use super::listener::contained;
+use super::tls;
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http2::guard::{Guarded, Watch};
@@ -24,6 +25,7 @@ use crate::http2::{fields, life};
 use crate::pipeline::{self, After, Down, Failure};
 use crate::snapshot::ListenerId;
 use crate::telemetry::Protocol;
+use crate::tls::{Proof, Stream};
 use crate::worker::Worker;
 
 /// Serves a connection to its end.
@@ -32,7 +34,10 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
     let limits = *worker.snapshot_for(listener).limits();
     let watch = Watch::new(limits.http2);
     let peer = down.peer;
-    let (stream, ahead, alarm) = down.into_parts();
+    let (mut stream, ahead, alarm) = down.into_parts();
+    // Its frames say where everything ends, so it may say of itself at any time that it does.
+    stream.rest();
+    let proof = stream.proof().cloned();
     let io = Guarded::server(stream, ahead, Rc::clone(&watch));
     alarm.set(now() + limits.head_timeout);
     let mut handshake = Box::pin(builder(&limits.http2, limits.header_list).handshake(io));
@@ -50,9 +55,15 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
     };
     let age = life(limits.max_connection_age, worker.rng(fastrand::Rng::f64));
     let now = now();
-    let life =
-        Life { until: now + age, idle_since: now, moved: [0; 2], streams: Rc::default(), stage: Stage::Open };
-    let mut session = Session { worker, listener, peer, limits, codec, watch, alarm, life };
+    let life = Life {
+        until: now + age,
+        idle_since: now,
+        moved: [0; 2],
+        streams: Rc::default(),
+        stage: Stage::Open,
+        distrusted: false,
+    };
+    let mut session = Session { worker, listener, peer, proof, limits, codec, watch, alarm, life };
     // A drain may have begun meanwhile.
     session.look(now);
     poll_fn(|cx| session.poll(cx)).await;
@@ -63,8 +74,9 @@ struct Session {
     worker: Rc<Worker>,
     listener: ListenerId,
     peer: SocketAddr,
+    proof: Option<Arc<Proof>>,
     limits: SidecarLimits,
-    codec: Connection<Guarded<TcpStream>, Bytes>,
+    codec: Connection<Guarded<Stream>, Bytes>,
     watch: Rc<Watch>,
     alarm: Alarm,
     life: Life,
@@ -81,6 +93,8 @@ struct Life {
     /// Requests under way.
     streams: Rc<Cell<usize>>,
     stage: Stage,
+    /// Its peer was let in by roots, or before lists, that are no longer those of now.
+    distrusted: bool,
 }
 
 /// What the peer was told.
@@ -142,12 +156,17 @@ impl Session {
             return self.watch.on_reset();
         }
         let snapshot = self.worker.snapshot_for(self.listener);
+        // It would not get in any more: what it asks for is not begun (RFC 9113 §8.7).
+        if self.is_distrusted() || self.proof.is_none() && tls::is_strict(&snapshot, self.listener) {
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return self.leave();
+        }
         let (parts, content) = request.into_parts();
         let head = fields::request_head(parts, &snapshot.head_limits, content.is_end_stream());
         let alarm = self.worker.timers.alarm();
         let trailers = snapshot.trailer_limits;
-        let mut stream =
-            ServerStream::new(content, respond, trailers, (alarm, self.peer), Rc::clone(&self.watch));
+        let caller = (alarm, self.peer, self.proof.clone());
+        let mut stream = ServerStream::new(content, respond, trailers, caller, Rc::clone(&self.watch));
         let (worker, listener) = (Rc::clone(&self.worker), self.listener);
         let head = match head {
             Ok(head) => head,
@@ -194,10 +213,18 @@ impl Session {
             } else {
                 self.cut();
             }
-        } else if now >= self.life.until || self.worker.leaves(self.listener) {
+        } else if now >= self.life.until || self.worker.leaves(self.listener) || self.is_distrusted() {
             self.leave();
         }
         self.look_again(now);
+    }
+
+    /// Its peer would not be let in any more.
+    fn is_distrusted(&mut self) -> bool {
+        let (worker, listener) = (&self.worker, self.listener);
+        self.life.distrusted = self.life.distrusted
+            || self.proof.as_ref().is_some_and(|proof| tls::distrusted(worker, listener, proof));
+        self.life.distrusted
     }
 
     fn look_again(&self, now: Instant) {

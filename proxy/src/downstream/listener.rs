@@ -16,7 +16,7 @@ use outrigger_config::model::Direction;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::http1;
+use super::{http1, tls};
 use crate::http1::ServerConn;
 use crate::snapshot::ListenerId;
 use crate::worker::Worker;
@@ -138,12 +138,22 @@ fn admit(
         return;
     }
     metrics.accepted(worker.id);
-    let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
-    let connection = contained(Rc::clone(worker), http1::serve(Rc::clone(worker), id, down));
-    let counted = open.enter(id.direction);
+    let held = (permit, open.enter(id.direction));
+    if let Some(side) = worker.snapshot_for(id).server_side(id) {
+        let side = Arc::clone(side);
+        spawn(worker, tls::serve(Rc::clone(worker), id, side, stream, peer), held);
+    } else {
+        let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
+        spawn(worker, http1::serve(Rc::clone(worker), id, down), held);
+    }
+}
+
+/// A task of its own for a connection, with what it holds until its end.
+fn spawn(worker: &Rc<Worker>, connection: impl Future<Output = ()> + 'static, held: impl Sized + 'static) {
+    let connection = contained(Rc::clone(worker), connection);
     tokio::task::spawn_local(async move {
         connection.await;
-        drop((permit, counted));
+        drop(held);
     });
 }
 

@@ -4,3 +4,4 @@ pub mod fleet;
 mod http1;
 mod http2;
 mod listener;
+mod tls;

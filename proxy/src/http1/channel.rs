@@ -4,13 +4,13 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use http::HeaderMap;
-use tokio::net::TcpStream;
 
 use super::body::{Chunk, Decoder};
 use super::encoder::Encoder;
 use super::wire::Wire;
 use crate::message::transfer::Passing;
 use crate::message::{Framing, Piece, Scratch, Sink, Source, TrailerLimits, TransferError};
+use crate::tls::Stream;
 
 /// A connection with the message that comes and the message that goes.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Channel {
 
 impl Channel {
     /// Without any content yet.
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: impl Into<Stream>) -> Self {
         let nothing = TrailerLimits { bytes: 0, fields: 0 };
         Self {
             wire: Wire::new(stream),

@@ -7,13 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 
 use super::body::Decoder;
 use super::channel::Channel;
 use super::head::{ends_head, parse_response};
 use crate::message::{HeadLimits, ReceiveError, ResponseHead, Scratch, TrailerLimits};
+use crate::tls::{Stream, is_alert};
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct ClientConn {
 
 impl ClientConn {
     /// Over a socket connected at `now`.
-    pub fn new(stream: TcpStream, now: Instant) -> Self {
+    pub fn new(stream: impl Into<Stream>, now: Instant) -> Self {
         Self { channel: Channel::new(stream), exchanges: 0, idle_since: now, kept_for: None, partial: false }
     }
 
@@ -85,8 +85,12 @@ impl ClientConn {
         limits: &HeadLimits,
         to: &Method,
     ) -> Poll<Result<Option<ResponseHead>, ReceiveError>> {
-        let Ok(count @ 1..) = ready!(self.channel.wire.poll_read(cx, buffer)) else {
-            return Poll::Ready(Err(ReceiveError::Closed { silent: true }));
+        let count = match ready!(self.channel.wire.poll_read(cx, buffer)) {
+            Ok(count @ 1..) => count,
+            Err(error) if self.exchanges == 0 && is_alert(&error) => {
+                return Poll::Ready(Err(ReceiveError::Unwelcome));
+            }
+            _ => return Poll::Ready(Err(ReceiveError::Closed { silent: true })),
         };
         let parsed = parse_response(&buffer[..count], limits, scratch, to).map_err(ReceiveError::Head)?;
         let (head, taken) = parsed.map_or((None, 0), |(head, taken)| (Some(head), taken));

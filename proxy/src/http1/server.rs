@@ -6,14 +6,13 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
-
 use super::body::Decoder;
 use super::channel::Channel;
 use super::head::{ends_head, parse_request};
 use crate::clock::{Alarm, now};
 use crate::message::{HeadError, HeadLimits, RequestHead, Scratch, TrailerLimits};
 use crate::telemetry::Held;
+use crate::tls::Stream;
 
 /// What is read ahead of the exchange in hand, at most: pipelined requests wait in the kernel beyond it.
 const READ_AHEAD: usize = 16 * 1024;
@@ -35,6 +34,10 @@ pub enum Ended {
     Slow,
     /// What came first begins the preface of HTTP/2, and is read ahead (RFC 9113 §3.4).
     Http2,
+    /// What came first begins a handshake of TLS.
+    Tls,
+    /// It was woken early, and nothing has come.
+    Roused,
 }
 
 /// A connection from a downstream.
@@ -56,7 +59,7 @@ pub struct ServerConn {
 
 impl ServerConn {
     /// Over an accepted socket.
-    pub fn new(stream: TcpStream, peer: SocketAddr, alarm: Alarm, drains: bool) -> Self {
+    pub fn new(stream: impl Into<Stream>, peer: SocketAddr, alarm: Alarm, drains: bool) -> Self {
         Self { channel: Channel::new(stream), alarm, peer, active: None, drains, fresh: true }
     }
 
@@ -76,8 +79,13 @@ impl ServerConn {
         Ok(head)
     }
 
+    /// It was agreed on to speak nothing else over it.
+    pub fn speaks_http1(&mut self) {
+        self.fresh = false;
+    }
+
     /// Its socket and what was read of it, for who speaks something else over it.
-    pub fn into_parts(self) -> (TcpStream, Vec<u8>, Alarm) {
+    pub fn into_parts(self) -> (Stream, Vec<u8>, Alarm) {
         let (stream, ahead) = self.channel.wire.into_parts();
         (stream, ahead, self.alarm)
     }
@@ -166,7 +174,11 @@ impl HeadReader<'_> {
         loop {
             if self.conn.alarm.poll(cx).is_ready() {
                 let begun = !self.conn.channel.wire.ahead().is_empty();
-                return Poll::Ready(Err(if begun { Ended::Slow } else { Ended::Quietly }));
+                return Poll::Ready(Err(match begun {
+                    true => Ended::Slow,
+                    false if now() < idle_until => Ended::Roused,
+                    false => Ended::Quietly,
+                }));
             }
             let result = if self.conn.channel.wire.ahead().is_empty() {
                 ready!(scratch.lend(|buffer| self.poll_first(cx, buffer, scratch)))
@@ -210,6 +222,8 @@ impl HeadReader<'_> {
                 self.begin(count);
                 (count >= PREFACE.len()).then_some(Err(Ended::Http2))
             }
+            // RFC 8446 §5.1: a record of a handshake.
+            Err(_) if self.conn.fresh && buffer[0] == 22 => Some(Err(Ended::Tls)),
             Err(error) => Some(Err(Ended::Malformed(error))),
         })
     }

@@ -7,10 +7,10 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite;
 
 use crate::message::Scratch;
+use crate::tls::Stream;
 
 /// Up to here, content is copied behind what waits, to leave in one `send` (cheaper than `writev` for small pieces).
 const GATHER: usize = 4 * 1024;
@@ -18,7 +18,7 @@ const GATHER: usize = 4 * 1024;
 /// One connection's octets.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     ahead: Vec<u8>,
     out: Vec<u8>,
     sent: usize,
@@ -28,13 +28,25 @@ pub struct Wire {
 
 impl Wire {
     /// Over a connected socket.
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, ahead: Vec::new(), out: Vec::new(), sent: 0, eof: false, blocked: false }
+    pub fn new(stream: impl Into<Stream>) -> Self {
+        Self {
+            stream: stream.into(),
+            ahead: Vec::new(),
+            out: Vec::new(),
+            sent: 0,
+            eof: false,
+            blocked: false,
+        }
     }
 
     /// Its socket and what was read ahead.
-    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+    pub fn into_parts(self) -> (Stream, Vec<u8>) {
         (self.stream, self.ahead)
+    }
+
+    /// Its socket.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     /// What was read and not used.
@@ -83,9 +95,7 @@ impl Wire {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
-        let mut buf = ReadBuf::new(into);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
-        let count = buf.filled().len();
+        let count = ready!(self.stream.poll_octets(cx, into))?;
         self.eof = count == 0;
         Poll::Ready(Ok(count))
     }
@@ -97,7 +107,7 @@ impl Wire {
 
     /// Nothing waits to be written.
     pub fn is_flushed(&self) -> bool {
-        self.sent == self.out.len()
+        self.sent == self.out.len() && self.stream.is_flushed()
     }
 
     /// The peer doesn't take what we have: nothing more should be read for it.
@@ -108,7 +118,8 @@ impl Wire {
     /// Takes all of `data`: what is small waits for more behind what waits already, and so does what the socket doesn't
     /// take now. Whoever has no more for now flushes.
     pub fn push(&mut self, cx: &mut Context<'_>, data: &[u8]) -> io::Result<()> {
-        if !self.is_flushed() && self.out.len() - self.sent + data.len() <= GATHER {
+        let waiting = self.out.len() - self.sent;
+        if waiting > 0 && waiting + data.len() <= GATHER {
             self.out.extend_from_slice(data);
             return Ok(());
         }
@@ -128,15 +139,16 @@ impl Wire {
             let queued = (self.out.len() - self.sent).min(written);
             self.sent += queued;
             data = &data[written - queued..];
-            self.reset_if_flushed();
+            self.reset_if_written();
         }
         self.out.extend_from_slice(data);
+        self.blocked |= !self.stream.is_flushed();
         Ok(())
     }
 
     /// Ready once nothing waits.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.is_flushed() {
+        while self.sent < self.out.len() {
             let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, &self.out[self.sent..])
             else {
                 self.blocked = true;
@@ -144,8 +156,10 @@ impl Wire {
             };
             self.sent += nonzero(written?)?;
         }
-        self.reset_if_flushed();
-        Poll::Ready(Ok(()))
+        self.reset_if_written();
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.blocked = flushed.is_pending();
+        flushed
     }
 
     /// Ends our direction.
@@ -155,11 +169,12 @@ impl Wire {
 
     /// Lets the socket be reset, not ended, when it is dropped.
     pub fn reset(&mut self) {
-        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+        self.stream.reset();
     }
 
     /// Lays its buffers down while nothing happens.
     pub fn rest(&mut self, scratch: &Scratch) {
+        self.stream.rest();
         for buffer in [&mut self.ahead, &mut self.out] {
             if buffer.is_empty() {
                 scratch.recycle_buffer(std::mem::take(buffer));
@@ -169,6 +184,7 @@ impl Wire {
 
     /// Takes buffers up for an exchange.
     pub fn rise(&mut self, scratch: &Scratch) {
+        self.stream.rise();
         for buffer in [&mut self.ahead, &mut self.out] {
             if buffer.capacity() == 0 {
                 *buffer = scratch.buffer();
@@ -176,8 +192,8 @@ impl Wire {
         }
     }
 
-    fn reset_if_flushed(&mut self) {
-        if self.is_flushed() {
+    fn reset_if_written(&mut self) {
+        if self.sent == self.out.len() {
             self.out.clear();
             self.sent = 0;
             self.blocked = false;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -10,13 +11,13 @@ use h2::Reason;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{Method, Request};
 use outrigger_config::model::UpstreamLimits;
-use tokio::net::TcpStream;
 
 use super::channel::Channel;
 use super::fields;
 use super::guard::{Guarded, Watch};
 use crate::clock::now;
 use crate::message::{HeadLimits, ReceiveError, ResponseHead, TrailerLimits};
+use crate::tls::{Proof, Stream};
 
 /// Streams that we gave up in the last second, whose answers may still be on their way: those of more would be taken
 /// for faults of the endpoint.
@@ -37,19 +38,25 @@ pub struct Connection {
     wakers: RefCell<Vec<Waker>>,
     /// From then on it takes no more requests.
     until: Instant,
+    /// What its handshake proved; `None`: it is in plaintext.
+    proof: Option<Arc<Proof>>,
 }
 
 /// The codec's half of a connection, which its driver polls to its end.
-pub type Driver = h2::client::Connection<Guarded<TcpStream>>;
+pub type Driver = h2::client::Connection<Guarded<Stream>>;
 
 impl Connection {
     /// Over a connected socket; ready when the peer has said that it speaks HTTP/2. The caller bounds the wait, polls the
     /// driver from then on, and says by [`close`](Self::close) when it has ended. It lives for `age`.
     pub async fn open(
-        stream: TcpStream,
+        stream: impl Into<Stream>,
         limits: &UpstreamLimits,
         age: Duration,
     ) -> Result<(Rc<Self>, Driver), h2::Error> {
+        let mut stream: Stream = stream.into();
+        // Its frames say where everything ends, so it may say of itself at any time that it does.
+        stream.rest();
+        let proof = stream.proof().cloned();
         let http2 = &limits.http2;
         let watch = Watch::new(*http2);
         let (send, mut driver) = Builder::new()
@@ -82,6 +89,7 @@ impl Connection {
             idle_since: Cell::new(now),
             wakers: RefCell::default(),
             until: now + age,
+            proof,
         };
         Ok((Rc::new(connection), driver))
     }
@@ -96,9 +104,15 @@ impl Connection {
         self.closed.set(true);
     }
 
-    /// It takes no new requests any more: it has ended, is being closed by its peer, is too old, or is given up.
+    /// It takes no new requests any more: it has ended, is being closed by its peer, is too old, is given up, or was made
+    /// with an identity that is no longer ours.
     pub fn is_leaving(&self, now: Instant) -> bool {
-        self.closed.get() || self.retired.get() || self.watch.last_stream().is_some() || now >= self.until
+        let current = self.proof.as_ref().is_none_or(|proof| proof.is_current());
+        self.closed.get()
+            || self.retired.get()
+            || self.watch.last_stream().is_some()
+            || now >= self.until
+            || !current
     }
 
     /// Requests that it carries.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::channel::Channel;
 use super::guard::Watch;
 use crate::clock::Alarm;
 use crate::message::TrailerLimits;
+use crate::tls::Proof;
 
 /// Octets of a frame's payload: the least that everybody takes (RFC 9113 §4.2), so that streams take turns.
 const FRAME: u32 = 16 * 1024;
@@ -52,6 +54,8 @@ pub struct ServerStream {
     pub alarm: Alarm,
     /// Who calls.
     pub peer: SocketAddr,
+    /// What its connection's handshake proved; `None`: it came in plaintext.
+    pub proof: Option<Arc<Proof>>,
     respond: SendResponse<Bytes>,
     watch: Rc<Watch>,
     answered: bool,
@@ -63,12 +67,12 @@ impl ServerStream {
         recv: RecvStream,
         respond: SendResponse<Bytes>,
         trailers: TrailerLimits,
-        (alarm, peer): (Alarm, SocketAddr),
+        (alarm, peer, proof): (Alarm, SocketAddr, Option<Arc<Proof>>),
         watch: Rc<Watch>,
     ) -> Self {
         let mut channel = Channel::new(trailers);
         channel.receive(recv);
-        Self { channel, alarm, peer, respond, watch, answered: false }
+        Self { channel, alarm, peer, proof, respond, watch, answered: false }
     }
 
     /// Answers; `ended`: without content.

@@ -191,6 +191,8 @@ pub enum ReceiveError {
         /// Something was done for others.
         progressed: bool,
     },
+    /// The peer ended the connection with an alert of TLS, before it looked at anything.
+    Unwelcome,
     /// What came is no response head.
     Head(HeadError),
 }

@@ -16,10 +16,10 @@ use super::up::Up;
 use crate::clock::now;
 use crate::http1::ClientConn;
 use crate::message::{HeadError, Version};
-use crate::policy::outcome::ConnectFailure;
 use crate::snapshot::Backend;
+use crate::tls::Alpn;
 use crate::upstream::bulkhead::{Entry, Permit};
-use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::connect::{ConnectError, Stage, connect, timed_out};
 use crate::upstream::endpoint::InFlight;
 use crate::upstream::multiplexed::OpenError;
 use crate::upstream::pool::Client;
@@ -80,7 +80,13 @@ pub async fn ready(
     let began = exchange.attempt_began;
     let _pending = backend.upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = backend.upstream.metrics.pending(worker.id);
-    match within_connect(exchange, backend, down, began, connect(load.addr)).await? {
+    let stage = Stage::default();
+    let connecting = connect(&backend.upstream, load.addr, Alpn::Http1, (worker.id, &stage));
+    let connected = within_connect(exchange, backend, down, began, (connecting, &stage)).await;
+    if let Err(Failure::Connect(failure)) = connected {
+        timed_out(&backend.upstream, worker.id, failure);
+    }
+    match connected? {
         Ok(stream) => {
             let mut conn = Box::new(Client::new(ClientConn::new(stream, began), place));
             conn.channel.wire.rise(&worker.scratch);
@@ -130,10 +136,11 @@ async fn shared(
         let _waiting = upstream.metrics.pending(worker.id);
         let opening = joined.unwrap_or_else(|| {
             let life = (*backend.policy.timeouts.connect, worker.rng(fastrand::Rng::f64));
-            worker.multiplexed.open(load, limits, life, place)
+            worker.multiplexed.open(upstream, load, life, place)
         });
         let opened = poll_fn(|cx| opening.poll(cx));
-        match within_connect(exchange, backend, down, exchange.attempt_began, opened).await? {
+        let began = exchange.attempt_began;
+        match within_connect(exchange, backend, down, began, (opened, &opening.stage)).await? {
             Ok(()) => {}
             Err(OpenError::Connect(error)) => return Err(failed(error)),
             Err(OpenError::Protocol) => return Err(Failure::Garbage(HeadError::Version)),
@@ -198,14 +205,14 @@ async fn within_connect<T>(
     backend: &Backend,
     down: &mut Down<'_>,
     began: Instant,
-    what: impl Future<Output = T>,
+    (what, stage): (impl Future<Output = T>, &Stage),
 ) -> Result<T, Failure> {
     let by = began + *backend.policy.timeouts.connect;
     down.alarm().set(by.min(exchange.deadline.head));
     watched(exchange, down, what).await.map_err(|stopped| match stopped {
         Stopped::Left => Failure::Canceled,
         Stopped::Rung if exchange.deadline.head <= by => Failure::Deadline,
-        Stopped::Rung => Failure::Connect(ConnectFailure::TimedOut),
+        Stopped::Rung => Failure::Connect(stage.timed_out()),
     })
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, StatusCode};
+use outrigger_config::model::PeerIdentity;
 
 use super::headers::{http1::write_interim, http2};
 use crate::clock::Alarm;
@@ -12,6 +13,7 @@ use crate::http1::ServerConn;
 use crate::http2::ServerStream;
 use crate::message::transfer::Passing;
 use crate::message::{Piece, ResponseHead, Scratch, Sink, Source, TransferError, Version};
+use crate::tls::PeerCert;
 
 /// The downstream's end of an exchange.
 #[derive(Debug)]
@@ -37,6 +39,20 @@ impl Down<'_> {
             Self::Http1(conn) => conn.peer,
             Self::Http2(stream) => stream.peer,
         }
+    }
+
+    /// Who it proved to be.
+    pub fn identity(&self) -> Option<&PeerIdentity> {
+        self.certificate().map(PeerCert::identity)
+    }
+
+    /// By what it proved it; `None`: it came in plaintext.
+    pub fn certificate(&self) -> Option<&PeerCert> {
+        match self {
+            Self::Http1(conn) => conn.channel.wire.stream().proof(),
+            Self::Http2(stream) => stream.proof.as_ref(),
+        }
+        .map(|proof| proof.peer())
     }
 
     /// Content has come that nobody asked for yet.

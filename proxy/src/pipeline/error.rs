@@ -22,6 +22,8 @@ pub enum Failure {
     UpgradeNotAllowed,
     /// The upstream answers a change of protocol with something that would be taken for it.
     UpgradeRefused,
+    /// A request in plaintext, where only TLS is taken.
+    PlaintextRefused,
     /// A deadline that is no number.
     BadDeadline,
     /// Nobody named this authority or path.
@@ -95,7 +97,9 @@ impl Failure {
             Self::BadRequest(error) => error.status(),
             Self::BadBody(_) | Self::BadDeadline => StatusCode::BAD_REQUEST,
             Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
-            Self::ConnectNotAllowed | Self::UpgradeNotAllowed => StatusCode::FORBIDDEN,
+            Self::ConnectNotAllowed | Self::UpgradeNotAllowed | Self::PlaintextRefused => {
+                StatusCode::FORBIDDEN
+            }
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::RateLimit { .. } | Self::CallerLimit | Self::Paced { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoEndpoint
@@ -127,7 +131,9 @@ impl Failure {
         match self {
             Self::BadRequest(_) | Self::BadBody(_) | Self::BadDeadline => grpc::Status::Internal,
             Self::NoRoute => grpc::Status::Unimplemented,
-            Self::ConnectNotAllowed | Self::UpgradeNotAllowed => grpc::Status::PermissionDenied,
+            Self::ConnectNotAllowed | Self::UpgradeNotAllowed | Self::PlaintextRefused => {
+                grpc::Status::PermissionDenied
+            }
             Self::RateLimit { .. } | Self::CallerLimit | Self::Paced { .. } => {
                 grpc::Status::ResourceExhausted
             }
@@ -163,6 +169,7 @@ impl Failure {
             | Self::BadBody(_)
             | Self::ConnectNotAllowed
             | Self::UpgradeNotAllowed
+            | Self::PlaintextRefused
             | Self::BadDeadline => Flag::DownstreamProtocolError,
             Self::NoRoute => Flag::NoRoute,
             Self::NotCached => Flag::None,
@@ -203,6 +210,7 @@ impl Failure {
             Self::ConnectNotAllowed => "connect-not-allowed",
             Self::UpgradeNotAllowed => "upgrade-not-allowed",
             Self::UpgradeRefused => "upstream-refused-upgrade",
+            Self::PlaintextRefused => "plaintext-refused",
             Self::BadDeadline => "malformed-deadline",
             Self::NoRoute => "no-route",
             Self::NoEndpoint => "no-endpoint",
@@ -211,6 +219,7 @@ impl Failure {
             Self::Connect(ConnectFailure::Refused) => "connect-refused",
             Self::Connect(ConnectFailure::Unreachable) => "connect-unreachable",
             Self::Connect(ConnectFailure::TimedOut) => "connect-timeout",
+            Self::Connect(ConnectFailure::Tls(failure)) => failure.label(),
             Self::RateLimit { .. } => "rate-limit",
             Self::CallerLimit => "limit-caller",
             Self::Paced { .. } => "paced",
@@ -263,6 +272,7 @@ impl Failure {
             | Self::ConnectNotAllowed
             | Self::UpgradeNotAllowed
             | Self::UpgradeRefused
+            | Self::PlaintextRefused
             | Self::BadDeadline
             | Self::NoRoute
             | Self::NotCached
@@ -301,6 +311,7 @@ impl Failure {
             | Self::ConnectNotAllowed
             | Self::UpgradeNotAllowed
             | Self::UpgradeRefused
+            | Self::PlaintextRefused
             | Self::BadDeadline
             | Self::NoRoute
             | Self::NotCached

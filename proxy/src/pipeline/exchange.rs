@@ -17,7 +17,7 @@ use crate::message::RequestHead;
 use crate::policy::deadline::{Deadline, Told};
 use crate::policy::grpc;
 use crate::policy::hash::hash;
-use crate::policy::outcome::ConnectFailure;
+use crate::policy::outcome::{ConnectFailure, TlsFailure};
 use crate::snapshot::fault::Met;
 use crate::snapshot::limiter::Quota;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
@@ -256,8 +256,9 @@ impl<'s> Exchange<'s> {
             Failure::Deadline => metrics.deadline_exceeded(id, "request"),
             Failure::AttemptTimeout => metrics.deadline_exceeded(id, "attempt"),
             Failure::Expired => metrics.deadline_exceeded(id, "arrival"),
-            Failure::Connect(ConnectFailure::TimedOut) => {
-                metrics.deadline_exceeded(id, "connect");
+            Failure::Connect(ConnectFailure::TimedOut) => metrics.deadline_exceeded(id, "connect"),
+            Failure::Connect(ConnectFailure::Tls(TlsFailure::TimedOut)) => {
+                metrics.deadline_exceeded(id, "tls-handshake");
             }
             Failure::BodyIdle => metrics.deadline_exceeded(id, "idle"),
             Failure::BadRequest(error) => {

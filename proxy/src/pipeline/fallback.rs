@@ -21,7 +21,7 @@ use super::retry::{self, answered};
 use super::upload::Upload;
 use crate::clock::now;
 use crate::policy::grpc;
-use crate::policy::outcome::{Class, ConnectFailure};
+use crate::policy::outcome::{Class, ConnectFailure, TlsFailure};
 use crate::policy::retry::Body;
 use crate::snapshot::Backend;
 use crate::snapshot::limiter::Admission;
@@ -212,8 +212,12 @@ fn is_callers(exchange: &Exchange<'_>) -> bool {
 fn conditions(failure: Failure) -> &'static [FallbackCondition] {
     use FallbackCondition as On;
     match failure {
-        Failure::Connect(ConnectFailure::TimedOut) => &[On::ConnectFailure, On::Timeout],
-        Failure::Connect(ConnectFailure::Refused | ConnectFailure::Unreachable) => &[On::ConnectFailure],
+        Failure::Connect(ConnectFailure::TimedOut | ConnectFailure::Tls(TlsFailure::TimedOut)) => {
+            &[On::ConnectFailure, On::Timeout]
+        }
+        Failure::Connect(ConnectFailure::Refused | ConnectFailure::Unreachable | ConnectFailure::Tls(_)) => {
+            &[On::ConnectFailure]
+        }
         Failure::Reset
         | Failure::Refused
         | Failure::GoneAway { .. }
@@ -234,6 +238,7 @@ fn conditions(failure: Failure) -> &'static [FallbackCondition] {
         | Failure::BadBody(_)
         | Failure::ConnectNotAllowed
         | Failure::UpgradeNotAllowed
+        | Failure::PlaintextRefused
         | Failure::BadDeadline
         | Failure::NoRoute
         | Failure::RateLimit { .. }

@@ -138,6 +138,7 @@ fn classify(ended: &Attempt, grpc: bool) -> Outcome {
             | Failure::ConnectNotAllowed
             | Failure::UpgradeNotAllowed
             | Failure::UpgradeRefused
+            | Failure::PlaintextRefused
             | Failure::BadDeadline
             | Failure::NoRoute
             | Failure::NotCached

@@ -18,6 +18,7 @@ use super::upload::{Upload, UploadError};
 use crate::clock::now;
 use crate::message::{HeadError, HeadLimits, ReceiveError, ResponseHead, Source};
 use crate::policy::grpc;
+use crate::policy::outcome::{ConnectFailure, TlsFailure};
 use crate::snapshot::Backend;
 
 /// Interim responses that one answer may be preceded by.
@@ -259,6 +260,7 @@ pub fn failure_of(error: ReceiveError) -> (Failure, Silent) {
         ReceiveError::Closed { silent } => (Failure::Reset, silent),
         ReceiveError::Refused => (Failure::Refused, false),
         ReceiveError::GoneAway { progressed } => (Failure::GoneAway { progressed }, false),
+        ReceiveError::Unwelcome => (Failure::Connect(ConnectFailure::Tls(TlsFailure::Refused)), false),
         ReceiveError::Head(error) => (Failure::Garbage(error), false),
     }
 }

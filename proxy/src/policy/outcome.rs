@@ -68,6 +68,33 @@ pub enum ConnectFailure {
     Unreachable,
     /// No answer within `connect`.
     TimedOut,
+    /// It is there, but not within TLS.
+    Tls(TlsFailure),
+}
+
+/// Why there is no TLS with an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFailure {
+    /// We don't believe its certificate.
+    Untrusted,
+    /// Its certificate is right, and belongs to somebody else.
+    WrongIdentity,
+    /// It doesn't believe ours.
+    Refused,
+    /// Nothing in common: no TLS at all, another version, another protocol inside.
+    Failed,
+    /// It took longer than `connect`.
+    TimedOut,
+}
+
+impl TlsFailure {
+    const LABELS: [&'static str; 5] =
+        ["tls-untrusted", "tls-wrong-identity", "tls-refused", "tls-failed", "tls-timeout"];
+
+    /// The word for metrics and reasons.
+    pub fn label(self) -> &'static str {
+        Self::LABELS[self as usize]
+    }
 }
 
 /// Whose doing an outcome was.
@@ -100,7 +127,7 @@ impl Class {
 
 impl Outcome {
     /// Every [`label`](Self::label), by [`index`](Self::index): metric handles can lie in an array.
-    pub const LABELS: [&'static str; 33] = [
+    pub const LABELS: [&'static str; 38] = [
         "success",
         "4xx",
         "429",
@@ -134,9 +161,16 @@ impl Outcome {
         "grpc-unavailable",
         "grpc-data-loss",
         "grpc-unauthenticated",
+        TlsFailure::LABELS[0],
+        TlsFailure::LABELS[1],
+        TlsFailure::LABELS[2],
+        TlsFailure::LABELS[3],
+        TlsFailure::LABELS[4],
     ];
     /// Where the label of the first gRPC status, OK, would be.
     const GRPC: usize = 16;
+    /// Where the first label of a failure of TLS is.
+    const TLS: usize = 33;
 
     /// Whose doing it was.
     ///
@@ -194,6 +228,7 @@ impl Outcome {
             Self::ConnectFailure(ConnectFailure::Refused) => 4,
             Self::ConnectFailure(ConnectFailure::Unreachable) => 5,
             Self::ConnectFailure(ConnectFailure::TimedOut) => 6,
+            Self::ConnectFailure(ConnectFailure::Tls(failure)) => Self::TLS + *failure as usize,
             Self::Unresolved => 7,
             Self::Reset { responded: false } => 8,
             Self::Reset { responded: true } => 9,
@@ -219,6 +254,14 @@ pub(crate) mod tests {
         let status = StatusCode::from_u16(code).unwrap();
         Outcome::Response { status, retry_after: None, settled_below: false }
     }
+
+    const TLS: [TlsFailure; 5] = [
+        TlsFailure::Untrusted,
+        TlsFailure::WrongIdentity,
+        TlsFailure::Refused,
+        TlsFailure::Failed,
+        TlsFailure::TimedOut,
+    ];
 
     /// A gRPC answer without pushback.
     pub(crate) fn grpc(status: Status) -> Outcome {
@@ -264,7 +307,8 @@ pub(crate) mod tests {
     #[test]
     fn ec_2_every_way_to_end_has_its_own_label() {
         let responses = [200, 404, 429, 503].map(status);
-        let all = responses.into_iter().chain(SILENT).chain(grpc_failures());
+        let tls = TLS.map(|failure| Outcome::ConnectFailure(ConnectFailure::Tls(failure)));
+        let all = responses.into_iter().chain(SILENT).chain(grpc_failures()).chain(tls);
         let mut seen: Vec<_> = all.map(|outcome| outcome.label()).collect();
         seen.dedup();
         assert_eq!(seen, Outcome::LABELS, "the index follows the list");

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use http::HeaderValue;
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Config, Direction, SidecarLimits, TrafficPolicy};
+use outrigger_config::model::{Config, Direction, InboundTls, SidecarLimits, TrafficPolicy};
 
 use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
 use crate::policy::router::{Request, Router, Step, lower_case};
@@ -137,6 +137,19 @@ impl Snapshot {
             return Some(rule);
         }
         table.otherwise.as_ref()
+    }
+
+    /// Our side of handshakes on a listener; `None`: it takes plaintext only.
+    pub fn server_side(&self, listener: ListenerId) -> Option<&Arc<ServerSide>> {
+        self.tls.as_ref().filter(|_| *self.inbound_tls(listener) != InboundTls::Off)
+    }
+
+    /// What a listener asks of those who call.
+    pub fn inbound_tls(&self, listener: ListenerId) -> &InboundTls {
+        let mut inbound = self.config.sidecar.inbound.iter();
+        let port =
+            inbound.find(|port| listener.direction == Direction::Inbound && port.listen == listener.addr);
+        port.map_or(&InboundTls::Off, |port| &port.tls)
     }
 
     /// Whether this generation has the listener.

@@ -52,6 +52,11 @@ impl Credentials {
         self.trust.load(Relaxed)
     }
 
+    /// Counts the identities.
+    pub fn generation(&self) -> u64 {
+        self.current().generation
+    }
+
     pub(super) fn current(&self) -> Guard<Arc<Current>> {
         self.current.load()
     }

@@ -15,6 +15,8 @@
 //! - [`authority`] signs for development, [`shown`] reads certificates to people.
 //! - Between sidecars TLS 1.3 only, with X25519MLKEM768 preferred; TLS 1.2 only towards services outside
 //!   (`provider`).
+//! - [`Stream`] is what all others see of it: a connection's octets, in plaintext or within TLS. `session` is one end of
+//!   TLS without IO, `handshake` how it comes about, or why not.
 //! - Private keys are read into memory that is zeroed and handed to aws-lc, which zeroes what it frees; no type here that
 //!   holds one prints it.
 
@@ -22,13 +24,17 @@ pub mod authority;
 mod client;
 mod credentials;
 mod files;
+mod handshake;
 mod identity;
 mod peer;
 mod pem;
+mod proof;
 mod provider;
 mod refusal;
 mod server;
+mod session;
 pub mod shown;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -37,8 +43,11 @@ mod verify;
 pub use client::ClientSide;
 pub use credentials::Credentials;
 pub use files::Files;
+pub use handshake::{Failed, HandshakeError, is_alert};
 pub use identity::{Identity, IdentityError, Standing};
 pub use peer::PeerCert;
+pub use proof::Proof;
 pub use provider::Alpn;
 pub use refusal::Refusal;
 pub use server::ServerSide;
+pub use stream::{Stream, Tls};

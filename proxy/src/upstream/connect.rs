@@ -2,11 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 
-use crate::policy::outcome::ConnectFailure;
+use super::Upstream;
+use crate::policy::outcome::{ConnectFailure, TlsFailure};
+use crate::telemetry::WorkerId;
+use crate::tls::{Alpn, HandshakeError, Refusal, Stream};
 
 /// Why there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +21,73 @@ pub enum ConnectError {
     Exhausted,
 }
 
-/// A connected socket without Nagle's delay. The caller bounds the wait.
-pub async fn connect(addr: SocketAddr) -> Result<TcpStream, ConnectError> {
+/// A connection to an endpoint, within TLS where the upstream asks for it. The caller bounds the wait, and `stage` tells
+/// it what it has waited for.
+pub async fn connect(
+    upstream: &Upstream,
+    addr: SocketAddr,
+    alpn: Alpn,
+    (worker, stage): (WorkerId, &Stage),
+) -> Result<Stream, ConnectError> {
+    let tcp = connect_tcp(addr).await?;
+    let Some(side) = &upstream.tls else { return Ok(tcp.into()) };
+    stage.set(true);
+    let shaken = side.connect(tcp, addr.ip(), alpn).await;
+    stage.set(false);
+    match shaken {
+        Ok(tls) => {
+            upstream.metrics.handshake(worker, if tls.is_resumed() { "resumed" } else { "full" });
+            Ok(tls.into())
+        }
+        Err(error) => {
+            upstream.metrics.handshake(worker, error.label());
+            Err(ConnectError::Failed(ConnectFailure::Tls(in_short(error))))
+        }
+    }
+}
+
+/// How far a connection has come: whether a handshake is under way.
+#[derive(Debug, Default)]
+pub struct Stage(AtomicBool);
+
+impl Stage {
+    fn set(&self, in_handshake: bool) {
+        self.0.store(in_handshake, Ordering::Relaxed);
+    }
+
+    /// What it is when time runs out.
+    pub fn timed_out(&self) -> ConnectFailure {
+        if self.0.load(Ordering::Relaxed) {
+            ConnectFailure::Tls(TlsFailure::TimedOut)
+        } else {
+            ConnectFailure::TimedOut
+        }
+    }
+}
+
+/// Counts the handshake that was given up for this.
+pub fn timed_out(upstream: &Upstream, worker: WorkerId, failure: ConnectFailure) {
+    if failure == ConnectFailure::Tls(TlsFailure::TimedOut) {
+        upstream.metrics.handshake(worker, "timeout");
+    }
+}
+
+/// What the rest of the house makes of it; the metric has it in full.
+fn in_short(error: HandshakeError) -> TlsFailure {
+    match error {
+        HandshakeError::Refused(Refusal::WrongIdentity) => TlsFailure::WrongIdentity,
+        HandshakeError::Refused(_) => TlsFailure::Untrusted,
+        HandshakeError::RefusedByPeer => TlsFailure::Refused,
+        HandshakeError::Version
+        | HandshakeError::Incompatible
+        | HandshakeError::Alpn
+        | HandshakeError::Malformed
+        | HandshakeError::Truncated => TlsFailure::Failed,
+    }
+}
+
+/// A connected socket without Nagle's delay.
+async fn connect_tcp(addr: SocketAddr) -> Result<TcpStream, ConnectError> {
     let stream = TcpStream::connect(addr).await.map_err(|error| classify(&error))?;
     stream.set_nodelay(true).map_err(|error| classify(&error))?;
     Ok(stream)

@@ -16,16 +16,18 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 use outrigger_config::model::UpstreamLimits;
 
+use super::Upstream;
 use super::bulkhead::{Bulkhead, Permit};
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, Stage, connect, timed_out};
 use super::endpoint::Endpoint;
 use super::pool::TURN;
 use crate::clock::now;
 use crate::http2::client::{Driver, is_broken};
 use crate::http2::{ClientStream, Connection, life};
 use crate::message::TrailerLimits;
-use crate::policy::outcome::ConnectFailure;
+use crate::policy::outcome::{ConnectFailure, TlsFailure};
 use crate::telemetry::{Metrics, WorkerId};
+use crate::tls::{Alpn, is_alert};
 
 /// Shared connections of one worker.
 #[derive(Debug, Clone)]
@@ -50,6 +52,8 @@ struct Shared {
 #[derive(Debug, Default)]
 pub struct Opening {
     waiting: Cell<u32>,
+    /// How far it has come.
+    pub stage: Stage,
     ended: Cell<Option<Result<(), OpenError>>>,
     wakers: RefCell<Vec<Waker>>,
 }
@@ -68,8 +72,8 @@ pub enum OpenError {
 /// What is asked of a new connection.
 #[derive(Debug)]
 struct Order {
+    upstream: Arc<Upstream>,
     endpoint: Arc<Endpoint>,
-    limits: UpstreamLimits,
     timeout: Duration,
     /// In `[0, 1]`: how much of its greatest age the connection is spared, so that not all end at one moment.
     chance: f64,
@@ -120,11 +124,12 @@ impl Multiplexed {
     /// Opens a connection, which has `place` among all those of the upstream. `timeout` bounds it.
     pub fn open(
         &self,
+        upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
-        limits: &UpstreamLimits,
         (timeout, chance): (Duration, f64),
         place: Option<Permit>,
     ) -> Rc<Opening> {
+        let limits = &upstream.config.limits;
         let mut all = self.shared.borrow_mut();
         let shared = all.entry(endpoint.id).or_insert_with(|| Shared {
             endpoint: Arc::downgrade(endpoint),
@@ -138,8 +143,8 @@ impl Multiplexed {
         shared.opening.retain(|opening| opening.ended.get().is_none());
         let opening = Rc::new(Opening { waiting: Cell::new(1), ..Opening::default() });
         shared.opening.push(Rc::clone(&opening));
-        let (endpoint, limits, ours) = (Arc::clone(endpoint), *limits, Rc::clone(&opening));
-        let order = Order { endpoint, limits, timeout, chance, opening: ours };
+        let (upstream, endpoint) = (Arc::clone(upstream), Arc::clone(endpoint));
+        let order = Order { upstream, endpoint, timeout, chance, opening: Rc::clone(&opening) };
         // Not the request's own task: others wait for it too, and it may be canceled.
         let life = self.clone().run(order);
         tokio::task::spawn_local(async move {
@@ -190,7 +195,7 @@ impl Multiplexed {
     /// A new connection that others may use from now on.
     async fn admit(&self, order: Order) -> Option<(Rc<Connection>, Driver)> {
         let mut opening = Ending { opening: &order.opening, how: Err(OpenError::Protocol) };
-        let opened = order.connect().await;
+        let opened = order.connect(self.worker).await;
         let (connection, driver) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -209,17 +214,30 @@ impl Multiplexed {
 }
 
 impl Order {
-    async fn connect(&self) -> Result<(Rc<Connection>, Driver), OpenError> {
-        let age = life(self.limits.max_connection_age, self.chance);
+    async fn connect(&self, worker: WorkerId) -> Result<(Rc<Connection>, Driver), OpenError> {
+        let limits = &self.upstream.config.limits;
+        let age = life(limits.max_connection_age, self.chance);
+        let stage = &self.opening.stage;
         let connected = async {
-            let stream = connect(self.endpoint.addr).await.map_err(OpenError::Connect)?;
+            let stream = connect(&self.upstream, self.endpoint.addr, Alpn::Http2, (worker, stage));
+            let stream = stream.await.map_err(OpenError::Connect)?;
             // An endpoint that is being started or ended takes a connection, and drops it.
             let refused = OpenError::Connect(ConnectError::Failed(ConnectFailure::Refused));
-            let failed = |error| if is_broken(&error) { refused } else { OpenError::Protocol };
-            Connection::open(stream, &self.limits, age).await.map_err(failed)
+            let refused_us = ConnectFailure::Tls(TlsFailure::Refused);
+            let unwelcome = OpenError::Connect(ConnectError::Failed(refused_us));
+            let failed = |error: h2::Error| match error.get_io() {
+                Some(error) if is_alert(error) => unwelcome,
+                _ if is_broken(&error) => refused,
+                _ => OpenError::Protocol,
+            };
+            Connection::open(stream, limits, age).await.map_err(failed)
         };
-        let late = OpenError::Connect(ConnectError::Failed(ConnectFailure::TimedOut));
-        tokio::time::timeout(self.timeout, connected).await.unwrap_or(Err(late))
+        let late = |_| {
+            let failure = stage.timed_out();
+            timed_out(&self.upstream, worker, failure);
+            Err(OpenError::Connect(ConnectError::Failed(failure)))
+        };
+        tokio::time::timeout(self.timeout, connected).await.unwrap_or_else(late)
     }
 }
 

@@ -88,7 +88,9 @@ impl Pools {
                 continue;
             }
             endpoint.kept_open_for(idle);
-            if idle < trusted_for(&conn, endpoint, pool.idle_timeout, now) {
+            if conn.channel.wire.stream().is_current()
+                && idle < trusted_for(&conn, endpoint, pool.idle_timeout, now)
+            {
                 conn.channel.wire.rise(scratch);
                 return Some(conn);
             }
@@ -146,9 +148,11 @@ impl Pools {
         // The endpoint may have lived through a reload.
         pool.idle_timeout = limits.idle_timeout;
         let next = pool.wanted.pop_front();
-        let yields = conn.is_wanted() && (next.is_none() || conn.exchanges.is_multiple_of(TURN));
+        // One of an identity that was replaced has served its last.
+        let yields = !conn.channel.wire.stream().is_current()
+            || conn.is_wanted() && (next.is_none() || conn.exchanges.is_multiple_of(TURN));
+        conn.channel.wire.rest(scratch);
         if !yields && (next.is_some() || pool.idle.len() < limits.max_idle) {
-            conn.channel.wire.rest(scratch);
             pool.idle.push(conn);
         }
         if let Some((_, waker)) = next {
@@ -166,7 +170,11 @@ impl Pools {
                 if !quiet {
                     endpoint.closed_after(idle, now);
                 }
-                quiet && !conn.is_wanted() && idle < trusted_for(conn, &endpoint, pool.idle_timeout, now)
+                let current = conn.channel.wire.stream().is_current();
+                quiet
+                    && current
+                    && !conn.is_wanted()
+                    && idle < trusted_for(conn, &endpoint, pool.idle_timeout, now)
             });
             true
         });

@@ -39,6 +39,7 @@ pub struct DownstreamMetrics {
     pub(super) active: [Gauge; Protocol::ALL.len()],
     pub(super) refused: Series<&'static str>,
     pub(super) protocol_errors: Series<&'static str>,
+    pub(super) distrusted: Series<&'static str>,
 }
 
 impl DownstreamMetrics {
@@ -48,7 +49,13 @@ impl DownstreamMetrics {
             active: Protocol::ALL.map(|_| Gauge::new(workers)),
             refused: Series::new(workers, cap),
             protocol_errors: Series::new(workers, cap),
+            distrusted: Series::new(workers, cap),
         }
+    }
+
+    /// A connection ended since its peer is believed no more, because of this.
+    pub fn distrusted(&self, worker: WorkerId, reason: &'static str) {
+        self.distrusted.inc(worker, reason);
     }
 
     /// A connection was accepted.

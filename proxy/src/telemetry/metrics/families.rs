@@ -239,6 +239,23 @@ impl Metrics {
                 });
             }
         });
+        let help =
+            "Handshakes of TLS with callers (inbound) and with upstreams (outbound), by how they ended.";
+        scrape.counters("tls_handshakes_total", help, |row| {
+            for (direction, side) in self.sides() {
+                words(&side.handshakes, |result, count| {
+                    row(&[("direction", direction), ("result", result)], count);
+                });
+            }
+        });
+        let help = "Downstream connections that ended since their peer is believed no more.";
+        scrape.counters("tls_distrusted_total", help, |row| {
+            for (direction, side) in self.sides() {
+                words(&side.downstream.distrusted, |reason, count| {
+                    row(&[("direction", direction), ("reason", reason)], count);
+                });
+            }
+        });
         scrape.counters("protocol_errors_total", "Faults of downstream peers in their protocol.", |row| {
             for (direction, side) in self.sides() {
                 words(&side.downstream.protocol_errors, |reason, count| {

@@ -69,6 +69,8 @@ pub struct Metrics {
 /// What is counted of one direction.
 struct Side {
     downstream: DownstreamMetrics,
+    /// Handshakes of TLS: of those who call us, or ours with those whom we call.
+    handshakes: Arc<Series<&'static str>>,
     /// By route and upstream.
     exchanges: Registry<(Box<str>, Box<str>), ExchangeMetrics>,
 }
@@ -84,14 +86,16 @@ impl Metrics {
             let key = (OVERFLOW.into(), OVERFLOW.into());
             Side {
                 downstream: DownstreamMetrics::new(workers, &fixed),
+                handshakes: Arc::new(Series::new(workers, &fixed)),
                 exchanges: Registry::new(&cap, (key, ExchangeMetrics::new(workers, &cap))),
             }
         };
-        let overflow = (OVERFLOW.into(), UpstreamMetrics::new(workers, &cap));
+        let outbound = side();
+        let overflow = (OVERFLOW.into(), UpstreamMetrics::new(workers, &cap, &outbound.handshakes));
         Arc::new(Self {
             workers,
             inbound: side(),
-            outbound: side(),
+            outbound,
             upstreams: Registry::new(&cap, overflow),
             rate_limits: Registry::new(
                 &cap,
@@ -118,7 +122,7 @@ impl Metrics {
 
     /// The counters of an upstream. For snapshot builds: takes a lock and compares names.
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
-        let new = || UpstreamMetrics::new(self.workers, &self.cap);
+        let new = || UpstreamMetrics::new(self.workers, &self.cap, &self.outbound.handshakes);
         self.upstreams.resolve(name.into(), UpstreamMetrics::SERIES, new)
     }
 
@@ -153,6 +157,16 @@ impl Metrics {
     /// A bound of DESIGN §2 "Limits" was hit; `limit` is its name in the policy files.
     pub fn limit_exceeded(&self, worker: WorkerId, limit: &'static str) {
         self.limits.inc(worker, limit);
+    }
+
+    /// A handshake of TLS with somebody who calls us ended so.
+    pub fn handshake(&self, worker: WorkerId, result: &'static str) {
+        self.inbound.handshakes.inc(worker, result);
+    }
+
+    /// For whom the data path has so many threads.
+    pub fn workers(&self) -> usize {
+        self.workers
     }
 
     /// A deadline passed while waiting here.

@@ -21,6 +21,8 @@ pub struct UpstreamMetrics {
     pub(super) refused: Series<&'static str>,
     pub(super) dns: Series<&'static str>,
     pub(super) cache: Series<Acted>,
+    /// Shared by all upstreams.
+    handshakes: Arc<Series<&'static str>>,
     pub(super) paced: Series<Acted>,
     /// Requests a second; 0: as many as come.
     pub(super) pace: AtomicI64,
@@ -42,13 +44,14 @@ impl UpstreamMetrics {
     /// none, and those of the guards.
     pub(super) const SERIES: usize = 19 + GuardMetrics::SERIES;
 
-    pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
+    pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>, handshakes: &Arc<Series<&'static str>>) -> Self {
         Self {
             attempts: Series::new(workers, cap),
             retries: Series::new(workers, cap),
             refused: Series::new(workers, cap),
             dns: Series::new(workers, cap),
             cache: Series::new(workers, cap),
+            handshakes: Arc::clone(handshakes),
             paced: Series::new(workers, cap),
             pace: AtomicI64::new(0),
             stale: Counter::new(workers),
@@ -59,6 +62,11 @@ impl UpstreamMetrics {
             connections: Arc::default(),
             kept: Arc::default(),
         }
+    }
+
+    /// A handshake of TLS with one of its endpoints ended so.
+    pub fn handshake(&self, worker: WorkerId, result: &'static str) {
+        self.handshakes.inc(worker, result);
     }
 
     /// An attempt ended like this.

@@ -7,15 +7,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::Target;
 use crate::http1::head::parse_response;
 use crate::message::{HeadLimits, Scratch};
-use crate::upstream::connect::connect;
+use crate::tls::Alpn;
 
 const LIMITS: HeadLimits =
     HeadLimits { bytes: defaults::RESPONSE_HEAD, fields: defaults::RESPONSE_FIELDS, target: 0 };
 
 /// The status of the final answer; `None`: none came. The caller bounds the wait.
 pub(super) async fn get(target: &Target, path: &str) -> Option<StatusCode> {
-    let mut stream = connect(target.addr).await.ok()?;
-    let name = &target.name;
+    let mut stream = target.connect(Alpn::Http1).await?;
+    let name = target.name();
     let request =
         format!("GET {path} HTTP/1.1\r\nhost: {name}\r\nuser-agent: outrigger\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;

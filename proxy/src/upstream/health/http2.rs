@@ -5,7 +5,7 @@ use bytes::Bytes;
 use h2::client::Builder;
 
 use super::Target;
-use crate::upstream::connect::connect;
+use crate::tls::Alpn;
 
 /// Content that is looked at; a check's answer has a few octets.
 const ENOUGH: usize = 4096;
@@ -26,7 +26,7 @@ pub(super) async fn get(target: &Target, path: &str) -> Option<StatusCode> {
 
 /// A request to the target, as far as all have it.
 pub(super) fn request(target: &Target, method: Method, path: &str) -> Option<Request<()>> {
-    let uri = format!("http://{}{path}", target.name);
+    let uri = format!("http://{}{path}", target.name());
     Request::builder().method(method).uri(uri).header("user-agent", "outrigger").body(()).ok()
 }
 
@@ -36,7 +36,7 @@ pub(super) async fn exchange(
     request: Request<()>,
     content: Option<Bytes>,
 ) -> Option<Answer> {
-    let stream = connect(target.addr).await.ok()?;
+    let stream = target.connect(Alpn::Http2).await?;
     let (mut send, driver) = Builder::new().enable_push(false).handshake(stream).await.ok()?;
     let asking = async move {
         let (answer, mut sending) = send.send_request(request, content.is_none()).ok()?;

@@ -17,10 +17,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use super::Upstream;
-use super::connect::connect;
+use super::connect::{Stage, connect};
 use super::endpoint::Endpoint;
 use crate::clock::now;
 use crate::policy::health::{Change, Check};
+use crate::telemetry::WorkerId;
+use crate::tls::{Alpn, Stream};
 
 /// How long a new endpoint may go without being noticed.
 const LOOK: Duration = Duration::from_millis(250);
@@ -28,11 +30,22 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Whom a check goes to, and how.
 #[derive(Debug, Clone)]
 struct Target {
+    upstream: Arc<Upstream>,
     addr: SocketAddr,
-    /// What it says in `host`.
-    name: String,
-    protocol: Protocol,
     timeout: Duration,
+}
+
+impl Target {
+    /// What the request says in `host`.
+    fn name(&self) -> &str {
+        self.upstream.config.name.as_str()
+    }
+
+    /// A connection as requests have it.
+    async fn connect(&self, alpn: Alpn) -> Option<Stream> {
+        let stage = Stage::default();
+        connect(&self.upstream, self.addr, alpn, (WorkerId::CONTROL, &stage)).await.ok()
+    }
 }
 
 /// Checks the endpoints of an upstream for as long as it lives. Ends only with it, or by being dropped.
@@ -50,9 +63,8 @@ pub async fn watch(upstream: Weak<Upstream>, check: ActiveCheck) {
                     next = next.min(due);
                 } else if asked.insert(endpoint.id) {
                     let target = Target {
+                        upstream: Arc::clone(&upstream),
                         addr: endpoint.addr,
-                        name: upstream.config.name.to_string(),
-                        protocol: upstream.config.protocol,
                         timeout: check.timeout,
                     };
                     let (endpoint, probe) = (Arc::clone(endpoint), check.probe.clone());
@@ -99,8 +111,10 @@ async fn ask(target: &Target, probe: &Probe) -> Check {
     let (alive, readiness) = match probe {
         Probe::Http { path, readiness } => (is_well(target, path).await, readiness),
         Probe::Tcp { readiness } => {
-            let connected = timeout(target.timeout, connect(target.addr)).await;
-            (connected.is_ok_and(|connected| connected.is_ok()), readiness)
+            let connected = timeout(target.timeout, target.connect(Alpn::Http1)).await;
+            // It is not cut off, but takes its leave.
+            let connected = connected.ok().flatten().map(|mut stream| stream.rest());
+            (connected.is_some(), readiness)
         }
         Probe::Grpc { service } => {
             return timeout(target.timeout, grpc::check(target, service)).await.unwrap_or(Check::Failed);
@@ -116,7 +130,7 @@ async fn ask(target: &Target, probe: &Probe) -> Check {
 /// Whether a GET is answered 2xx in time, in the version that the endpoint speaks.
 async fn is_well(target: &Target, path: &str) -> bool {
     let status = async {
-        match target.protocol {
+        match target.upstream.config.protocol {
             Protocol::Http2 => http2::get(target, path).await,
             Protocol::Http1 | Protocol::Auto => http::get(target, path).await,
         }

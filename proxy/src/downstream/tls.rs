@@ -1,0 +1,175 @@
+//! Who calls? A handshake where the port asks for one, and what may pass without.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+
+use http::Method;
+use outrigger_config::model::InboundTls;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::{http1, http2};
+use crate::clock::{Alarm, now};
+use crate::http1::ServerConn;
+use crate::http1::server::LINGER;
+use crate::message::{Known, RequestHead};
+use crate::snapshot::{ListenerId, Snapshot};
+use crate::telemetry::Protocol;
+use crate::tls::{Alpn, Proof, ServerSide, Stream};
+use crate::worker::Worker;
+
+/// How a record of a handshake begins, and nothing that HTTP knows (RFC 8446 §5.1).
+pub const HANDSHAKE: u8 = 22;
+
+/// Says that there is no TLS to be had here, in words that every client understands: `handshake_failure` (RFC 8446 §6.2).
+pub const NO_TLS: [u8; 7] = [21, 3, 1, 0, 2, 2, 40];
+
+/// Serves a connection to a port that takes TLS, to its end.
+pub async fn serve(
+    worker: Rc<Worker>,
+    listener: ListenerId,
+    side: Arc<ServerSide>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) {
+    let metrics = worker.shared.metrics.downstream(listener.direction);
+    let unknown = metrics.active(worker.id, Protocol::Unknown);
+    let alarm = worker.timers.alarm();
+    alarm.set(now() + worker.snapshot().limits().handshake_timeout);
+    // Boxed, so that a connection doesn't hold the room for its handshake as long as it lives.
+    let greeted = Box::pin(greet(&worker, &side, tcp, &alarm)).await;
+    let arrival = match greeted {
+        Ok(arrival) => arrival,
+        Err(Parted::Quietly) => return,
+        Err(Parted::Failed(word)) => {
+            return worker.shared.metrics.handshake(worker.id, word);
+        }
+    };
+    drop((side, unknown));
+    let (stream, ahead, alpn) = match arrival {
+        Arrival::Tls(stream, alpn) => (stream, Vec::new(), alpn),
+        Arrival::Plain(tcp, ahead) => (tcp.into(), ahead, None),
+    };
+    let mut down = ServerConn::new(stream, peer, alarm, listener.drains());
+    down.channel.wire.unread(&ahead);
+    match alpn {
+        Some(Alpn::Http2) => Box::pin(http2::serve(worker, listener, down)).await,
+        Some(_) => {
+            down.speaks_http1();
+            http1::serve(worker, listener, down).await;
+        }
+        // Who agreed on nothing shows what it speaks.
+        None => http1::serve(worker, listener, down).await,
+    }
+}
+
+/// How a connection goes on.
+enum Arrival {
+    Tls(Stream, Option<Alpn>),
+    /// With what was read of it.
+    Plain(TcpStream, Vec<u8>),
+}
+
+/// Why it doesn't.
+enum Parted {
+    /// It ended before it said anything.
+    Quietly,
+    /// A handshake failed: the word for it.
+    Failed(&'static str),
+}
+
+/// The first octets, and the handshake if they begin one.
+async fn greet(
+    worker: &Worker,
+    side: &ServerSide,
+    mut tcp: TcpStream,
+    alarm: &Alarm,
+) -> Result<Arrival, Parted> {
+    let mut ahead = Vec::new();
+    let first = poll_fn(|cx| {
+        worker.scratch.lend(|buffer| {
+            let mut buf = ReadBuf::new(buffer);
+            if ready!(pin!(&mut tcp).poll_read(cx, &mut buf)).is_ok() {
+                ahead.extend_from_slice(buf.filled());
+            }
+            Poll::Ready(ahead.first().copied())
+        })
+    });
+    match within(alarm, first).await {
+        Err(Late) => return Err(Parted::Failed("timeout")),
+        Ok(None) => return Err(Parted::Quietly),
+        Ok(Some(HANDSHAKE)) => {}
+        Ok(Some(_)) => return Ok(Arrival::Plain(tcp, ahead)),
+    }
+    let place = enter(worker, alarm).await.ok_or(Parted::Failed("timeout"))?;
+    let shaken = within(alarm, side.accept(tcp, &ahead, Alpn::Either)).await;
+    drop(place);
+    let tls = match shaken {
+        Ok(Ok(tls)) => tls,
+        Ok(Err(failed)) => {
+            let word = failed.error.label();
+            alarm.set(now() + LINGER);
+            let _ = within(alarm, failed.part()).await;
+            return Err(Parted::Failed(word));
+        }
+        Err(Late) => return Err(Parted::Failed("timeout")),
+    };
+    let result = if tls.is_resumed() { "resumed" } else { "full" };
+    worker.shared.metrics.handshake(worker.id, result);
+    let alpn = tls.alpn();
+    Ok(Arrival::Tls(tls.into(), alpn))
+}
+
+/// A place among the handshakes of this worker; `None`: there was none in time.
+async fn enter<'w>(worker: &'w Worker, alarm: &Alarm) -> Option<impl Drop + use<'w>> {
+    let all = worker.snapshot().limits().max_handshakes;
+    let places = worker.handshakes.of((all / worker.shared.metrics.workers()).max(1));
+    if let Ok(place) = places.try_acquire() {
+        return Some(place);
+    }
+    worker.shared.metrics.limit_exceeded(worker.id, "handshakes");
+    within(alarm, places.acquire()).await.ok()?.ok()
+}
+
+/// The alarm rang first.
+struct Late;
+
+async fn within<T>(alarm: &Alarm, what: impl Future<Output = T>) -> Result<T, Late> {
+    let mut what = pin!(what);
+    poll_fn(|cx| match what.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => alarm.poll(cx).map(|()| Err(Late)),
+    })
+    .await
+}
+
+/// Whether the port takes TLS only; as it is now, whatever it was when a connection came.
+pub fn is_strict(snapshot: &Snapshot, listener: ListenerId) -> bool {
+    snapshot.tls.is_some() && matches!(snapshot.inbound_tls(listener), InboundTls::Strict { .. })
+}
+
+/// Whether the port takes this request in plaintext: a probe asks for one of a few paths, and for nothing else.
+pub fn takes_plaintext(snapshot: &Snapshot, listener: ListenerId, head: &RequestHead) -> bool {
+    if snapshot.tls.is_none() {
+        return true;
+    }
+    match snapshot.inbound_tls(listener) {
+        InboundTls::Off | InboundTls::Permissive => true,
+        InboundTls::Strict { plaintext_paths } => {
+            matches!(head.method, Method::GET | Method::HEAD)
+                && !head.known.has(Known::UPGRADE)
+                && plaintext_paths.iter().any(|path| *path == head.target.path())
+        }
+    }
+}
+
+/// Whether a peer that was let in would not be any more, and so its connection ends; counts it.
+pub fn distrusted(worker: &Worker, listener: ListenerId, proof: &Proof) -> bool {
+    let Err(refusal) = proof.holds() else { return false };
+    worker.shared.metrics.downstream(listener.direction).distrusted(worker.id, refusal.label());
+    true
+}

@@ -1,0 +1,117 @@
+//! What happens to live connections when certificates, roots or lists of revoked ones change?
+
+use std::fs;
+use std::path::Path;
+
+use super::{calling, guarded};
+use crate::support::authority::Authority;
+use crate::support::draft::get;
+use crate::support::origin::Origin;
+use crate::support::rig::{Rig, eventually};
+use crate::support::secret::Caller;
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: origin\r\n\r\n";
+
+/// Waits until the sidecar has taken up so many changes of its files.
+fn taken_up(rig: &Rig, count: u64) {
+    eventually("the files to be read", || {
+        (rig.metric("identity_reloads_total", &[("result", "loaded")]) >= count).then_some(())
+    });
+}
+
+fn write(dir: &Path, file: &str, text: &str) {
+    let aside = dir.join(".new");
+    fs::write(&aside, text).unwrap();
+    fs::rename(aside, dir.join(file)).unwrap();
+}
+
+#[test]
+fn se_7_a_list_ends_connections_of_those_whom_it_names_and_no_others() {
+    let origin = Origin::always(200);
+    let ca = Authority::new("root");
+    let certs = ca.house("server");
+    let server = guarded(origin.addr, certs.path(), "strict");
+    let [bad, good] = ["bad", "good"].map(|name| ca.issue(name));
+    let [mut bad, mut good] = [(&bad, &bad), (&good, &bad)].map(|(shown, revoked)| {
+        let mut call = Caller::new(&ca, Some(shown)).call(server.inbound).unwrap();
+        assert!(call.head(GET).unwrap().contains(" 200 "));
+        (call, ca.revoke(&[revoked]))
+    });
+    write(certs.path(), "ca.crl", &bad.1);
+    // Nobody asks for anything: an idle connection ends by itself.
+    assert!(bad.0.head("").is_err());
+    server.counts("tls_distrusted_total", &[("direction", "inbound"), ("reason", "revoked")], 1);
+    assert!(good.0.head(GET).unwrap().contains(" 200 "));
+}
+
+#[test]
+fn se_7_a_list_ends_shared_connections_too() {
+    let origin = Origin::always(200);
+    let ca = Authority::new("root");
+    let [ours, theirs] = ["client", "server"].map(|name| ca.house(name));
+    let shown = ca.issue("client");
+    ca.furnish(ours.path(), &shown);
+    let server = guarded(origin.addr, theirs.path(), "strict");
+    let client = calling(&[server.inbound], ours.path(), "server", "protocol: http2");
+    assert_eq!(client.caller().send(&get("origin")).unwrap().status(), 200);
+    server.counts("connections_active", &[("direction", "inbound"), ("protocol", "http2")], 1);
+    write(theirs.path(), "ca.crl", &ca.revoke(&[&shown]));
+    server.counts("tls_distrusted_total", &[("direction", "inbound"), ("reason", "revoked")], 1);
+    server.counts("connections_active", &[("direction", "inbound"), ("protocol", "http2")], 0);
+    assert_eq!(client.caller().send(&get("origin")).unwrap().status(), 502);
+}
+
+#[test]
+fn se_2_connections_of_an_old_identity_serve_their_last_and_go() {
+    let origin = Origin::always(200);
+    let ca = Authority::new("root");
+    for settings in ["", "protocol: http2"] {
+        let [ours, theirs] = ["client", "server"].map(|name| ca.house(name));
+        let server = guarded(origin.addr, theirs.path(), "strict");
+        let client = calling(&[server.inbound], ours.path(), "server", settings);
+        let mut caller = client.caller();
+        for round in 1..=5 {
+            for _ in 0..5 {
+                assert_eq!(caller.send(&get("origin")).unwrap().status(), 200);
+            }
+            let shaken = client.metric("tls_handshakes_total", &[("direction", "outbound")]);
+            assert_eq!(shaken, round, "one for each identity");
+            let next = ca.issue("client");
+            // A moment of mismatch is what files bring with them.
+            write(ours.path(), "tls.key", &next.key);
+            write(ours.path(), "tls.crt", &next.cert);
+            taken_up(&client, round);
+        }
+        client.counts("requests_total", &[("code", "200")], 25);
+    }
+}
+
+#[test]
+fn se_2_roots_change_with_an_overlap_and_without_a_failure() {
+    let origin = Origin::always(200);
+    let [old, new] = ["old", "new"].map(Authority::new);
+    let [ours, theirs] = ["client", "server"].map(|name| old.house(name));
+    let server = guarded(origin.addr, theirs.path(), "strict");
+    let client = calling(&[server.inbound], ours.path(), "server", "");
+    let mut caller = client.caller();
+    let mut call = |step: &str| assert_eq!(caller.send(&get("origin")).unwrap().status(), 200, "{step}");
+    call("as it was");
+    let both = old.pem() + &new.pem();
+    for (rig, dir) in [(&client, &ours), (&server, &theirs)] {
+        write(dir.path(), "ca.crt", &both);
+        taken_up(rig, 1);
+    }
+    call("both are trusted");
+    for (rig, dir, name) in [(&server, &theirs, "server"), (&client, &ours, "client")] {
+        let next = new.issue(name);
+        write(dir.path(), "tls.key", &next.key);
+        write(dir.path(), "tls.crt", &next.cert);
+        taken_up(rig, 2);
+        call("one shows the new one");
+    }
+    for (rig, dir) in [(&client, &ours), (&server, &theirs)] {
+        write(dir.path(), "ca.crt", &new.pem());
+        taken_up(rig, 3);
+        call("the old one is forgotten");
+    }
+}
