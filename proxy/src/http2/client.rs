@@ -190,6 +190,11 @@ impl ClientStream {
         Ok(())
     }
 
+    /// Its connection is within TLS.
+    pub fn is_within_tls(&self) -> bool {
+        self.connection.proof.is_some()
+    }
+
     /// Its connection takes upgrades (RFC 8441 §3).
     pub fn takes_upgrades(&self) -> bool {
         self.connection.takes_upgrades()
