@@ -311,16 +311,23 @@ outbound: {}
         outrigger_config::parse(&[Source { name: "a.yaml".to_owned(), text: text.to_owned() }]).unwrap()
     }
 
-    /// Two generations, the second with every occurrence of a text replaced; the endpoints' ids of each upstream.
-    fn ids(from: &str, to: &str) -> [Vec<Vec<u64>>; 2] {
+    /// Two generations, the second with every occurrence of a text replaced; what happens to the first in between.
+    fn generations(from: &str, to: &str, meanwhile: impl FnOnce(&Snapshot)) -> [Snapshot; 2] {
         let metrics = Metrics::new(1, 1000);
         let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped()).unwrap();
         let first = build(config(POLICY), None, &metrics, &log, now()).unwrap();
-        first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
+        meanwhile(&first);
         let second = build(config(&POLICY.replace(from, to)), Some(&first), &metrics, &log, now()).unwrap();
+        [first, second]
+    }
+
+    /// The endpoints' ids of each upstream of both.
+    fn ids(from: &str, to: &str) -> [Vec<Vec<u64>>; 2] {
+        let answered =
+            |first: &Snapshot| first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
         let ids =
             |upstream: &Arc<Upstream>| upstream.roster().endpoints.iter().map(|found| found.id).collect();
-        [first, second].map(|snapshot| snapshot.upstreams.iter().map(ids).collect())
+        generations(from, to, answered).map(|snapshot| snapshot.upstreams.iter().map(ids).collect())
     }
 
     #[test]
@@ -335,6 +342,21 @@ outbound: {}
         assert_eq!(old[0], new[0]);
         assert_ne!(old[1][0], new[1][0]);
         assert_eq!(old[1][1], new[1][1]);
+    }
+
+    #[test]
+    fn rt_5_a_budget_begins_anew_only_where_it_is_changed_itself() {
+        let earned = |first: &Snapshot| first.upstreams[1].deposit(100, now());
+        for (settings, stays) in [("limits: {maxPending: 7}", true), ("retryBudget: {percent: 25%}", false)] {
+            let [old, new] = generations("discovery:", &format!("{settings}, discovery:"), earned);
+            assert_eq!(new.upstreams[1].balance(now()) >= 20, stays, "{settings}");
+            old.upstreams[1].deposit(100, now());
+            assert_eq!(
+                new.upstreams[1].balance(now()) >= 40,
+                stays,
+                "who is under way still earns: {settings}"
+            );
+        }
     }
 
     #[test]

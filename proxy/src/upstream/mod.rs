@@ -52,7 +52,7 @@ pub struct Upstream {
     /// Held by who makes the roster anew, so that the last one knows of everything.
     remaking: Mutex<()>,
     guard: Guard,
-    budget: Mutex<Budget>,
+    budget: Arc<Mutex<Budget>>,
     pending: AtomicUsize,
     turn: AtomicUsize,
 }
@@ -61,8 +61,8 @@ impl Upstream {
     /// An upstream with its static endpoints, or none until discovery publishes some.
     ///
     /// It takes over what the `old` one of the same name has learned in the last generation: its breaker, who is ejected,
-    /// its limits with whoever is inside, its cache, and the endpoints that stay, with load, health and idle connections. A
-    /// name that is looked up again serves its last answer until the next.
+    /// its limits with whoever is inside, its cache, what its budget holds where that is unchanged, and the endpoints that
+    /// stay, with load, health and idle connections. A name that is looked up again serves its last answer until the next.
     pub fn new(
         config: model::Upstream,
         near: Option<&Locality>,
@@ -76,6 +76,8 @@ impl Upstream {
         let rules = Rules::of_connections(&config.limits);
         let connections = bulkhead::next(connections, rules, &metrics.connections, now);
         let cache = cache(&config, old);
+        let budget = old.filter(|old| old.config.retry_budget == config.retry_budget);
+        let budget = budget.map(|old| Arc::clone(&old.budget));
         let upstream = Self {
             near: near.cloned(),
             metrics,
@@ -86,7 +88,7 @@ impl Upstream {
             roster: ArcSwap::default(),
             remaking: Mutex::default(),
             guard: Guard::new(&config, old.map(|old| &old.guard), now),
-            budget: Mutex::new(Budget::new(&config.retry_budget, now)),
+            budget: budget.unwrap_or_else(|| Arc::new(Mutex::new(Budget::new(&config.retry_budget, now)))),
             pending: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             config,
