@@ -337,6 +337,12 @@ outbound: {}
     }
 
     #[test]
+    fn lb_11_patience_with_a_resolver_may_change_while_it_fails() {
+        let [old, new] = ids("port: 80}", "port: 80, staleFor: 1m}");
+        assert_eq!((old[0].len(), &old), (1, &new));
+    }
+
+    #[test]
     fn a_changed_list_keeps_the_endpoints_that_stay() {
         let [old, new] = ids("10.0.0.1:80", "10.0.0.3:80");
         assert_eq!(old[0], new[0]);

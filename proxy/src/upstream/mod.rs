@@ -96,7 +96,7 @@ impl Upstream {
         let known = old.map(|old| old.roster().endpoints.clone()).unwrap_or_default();
         match (&upstream.config.discovery, old) {
             (model::Discovery::Static(addrs), _) => upstream.settle_in(addrs, &known, now),
-            (asked, Some(old)) if *asked == old.config.discovery => {
+            (asked, Some(old)) if is_same_name(asked, &old.config.discovery) => {
                 let addrs: Vec<_> = known.iter().map(|endpoint| endpoint.addr).collect();
                 upstream.settle_in(&addrs, &known, now);
                 let known = old.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -233,6 +233,13 @@ impl Drop for Pending {
         self.0.pending.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
+/// Whether both ask for the same addresses, whatever becomes of them when there is no answer.
+fn is_same_name(one: &model::Discovery, other: &model::Discovery) -> bool {
+    use model::Discovery::Dns;
+    matches!((one, other), (Dns { name, port, .. }, Dns { name: other, port: at, .. }) if (name, port) == (other, at))
+}
+
 /// A cache as the policy has it, with what the `old` one holds.
 fn cache(config: &model::Upstream, old: Option<&Upstream>) -> Option<Applied<Arc<Cache>>> {
     let kept = config.cache.as_ref()?;
