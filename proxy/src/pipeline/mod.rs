@@ -84,7 +84,10 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), F
         Found::Answer(backend, answer) if tunnel::is_agreed(exchange, &answer) => {
             tunnel::relay(exchange, backend, answer, down).await
         }
-        Found::Answer(backend, answer) => relay::relay(exchange, backend, upload, answer, down).await,
+        Found::Answer(backend, answer) => {
+            exchange.stays_a_request(backend);
+            relay::relay(exchange, backend, upload, answer, down).await
+        }
         Found::AtHand(at_hand) => at_hand::give(exchange, at_hand, down).await,
     }
 }
