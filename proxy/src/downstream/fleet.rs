@@ -203,8 +203,7 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         let _ = tokio::time::timeout(SWEEP, wanted.changed()).await;
         poll_fn(|cx| {
-            // Lets go of a generation that no request has asked for since.
-            drop(worker.snapshot());
+            worker.tidy();
             worker.pools.sweep(cx, &worker.scratch, now());
             worker.multiplexed.sweep(now());
             Poll::Ready(())
