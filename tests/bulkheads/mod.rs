@@ -21,30 +21,43 @@ use crate::support::rig::{Rig, Wishes};
 pub struct Gate {
     pub origin: Origin,
     most: Arc<AtomicUsize>,
-    open: Arc<(Mutex<bool>, Condvar)>,
+    latch: Arc<Latch>,
+}
+
+/// Holds back who comes, until it is opened.
+#[derive(Default)]
+pub struct Latch(Mutex<bool>, Condvar);
+
+impl Latch {
+    pub fn wait(&self) {
+        let open = self.0.lock().unwrap();
+        drop(self.1.wait_timeout_while(open, PATIENCE, |open| !*open).unwrap());
+    }
+
+    pub fn open(&self) {
+        *self.0.lock().unwrap() = true;
+        self.1.notify_all();
+    }
 }
 
 impl Gate {
     pub fn closed() -> Self {
-        let open = Arc::<(Mutex<bool>, Condvar)>::default();
+        let latch = Arc::<Latch>::default();
         let (most, inside) = (Arc::<AtomicUsize>::default(), AtomicUsize::new(0));
-        let (gate, seen) = (Arc::clone(&open), Arc::clone(&most));
+        let (gate, seen) = (Arc::clone(&latch), Arc::clone(&most));
         let origin = Origin::start(move |_, _| {
             seen.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            let (lock, changed) = &*gate;
-            let open = lock.lock().unwrap();
-            drop(changed.wait_timeout_while(open, PATIENCE, |open| !*open).unwrap());
+            gate.wait();
             // Long enough for those who come too early to be seen together.
             thread::sleep(Duration::from_millis(2));
             inside.fetch_sub(1, Ordering::SeqCst);
             Reply::Answer(answer(200))
         });
-        Self { origin, most, open }
+        Self { origin, most, latch }
     }
 
     pub fn open(&self) {
-        *self.open.0.lock().unwrap() = true;
-        self.open.1.notify_all();
+        self.latch.open();
     }
 
     /// The most that it had at one time.

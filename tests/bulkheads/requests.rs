@@ -1,11 +1,12 @@
 //! How many requests may an upstream have at one time? `maxRequests` and the queue before it.
 
+use std::sync::Arc;
 use std::thread;
 
-use super::{Gate, begin, two_workers};
-use crate::support::draft::{answer, get};
+use super::{Gate, Latch, begin, two_workers};
+use crate::support::draft::{answer, ask, get};
 use crate::support::origin::{Origin, Reply};
-use crate::support::rig::{Rig, upstream};
+use crate::support::rig::{Rig, eventually, upstream};
 use crate::support::scripted::Upstream;
 
 fn limited(gate: &Gate, limits: &str) -> String {
@@ -173,5 +174,119 @@ fn bh_2_a_retry_goes_on_in_its_place() {
     let rig = Rig::start(&[document]);
     assert_eq!(rig.caller().send(&get("up")).unwrap().status(), 200);
     assert_eq!(origin.count(), 2);
+    rig.counts("limit_in_flight", WAITING, 0);
+}
+
+/// Hangs, or fails at once or late.
+struct Failing {
+    origin: Origin,
+    held: Arc<Latch>,
+    late: Arc<Latch>,
+}
+
+impl Failing {
+    fn new() -> Self {
+        let [held, late] = [(); 2].map(|()| Arc::<Latch>::default());
+        let (holds, delays) = (Arc::clone(&held), Arc::clone(&late));
+        let origin = Origin::start(move |_, request| match request.target() {
+            "/broken" => Reply::Answer(answer(503)),
+            "/broken/late" => {
+                delays.wait();
+                Reply::Answer(answer(503))
+            }
+            _ => {
+                holds.wait();
+                Reply::Answer(answer(200))
+            }
+        });
+        Self { origin, held, late }
+    }
+
+    fn limited(&self, limits: &str) -> String {
+        let breaker =
+            "circuitBreaker: {consecutive: 3, backoff: {base: 30s, max: 30s}}\nretry: {attempts: 0}";
+        upstream("up", &[self.origin.addr], &format!("limits: {{{limits}, queueTimeout: 30s}}\n{breaker}"))
+    }
+
+    /// So many calls that fail, one after the other.
+    fn fail(rig: &Rig, calls: usize) {
+        let mut caller = rig.caller();
+        for _ in 0..calls {
+            assert_eq!(caller.send(&ask("GET", "/broken", "up")).unwrap().status(), 503);
+        }
+    }
+}
+
+#[test]
+fn cb_3_nobody_queues_before_an_open_breaker() {
+    let origin = Failing::new();
+    let rig = two_workers(&[origin.limited("maxRequests: 2")]);
+    let mut held = begin(rig.outbound, &get("up"));
+    rig.counts("limit_in_flight", WAITING, 1);
+    Failing::fail(&rig, 3);
+    rig.reload(&[origin.limited("maxRequests: 1")]);
+    for _ in 0..2 {
+        let refused = rig.caller().send(&get("up")).unwrap();
+        assert_eq!((refused.status(), refused.reason()), (503, "breaker-open"), "all places are taken");
+        assert!((1..=45).contains(&refused.field("retry-after").unwrap().parse::<u64>().unwrap()));
+    }
+    rig.counts("breaker_refusals_total", &[("upstream", "up"), ("mode", "enforce")], 2);
+    assert_eq!(rig.metric("limit_in_flight", WAITING), 1, "nobody had to leave for that");
+    origin.held.open();
+    assert_eq!(held.message().status(), 200);
+    rig.counts("limit_in_flight", WAITING, 0);
+}
+
+#[test]
+fn cb_3_who_waits_when_the_breaker_opens_waits_no_more() {
+    for (limits, limit) in [("maxRequests: 2", "requests"), ("maxConnections: 2", "connections")] {
+        let labels = &[("upstream", "up"), ("limit", limit)];
+        let origin = Failing::new();
+        let rig = Rig::start(&[origin.limited(limits)]);
+        let mut held = begin(rig.outbound, &get("up"));
+        rig.counts("limit_in_flight", labels, 1);
+        Failing::fail(&rig, 2);
+        let mut last = begin(rig.outbound, &ask("GET", "/broken/late", "up"));
+        eventually("the last failure on its way", || (origin.origin.count() == 4).then_some(()));
+        let mut waiting: Vec<_> = (0..3).map(|_| begin(rig.outbound, &get("up"))).collect();
+        rig.counts("limit_waiting", labels, 3);
+        origin.late.open();
+        assert_eq!(last.message().status(), 503);
+        for peer in &mut waiting {
+            let refused = peer.message();
+            assert_eq!((refused.status(), refused.reason()), (503, "breaker-open"), "{limit}");
+        }
+        rig.counts("limit_waiting", labels, 0);
+        rig.counts("breaker_refusals_total", &[("upstream", "up"), ("mode", "enforce")], 3);
+        origin.held.open();
+        assert_eq!(held.message().status(), 200);
+        assert_eq!(origin.origin.count(), 4, "it is called by nobody else");
+    }
+}
+
+#[test]
+fn bh_3_those_who_wait_for_a_place_and_for_a_connection_are_counted_together() {
+    let gate = Gate::closed();
+    let limits = "maxRequests: 3, maxConnections: 1, maxPending: 2, queueTimeout: 30s";
+    let rig = two_workers(&[limited(&gate, limits)]);
+    let refused = || {
+        let refused = begin(rig.outbound, &get("up")).message();
+        assert_eq!((refused.status(), refused.reason()), (503, "limit-pending"));
+    };
+    let mut callers: Vec<_> = (0..3).map(|_| begin(rig.outbound, &get("up"))).collect();
+    let connections = &[("upstream", "up"), ("limit", "connections")];
+    rig.counts("limit_waiting", connections, 2);
+    refused();
+    assert_eq!(rig.metric("limit_waiting", WAITING), 0);
+    // One leaves, and one may come.
+    callers.pop().unwrap().reset();
+    rig.counts("limit_waiting", connections, 1);
+    callers.push(begin(rig.outbound, &get("up")));
+    rig.counts("limit_waiting", connections, 2);
+    refused();
+    gate.open();
+    for peer in &mut callers {
+        assert_eq!(peer.message().status(), 200);
+    }
     rig.counts("limit_in_flight", WAITING, 0);
 }

@@ -117,6 +117,29 @@ fn rl_2_an_upstreams_places_go_to_the_worthiest_too() {
 }
 
 #[test]
+fn rl_8_what_a_dry_run_calls_sheddable_is_served_like_all_else() {
+    let gate = Gate::closed();
+    let rig = Rig::start(&[
+        policy(&format!(
+            "mode: dryRun\ndirection: outbound\nconcurrency: {{max: 2, shares: {{sheddable: 50%}}}}\n{CLASSES}"
+        )),
+        upstream(
+            "up",
+            &[gate.origin.addr],
+            "limits: {maxRequests: 2, shares: {sheddable: 50%}, queueTimeout: 10s}",
+        ),
+    ]);
+    let mut calls = [(); 2].map(|()| begin(rig.outbound, &ask("GET", "/report", "up")));
+    rig.counts("limit_in_flight", &[("upstream", "up"), ("limit", "requests")], 2);
+    let denied = [("policy", "gate"), ("mode", "dry_run"), ("decision", "denied-overload")];
+    rig.counts("rate_limit_decisions_total", &denied, 1);
+    gate.open();
+    for peer in &mut calls {
+        assert_eq!(peer.message().status(), 200);
+    }
+}
+
+#[test]
 fn bp_4_a_limit_finds_out_what_the_upstream_bears() {
     let well = Arc::new(AtomicBool::new(true));
     let state = Arc::clone(&well);

@@ -7,7 +7,7 @@ use crate::support::caller::Caller;
 use crate::support::draft::{Draft, answer, ask, get, head, post};
 use crate::support::origin::{Origin, Reply};
 use crate::support::peer::Message;
-use crate::support::rig::Rig;
+use crate::support::rig::{Rig, upstream};
 
 const CACHE: &str = "cache: {ttl: 5m, staleIfError: 10m, maxEntries: 10}";
 
@@ -183,6 +183,112 @@ fn fb_2_a_dry_run_counts_and_asks() {
     let answers = [(); 3].map(|()| text(&caller.send(&get("up")).unwrap()).to_owned());
     assert_eq!(answers, ["0", "1", "2"]);
     rig.counts("cache_requests_total", &[("result", "hit"), ("mode", "dry_run")], 2);
+}
+
+/// Has one representation with this field, and judges conditions on it.
+fn validating(field: &'static str, value: &'static str, control: &'static str) -> Origin {
+    Origin::start(move |nth, request| {
+        let asked = [request.field("if-none-match"), request.field("if-modified-since")];
+        let draft = if asked.contains(&Some(value)) { head(304) } else { numbered(nth, &[]) };
+        Reply::Answer(draft.with(field, value).with("cache-control", control))
+    })
+}
+
+#[test]
+fn fb_2_who_has_what_is_kept_gets_304() {
+    let origin = counting(&[("etag", "\"x\""), ("content-language", "en")]);
+    let rig = Rig::start(&[up(origin.addr, CACHE)]);
+    let mut caller = rig.caller();
+    caller.send(&get("up")).unwrap();
+    let said = caller.send(&get("up").with("if-none-match", "W/\"x\"")).unwrap();
+    assert_eq!((said.status(), &*said.body, said.field("etag")), (304, &b""[..], Some("\"x\"")));
+    assert!(said.field("age").is_some() && said.field("date").is_some());
+    assert_eq!((said.field("content-language"), said.field("content-length")), (None, None));
+    let said = caller.send(&get("up").with("if-none-match", "\"y\"")).unwrap();
+    assert_eq!((said.status(), text(&said), origin.count(), caller.connections), (200, "0", 1, 1));
+}
+
+#[test]
+fn fb_2_what_is_stale_is_confirmed_and_not_fetched() {
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    for (field, value) in [("etag", "\"x\""), ("last-modified", date)] {
+        for control in ["max-age=0", "no-cache", "max-age=0, must-revalidate"] {
+            let origin = validating(field, value, control);
+            let rig = Rig::start(&[up(origin.addr, CACHE)]);
+            let mut caller = rig.caller();
+            for nth in 1..=3 {
+                let said = caller.send(&get("up")).unwrap();
+                assert_eq!(
+                    (said.status(), text(&said), origin.count()),
+                    (200, "0", nth),
+                    "{field}, {control}"
+                );
+                assert_eq!((said.field(field), said.field("x-outrigger-reason")), (Some(value), None));
+            }
+            assert_eq!(caller.connections, 1);
+            rig.counts("cache_requests_total", &[("result", "confirmed"), ("mode", "enforce")], 2);
+            rig.counts("attempts_total", &[("upstream", "up"), ("outcome", "success")], 3);
+        }
+    }
+}
+
+#[test]
+fn fb_2_a_condition_of_the_caller_is_judged_by_the_upstream_where_the_cache_cannot() {
+    let origin = validating("etag", "\"x\"", "max-age=0");
+    let rig = Rig::start(&[up(origin.addr, CACHE)]);
+    let mut caller = rig.caller();
+    caller.send(&get("up")).unwrap();
+    let ask = |tag| get("up").with("if-none-match", tag);
+    assert_eq!(caller.send(&ask("\"x\"")).unwrap().status(), 304);
+    let said = caller.send(&ask("\"y\"")).unwrap();
+    assert_eq!((said.status(), text(&said), origin.count()), (200, "2", 3));
+}
+
+#[test]
+fn fb_2_what_stands_in_for_an_upstream_is_not_asked_what_only_that_knows() {
+    let a = Origin::start(|nth, _| {
+        let fields = [("etag", "\"x\""), ("cache-control", "max-age=0, must-revalidate")];
+        Reply::Answer(if nth == 0 { numbered(0, &fields) } else { answer(503) })
+    });
+    let b = Origin::start(|_, request| {
+        Reply::Answer(answer(if request.field("if-none-match").is_some() { 500 } else { 203 }))
+    });
+    let fallback = "fallback: [{on: [any], backendRef: {name: other}}]";
+    let other = upstream("other", &[b.addr], "retry: {attempts: 0}");
+    let rig = Rig::start(&[up(a.addr, CACHE), other, route(fallback)]);
+    let mut caller = rig.caller();
+    caller.send(&get("up")).unwrap();
+    assert_eq!(caller.send(&get("up")).unwrap().status(), 203);
+}
+
+#[test]
+fn fb_2_who_wants_only_what_is_kept_makes_nobody_ask() {
+    let origin = counting(&[]);
+    let rig = Rig::start(&[up(origin.addr, CACHE)]);
+    let mut caller = rig.caller();
+    let only = get("up").with("cache-control", "only-if-cached");
+    let said = caller.send(&only).unwrap();
+    assert_eq!(
+        (said.status(), said.field("x-outrigger-reason")),
+        (504, Some("only-if-cached; route=-; policy=-"))
+    );
+    assert_eq!(origin.count(), 0);
+    caller.send(&get("up")).unwrap();
+    assert_eq!((caller.send(&only).unwrap().status(), origin.count()), (200, 1));
+}
+
+#[test]
+fn fb_2_how_full_it_is_can_be_seen() {
+    let origin = counting(&[]);
+    let rig = Rig::start(&[up(origin.addr, "cache: {ttl: 5m, maxEntries: 2}")]);
+    let mut caller = rig.caller();
+    (0..5).for_each(|nth| drop(path(&mut caller, &format!("/{nth}"))));
+    rig.counts("cache_evictions_total", &[("upstream", "up")], 3);
+    rig.counts("cache_entries", &[("upstream", "up")], 2);
+    assert!(rig.metric("cache_bytes", &[("upstream", "up")]) > 2);
+    rig.reload(&[up(origin.addr, "cache: {ttl: 5m, maxEntries: 1}")]);
+    rig.counts("cache_entries", &[("upstream", "up")], 1);
+    rig.counts("cache_evictions_total", &[("upstream", "up")], 4);
 }
 
 /// Answers once with these directives, then with errors.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::{route, up};
 use crate::support::caller::timed;
 use crate::support::draft::{answer, get, post};
@@ -59,6 +61,19 @@ fn fb_5_a_stub_is_there_at_once_from_its_file() {
     }
     assert_eq!(caller.connections, 1, "the caller's connection is kept");
     assert!(shortest < Duration::from_millis(5), "{shortest:?}");
+}
+
+#[test]
+fn fb_5_a_changed_file_is_read_again() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "old").unwrap();
+    let fallback = format!("fallback: [{{on: [any], static: {{bodyFile: {}}}}}]", file.path().display());
+    let rig = Rig::start(&[up(free_addr(), ""), route(&fallback)]);
+    assert_eq!(rig.caller().send(&get("up")).unwrap().body, b"old");
+    std::fs::write(file.path(), "new").unwrap();
+    rig.signal(Signal::HUP);
+    rig.counts("config_generation", &[], 2);
+    assert_eq!(rig.caller().send(&get("up")).unwrap().body, b"new");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod redis;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 
 use self::redis::Redis;
 use crate::support::caller::{Caller, timed};
-use crate::support::draft::get;
+use crate::support::draft::{ask, get};
 use crate::support::origin::Origin;
 use crate::support::rig::{Rig, Wishes, eventually};
 use crate::support::{PATIENCE, free_addr};
@@ -95,6 +96,75 @@ fn rl_1_a_killed_store_costs_no_request_and_leaves_each_its_share() {
     let before = local(&rigs[0]);
     assert_eq!(passed(&rigs[0], 10), 10);
     assert_eq!(local(&rigs[0]), before, "by the new store's bucket, not by the share");
+}
+
+#[test]
+fn rl_1_four_sidecars_lose_no_request_when_the_store_is_killed() {
+    let Some(mut redis) = Redis::start() else { return };
+    let app = Origin::always(200);
+    // Even a fourth of it is far more than they ask for.
+    let rigs = [(); 4].map(|()| replica(&app, redis.addr, "total: {rate: 4000/s, burst: 1600}"));
+    let call = |rig: &Rig, caller: &mut Caller| {
+        let answer = caller.send(&get("app")).unwrap();
+        assert_eq!((answer.status(), answer.field("retry-after")), (200, None), "{}", rig.complaints());
+    };
+    let killed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for rig in &rigs {
+            let killed = &killed;
+            scope.spawn(move || {
+                let mut caller = Caller::of(rig.inbound);
+                // Before, meanwhile, and for a while after.
+                while !killed.load(Ordering::SeqCst) || local(rig) < 50 {
+                    (0..10).for_each(|_| call(rig, &mut caller));
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+        eventually("leases for all", || rigs.iter().all(|rig| asked(rig, "granted") > 0).then_some(()));
+        redis.kill();
+        killed.store(true, Ordering::SeqCst);
+    });
+    assert!(rigs.iter().all(|rig| asked(rig, "failed") > 0 && local(rig) >= 50));
+}
+
+#[test]
+fn rl_2_a_part_of_the_shared_burst_is_for_the_worthier() {
+    let Some(redis) = Redis::start() else { return };
+    let app = Origin::always(200);
+    let policy = "total: {rate: 0.001/s, burst: 20}\npriorities:\n\
+        - {match: {path: {type: PathPrefix, value: /pay}}, class: critical}\n\
+        - {match: {path: {type: PathPrefix, value: /report}}, class: sheddable}";
+    let rigs = [(); 2].map(|()| replica(&app, redis.addr, policy));
+    let passed = |path, calls| {
+        let mut callers = rigs.each_ref().map(|rig| Caller::of(rig.inbound));
+        let mut statuses =
+            (0..calls).map(|nth: usize| callers[nth % 2].send(&ask("GET", path, "app")).unwrap().status());
+        statuses.by_ref().filter(|status| *status == 200).count()
+    };
+    let sheddable = passed("/report", 30);
+    assert!((8..=10).contains(&sheddable), "{sheddable}: a half, or less where tokens lapsed");
+    assert_eq!(passed("/report", 2), 0);
+    let default = passed("/look", 20);
+    assert!((4..=6).contains(&default), "{default}: up to four fifths");
+    let critical = passed("/pay", 20);
+    assert!((2..=4).contains(&critical), "{critical}: what is left");
+}
+
+#[test]
+fn bp_1_who_passes_is_told_what_is_left_of_the_shared_limit() {
+    let Some(redis) = Redis::start() else { return };
+    let rig = replica(&Origin::always(200), redis.addr, "total: {rate: 0.001/s, burst: 40}");
+    let mut caller = Caller::of(rig.inbound);
+    for most in [39, 38, 37] {
+        let answer = caller.send(&get("app")).unwrap();
+        let number = |name| answer.field(name).unwrap().parse::<u64>().unwrap();
+        assert_eq!((answer.status(), number("ratelimit-limit")), (200, 40));
+        let left = number("ratelimit-remaining");
+        assert!((most - 3..=most).contains(&left), "{left} left, not {most}: it is alone");
+        assert_eq!(number("ratelimit-reset"), (40 - left) * 1000);
+        assert_eq!(answer.field("ratelimit-policy"), Some("1;w=1000;burst=40"));
+    }
 }
 
 #[test]

@@ -106,7 +106,8 @@ pub struct UpstreamLimits {
     pub adaptive: Option<Applied<AdaptiveLimit>>,
     /// How much of the requests in flight each class may fill.
     pub shares: Shares,
-    /// Requests that wait for a place or a connection at one time; 503 above.
+    /// Requests that wait for a place among the requests or the connections at one time, and apart from them those whose
+    /// connection is being opened; 503 above.
     pub max_pending: usize,
     /// How long one may wait for a place; 503 after.
     pub queue_timeout: Duration,

@@ -97,10 +97,10 @@ fn work(ports: Ports, shared: Arc<Shared>, standing: Arc<Standing>, stopped: one
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "no admin interface, no metrics and no probes"),
     };
-    let (probed, metrics) = (Arc::clone(&shared), Arc::clone(&shared.metrics));
+    let (same, metrics) = (Arc::clone(&shared), Arc::clone(&shared.metrics));
     let crowded = || metrics.limit_exceeded(WorkerId::CONTROL, "admin-connections");
     let pages = move |wish: Wish, path: &str| pages::page(&shared, &standing, wish, path);
-    let probes = move |wish: Wish, path: &str| probes::page(&probed, wish, path);
+    let probes = move |wish: Wish, path: &str| probes::page(&same, wish, path);
     let serving = async {
         tokio::join!(
             server::serve(ports.admin, pages, crowded),

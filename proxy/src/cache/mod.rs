@@ -3,24 +3,29 @@
 //! What may be kept and used is for [`cacheable`] to say; this is where it lies. A [`Cache`] is cut into shards, each
 //! behind a lock that is held for one look; what is found is counted, not copied. When a shard is full, what was asked for
 //! least recently goes. Of several requests that miss the same key at once, one is sent on and the others wait for what it
-//! brings ([`Look::Wait`]).
+//! brings ([`flight`]). Only that one's answer is kept, so that there is one copy under way for each key, and what was
+//! changed meanwhile ([`Cache::forget`]) is not kept.
 
+pub mod flight;
 mod recording;
 mod shard;
 #[cfg(test)]
 mod tests;
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use outrigger_config::model;
-use tokio::sync::Semaphore;
 
+use self::flight::{Follow, Lead};
 use self::shard::Shard;
 use crate::policy::cacheable::{self, Storable, Unfit, Usable};
+
+use crate::telemetry::Kept;
 
 pub use self::recording::Recording;
 
@@ -30,13 +35,23 @@ const SHARDS: usize = 16;
 const SHARD_ENTRIES: usize = 256;
 /// Requests that wait for one other.
 const WAITING: usize = 1024;
+/// What may be under way into a cache, as a part of what it may hold; one response at least.
+const UNDER_WAY: usize = 4;
 
 /// The responses of one upstream.
 #[derive(Debug)]
 pub struct Cache {
     config: model::Cache,
+    store: Arc<Store>,
+}
+
+/// Where they lie. It outlives a reload.
+#[derive(Debug)]
+struct Store {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
+    /// Octets that were copied and are not kept yet.
+    under_way: AtomicUsize,
 }
 
 /// What a response answers, beside the fields in its `Vary` (RFC 9111 §2). GET alone: its answer serves HEAD too.
@@ -68,10 +83,10 @@ pub struct Stored {
 pub enum Look {
     /// This answers the request.
     Fresh(Arc<Stored>),
-    /// Somebody must ask the upstream: this request. The others learn of it when the lead is dropped.
+    /// Somebody must ask the upstream: this request.
     Lead(Lead, Option<Arc<Stored>>),
-    /// Somebody asks the upstream already: the semaphore is closed when that is over.
-    Wait(Arc<Semaphore>, Option<Arc<Stored>>),
+    /// Somebody asks the upstream already.
+    Wait(Follow, Option<Arc<Stored>>),
     /// This request is best sent on without regard to others.
     Alone(Option<Arc<Stored>>),
 }
@@ -81,38 +96,38 @@ pub enum Look {
 pub enum Found {
     /// This answers it.
     Fresh(Arc<Stored>),
-    /// This does if the upstream fails.
+    /// This does if the upstream fails, or says that it still holds.
     Stale(Arc<Stored>),
     /// Nothing.
     Nothing,
 }
 
-/// The one request for a key that is sent on while others wait.
-#[derive(Debug)]
-pub struct Lead {
-    cache: Arc<Cache>,
-    hash: u64,
-}
-
 impl Cache {
-    /// An empty one.
-    pub fn new(config: model::Cache) -> Self {
+    /// As the policy has it now; what it holds is counted in `kept`.
+    ///
+    /// What the `old` one holds stays where it is as far as the new limits have room: its rules were those of its time, and
+    /// it lives by them. Only where another size asks for more or fewer shards it moves, and the old cache keeps nothing from
+    /// then on.
+    pub fn new(config: model::Cache, old: Option<&Self>, kept: &Arc<Kept>) -> Self {
         let shards = (config.max_entries / SHARD_ENTRIES)
             .min(config.max_bytes / config.max_body.saturating_mul(4).max(1))
             .clamp(1, SHARDS);
-        let (entries, bytes) = (config.max_entries.div_ceil(shards), config.max_bytes / shards);
-        let shards = (0..shards).map(|_| Mutex::new(Shard::new(entries, bytes))).collect();
-        Self { config, hasher: RandomState::new(), shards }
-    }
-
-    /// Takes what an older one holds, as far as there is room: its rules were those of its time, and it lives by them.
-    pub fn adopt(&self, old: &Self) {
-        for shard in &old.shards {
-            let held = shard.lock().unwrap_or_else(PoisonError::into_inner).oldest_first();
-            for stored in held {
-                self.insert(stored);
+        let limits = (config.max_entries.div_ceil(shards), config.max_bytes / shards);
+        kept.room.store(i64::try_from(config.max_bytes).unwrap_or(i64::MAX), Relaxed);
+        let store = match old.map(|old| &old.store) {
+            Some(same) if same.shards.len() == shards => {
+                same.each(|shard| shard.limit(limits));
+                Arc::clone(same)
             }
-        }
+            other => {
+                let store = Store::new(shards, limits, kept);
+                if let Some(other) = other {
+                    other.each(|shard| shard.move_out().into_iter().for_each(|stored| store.insert(stored)));
+                }
+                Arc::new(store)
+            }
+        };
+        Self { config, store }
     }
 
     /// Whether such a request is worth a look.
@@ -122,55 +137,90 @@ impl Cache {
 
     /// What there is for a request.
     pub fn find(&self, key: Key<'_>, asked: &HeaderMap, now: Instant) -> Found {
-        let hash = self.hasher.hash_one(key);
-        self.shard(hash).find(hash, key, asked, now)
+        let hash = self.store.hasher.hash_one(key);
+        self.store.shard(hash).find(hash, key, asked, now)
     }
 
     /// The same; where there is nothing fresh, `may_lead` tells whether this request could bring something.
-    pub fn look(self: &Arc<Self>, key: Key<'_>, asked: &HeaderMap, may_lead: bool, now: Instant) -> Look {
-        let hash = self.hasher.hash_one(key);
-        let mut shard = self.shard(hash);
+    pub fn look(&self, key: Key<'_>, asked: &HeaderMap, may_lead: bool, now: Instant) -> Look {
+        let hash = self.store.hasher.hash_one(key);
+        let mut shard = self.store.shard(hash);
         let stale = match shard.find(hash, key, asked, now) {
             Found::Fresh(stored) => return Look::Fresh(stored),
             Found::Stale(stored) => Some(stored),
             Found::Nothing => None,
         };
         match shard.flights.get(&hash) {
-            Some(flight) if Arc::strong_count(flight) <= WAITING => Look::Wait(Arc::clone(flight), stale),
-            None if may_lead => {
-                shard.flights.insert(hash, Arc::new(Semaphore::new(0)));
-                Look::Lead(Lead { cache: Arc::clone(self), hash }, stale)
+            Some(flight) if Arc::strong_count(flight) <= WAITING => {
+                Look::Wait(Follow::new(&self.store, hash, flight), stale)
             }
+            None if may_lead => Look::Lead(Lead::new(&self.store, hash, &mut shard), stale),
             Some(_) | None => Look::Alone(stale),
         }
     }
 
     /// Begins to keep a response whose head has come, if that may be; `kept`: the fields to keep.
     pub fn record(
-        self: &Arc<Self>,
+        &self,
         key: Key<'_>,
         exchange: cacheable::Exchange<'_>,
         kept: impl FnOnce() -> HeaderMap,
-        lead: Option<Lead>,
+        lead: Lead,
         now: Instant,
     ) -> Result<Recording, Unfit> {
-        let rules = Storable::new(&self.config.rules, exchange)?;
-        let stored = Stored {
-            authority: key.authority.into(),
-            path: key.path.into(),
-            status: exchange.status,
-            headers: kept(),
-            body: Bytes::new(),
-            rules,
-            came: now,
-        };
-        Ok(Recording::new(Arc::clone(self), stored, lead))
+        match Storable::new(&self.config.rules, exchange) {
+            Ok(rules) => {
+                let (authority, path) = (key.authority.into(), key.path.into());
+                let (status, headers, body) = (exchange.status, kept(), Bytes::new());
+                let stored = Stored { authority, path, status, headers, body, rules, came: now };
+                let most = (self.config.max_bytes / UNDER_WAY).max(self.config.max_body);
+                Ok(Recording::new(stored, lead, (self.config.max_body, most)))
+            }
+            Err(unfit) => {
+                lead.give_up();
+                Err(unfit)
+            }
+        }
     }
 
-    /// What was changed there is no longer known (RFC 9111 §4.4).
+    /// Keeps a response that the upstream has confirmed, with its fields as they are now (RFC 9111 §4.3.4), or lets it go
+    /// where these forbid to keep it. Either way it answers the request that had it confirmed.
+    pub fn refresh(
+        &self,
+        old: &Stored,
+        headers: HeaderMap,
+        exchange: cacheable::Exchange<'_>,
+        lead: Lead,
+        now: Instant,
+    ) -> Arc<Stored> {
+        let rules = Storable::new(&self.config.rules, exchange);
+        let keeps = rules.is_ok();
+        let stored = Arc::new(Stored {
+            authority: old.authority.clone(),
+            path: old.path.clone(),
+            status: old.status,
+            headers,
+            body: old.body.clone(),
+            rules: rules.unwrap_or_else(|_| Storable { age: exchange.delay, ..old.rules.clone() }),
+            came: now,
+        });
+        if keeps {
+            lead.land(Arc::clone(&stored));
+        } else {
+            lead.give_up();
+            self.forget(old.key());
+        }
+        stored
+    }
+
+    /// What was changed there is no longer known (RFC 9111 §4.4), nor what was asked before that.
     pub fn forget(&self, key: Key<'_>) {
-        let hash = self.hasher.hash_one(key);
-        self.shard(hash).remove(hash);
+        let hash = self.store.hasher.hash_one(key);
+        let mut shard = self.store.shard(hash);
+        shard.remove(hash);
+        if let Some(flight) = shard.flights.remove(&hash) {
+            flight.close();
+        }
     }
 
     /// Octets of content that one response may have.
@@ -180,9 +230,19 @@ impl Cache {
 
     /// Responses, and what they take in octets.
     pub fn size(&self) -> (usize, usize) {
-        let sizes =
-            self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).size());
-        sizes.fold((0, 0), |(entries, bytes), (more, octets)| (entries + more, bytes + octets))
+        let (mut entries, mut bytes) = (0, 0);
+        self.store.each(|shard| {
+            let (more, octets) = shard.size();
+            (entries, bytes) = (entries + more, bytes + octets);
+        });
+        (entries, bytes)
+    }
+}
+
+impl Store {
+    fn new(shards: usize, limits: (usize, usize), kept: &Arc<Kept>) -> Self {
+        let shards = (0..shards).map(|_| Mutex::new(Shard::new(limits, Arc::clone(kept)))).collect();
+        Self { hasher: RandomState::new(), shards, under_way: AtomicUsize::new(0) }
     }
 
     fn insert(&self, stored: Arc<Stored>) {
@@ -195,12 +255,29 @@ impl Cache {
         // A shard is whole between any two statements that could panic.
         self.shards[nth].lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn each(&self, mut visit: impl FnMut(&mut Shard)) {
+        for shard in &self.shards {
+            visit(&mut shard.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.each(|shard| drop(shard.move_out()));
+    }
 }
 
 impl Stored {
     /// Whether it answers a request.
     pub fn usable(&self, asked: &HeaderMap, now: Instant) -> Usable {
         self.rules.usable(asked, now.saturating_duration_since(self.came))
+    }
+
+    /// How old it is.
+    pub fn age(&self, now: Instant) -> Duration {
+        self.rules.age.saturating_add(now.saturating_duration_since(self.came))
     }
 
     fn key(&self) -> Key<'_> {
@@ -211,14 +288,11 @@ impl Stored {
     fn cost(&self) -> usize {
         let fields: usize =
             self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
-        self.body.len() + fields + self.authority.len() + self.path.len() + size_of::<Self>()
-    }
-}
-
-impl Drop for Lead {
-    fn drop(&mut self) {
-        if let Some(flight) = self.cache.shard(self.hash).flights.remove(&self.hash) {
-            flight.close();
-        }
+        self.body.len()
+            + fields
+            + self.rules.vary.octets()
+            + self.authority.len()
+            + self.path.len()
+            + size_of::<Self>()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use foldhash::fast::FixedState;
@@ -11,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::{Found, Key, Stored};
 use crate::policy::cacheable::Usable;
+use crate::telemetry::Kept;
 
 /// Responses to one key, which differ in what `Vary` names.
 const VARIANTS: usize = 8;
@@ -31,6 +33,8 @@ pub(super) struct Shard {
     bytes: usize,
     max_entries: usize,
     max_bytes: usize,
+    /// The same as `entries` and `bytes`, for the gauges.
+    kept: Arc<Kept>,
 }
 
 /// All responses to a key, the latest first, between those that were used after and before them.
@@ -43,7 +47,7 @@ struct Slot {
 }
 
 impl Shard {
-    pub(super) fn new(max_entries: usize, max_bytes: usize) -> Self {
+    pub(super) fn new((max_entries, max_bytes): (usize, usize), kept: Arc<Kept>) -> Self {
         Self {
             flights: HashMap::default(),
             places: HashMap::default(),
@@ -55,7 +59,37 @@ impl Shard {
             bytes: 0,
             max_entries,
             max_bytes,
+            kept,
         }
+    }
+
+    /// Other limits from now on.
+    pub(super) fn limit(&mut self, (max_entries, max_bytes): (usize, usize)) {
+        (self.max_entries, self.max_bytes) = (max_entries, max_bytes);
+        self.shrink(NONE);
+    }
+
+    /// All responses, the least recently used first; nothing is kept here any more.
+    pub(super) fn move_out(&mut self) -> Vec<Arc<Stored>> {
+        let all = self.oldest_first();
+        (self.max_entries, self.max_bytes) = (0, 0);
+        while let Some(slot) = self.slots.get(self.oldest) {
+            self.remove(slot.hash);
+        }
+        all
+    }
+
+    /// Whether this is the flight for a key.
+    pub(super) fn flies(&self, hash: u64, flight: &Arc<Semaphore>) -> bool {
+        self.flights.get(&hash).is_some_and(|flies| Arc::ptr_eq(flies, flight))
+    }
+
+    /// A flight is over.
+    pub(super) fn end(&mut self, hash: u64, flight: &Arc<Semaphore>) {
+        if self.flies(hash, flight) {
+            self.flights.remove(&hash);
+        }
+        flight.close();
     }
 
     /// Responses and octets.
@@ -73,10 +107,10 @@ impl Shard {
                     (found, nothing) = (Found::Fresh(Arc::clone(stored)), false);
                     break;
                 }
-                Usable::IfError(_) if nothing => {
+                Usable::IfError(_) | Usable::IfConfirmed if nothing => {
                     (found, nothing) = (Found::Stale(Arc::clone(stored)), false);
                 }
-                Usable::IfError(_) | Usable::No => {}
+                Usable::IfError(_) | Usable::IfConfirmed | Usable::No => {}
             }
         }
         if !nothing {
@@ -89,7 +123,7 @@ impl Shard {
     /// Keeps a response, in place of what it replaces, and lets the least recent go.
     pub(super) fn insert(&mut self, hash: u64, stored: Arc<Stored>) {
         let cost = stored.cost();
-        if cost > self.max_bytes {
+        if cost > self.max_bytes || self.max_entries == 0 {
             return;
         }
         let place = self.place(hash);
@@ -106,7 +140,8 @@ impl Shard {
             !goes
         });
         variants.insert(0, stored);
-        (self.entries, self.bytes) = (self.entries + 1 - gone.0, self.bytes + cost - gone.1);
+        self.count(1, cost);
+        self.uncount(gone.0, gone.1);
         self.unlink(place);
         self.link(place);
         self.shrink(place);
@@ -117,8 +152,7 @@ impl Shard {
         let Some(place) = self.places.remove(&hash) else { return };
         self.unlink(place);
         let variants = std::mem::take(&mut self.slots[place].variants);
-        self.entries -= variants.len();
-        self.bytes -= variants.iter().map(|stored| stored.cost()).sum::<usize>();
+        self.uncount(variants.len(), variants.iter().map(|stored| stored.cost()).sum());
         self.free.push(place);
     }
 
@@ -133,17 +167,36 @@ impl Shard {
         places.flat_map(|slot| slot.variants.iter().rev().map(Arc::clone)).collect()
     }
 
-    /// Down to the limits; `kept` has just come, and loses at most its older variants.
+    /// Down to the limits; what lies at `kept` has just come, and loses at most its older variants.
     fn shrink(&mut self, kept: usize) {
+        let before = self.entries;
+        self.shrink_to(kept);
+        self.kept.evicted.fetch_add((before - self.entries) as u64, Relaxed);
+    }
+
+    fn shrink_to(&mut self, kept: usize) {
         while self.entries > self.max_entries || self.bytes > self.max_bytes {
             if self.oldest == kept {
                 let Some(last) = self.slots[kept].variants.pop() else { return };
-                self.entries -= 1;
-                self.bytes -= last.cost();
+                self.uncount(1, last.cost());
+            } else if let Some(oldest) = self.slots.get(self.oldest) {
+                self.remove(oldest.hash);
             } else {
-                self.remove(self.slots[self.oldest].hash);
+                return;
             }
         }
+    }
+
+    fn count(&mut self, entries: usize, bytes: usize) {
+        (self.entries, self.bytes) = (self.entries + entries, self.bytes + bytes);
+        self.kept.entries.fetch_add(signed(entries), Relaxed);
+        self.kept.bytes.fetch_add(signed(bytes), Relaxed);
+    }
+
+    fn uncount(&mut self, entries: usize, bytes: usize) {
+        (self.entries, self.bytes) = (self.entries - entries, self.bytes - bytes);
+        self.kept.entries.fetch_sub(signed(entries), Relaxed);
+        self.kept.bytes.fetch_sub(signed(bytes), Relaxed);
     }
 
     /// Where the responses to a key lie.
@@ -182,4 +235,9 @@ impl Shard {
             None => self.oldest = newer,
         }
     }
+}
+
+/// What is in memory can be counted so.
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

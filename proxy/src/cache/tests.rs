@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, VARY};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, ETAG, VARY};
 use http::{HeaderName, HeaderValue};
 use outrigger_config::model::CacheRules;
 use proptest::prelude::*;
@@ -10,9 +10,13 @@ use super::*;
 const MINUTE: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-fn cache(max_entries: usize, max_bytes: usize) -> Arc<Cache> {
+fn config(max_entries: usize, max_bytes: usize) -> model::Cache {
     let rules = CacheRules { methods: vec![Method::GET], ttl: Some(5 * MINUTE), stale_if_error: 10 * MINUTE };
-    Arc::new(Cache::new(model::Cache { rules, max_entries, max_bytes, max_body: max_bytes / 2 }))
+    model::Cache { rules, max_entries, max_bytes, max_body: max_bytes / 2 }
+}
+
+fn cache(max_entries: usize, max_bytes: usize) -> Arc<Cache> {
+    Arc::new(Cache::new(config(max_entries, max_bytes), None, &Arc::default()))
 }
 
 fn fields(fields: &[(HeaderName, &'static str)]) -> HeaderMap {
@@ -23,18 +27,26 @@ fn key(path: &str) -> Key<'_> {
     Key { authority: "up", path }
 }
 
-/// Keeps an answer, if it may be kept.
-fn keep(cache: &Arc<Cache>, path: &str, (asked, said): (&HeaderMap, &HeaderMap), body: &[u8], now: Instant) {
-    let (method, status) = (&Method::GET, StatusCode::OK);
-    let (at, delay) = (Duration::ZERO, Duration::ZERO);
-    let exchange = cacheable::Exchange { method, asked, status, headers: said, at, delay };
-    if let Ok(mut recording) = cache.record(key(path), exchange, || said.clone(), None, now) {
+/// An answer to GET.
+fn said<'a>(asked: &'a HeaderMap, headers: &'a HeaderMap) -> cacheable::Exchange<'a> {
+    let (method, status, zero) = (&Method::GET, StatusCode::OK, Duration::ZERO);
+    cacheable::Exchange { method, asked, status, headers, at: zero, delay: zero }
+}
+
+/// Keeps an answer, if it may be kept, in place of what is there.
+fn keep(cache: &Cache, path: &str, (asked, headers): (&HeaderMap, &HeaderMap), body: &[u8], now: Instant) {
+    let lead = {
+        let hash = cache.store.hasher.hash_one(key(path));
+        Lead::new(&cache.store, hash, &mut cache.store.shard(hash))
+    };
+    let recording = cache.record(key(path), said(asked, headers), || headers.clone(), lead, now);
+    if let Ok(mut recording) = recording {
         body.chunks(3).for_each(|part| recording.add(part));
         recording.finish();
     }
 }
 
-fn simply(cache: &Arc<Cache>, path: &str, body: &[u8], now: Instant) {
+fn simply(cache: &Cache, path: &str, body: &[u8], now: Instant) {
     let none = HeaderMap::new();
     keep(cache, path, (&none, &none), body, now);
 }
@@ -108,57 +120,159 @@ fn fb_2_what_is_not_for_others_is_not_kept() {
     assert_eq!(cache.size(), (0, 0));
 }
 
+fn lead(cache: &Cache, path: &str, now: Instant) -> Lead {
+    match cache.look(key(path), &HeaderMap::new(), true, now) {
+        Look::Lead(lead, _) => lead,
+        other => panic!("nobody asks yet: {other:?}"),
+    }
+}
+
+fn follow(cache: &Cache, path: &str, now: Instant) -> Follow {
+    match cache.look(key(path), &HeaderMap::new(), true, now) {
+        Look::Wait(follow, _) => follow,
+        other => panic!("somebody asks: {other:?}"),
+    }
+}
+
+fn flights(cache: &Cache) -> usize {
+    let mut count = 0;
+    cache.store.each(|shard| count += shard.flights.len());
+    count
+}
+
 #[test]
 fn fb_2_one_asks_and_the_others_wait_for_it() {
     let (cache, now, none) = (cache(10, 1 << 20), Instant::now(), HeaderMap::new());
-    let look = |path| cache.look(key(path), &none, true, now);
-    let Look::Lead(lead, None) = look("/") else { panic!("nobody asks yet") };
-    let Look::Wait(flight, None) = look("/") else { panic!("somebody asks") };
-    assert!(matches!(look("/other"), Look::Lead(..)));
-    assert!(!flight.is_closed());
-    let said = cacheable::Exchange {
-        method: &Method::GET,
-        asked: &none,
-        status: StatusCode::OK,
-        headers: &none,
-        at: Duration::ZERO,
-        delay: Duration::ZERO,
-    };
-    cache.record(key("/"), said, HeaderMap::new, Some(lead), now).unwrap().finish();
-    assert!(flight.is_closed());
-    assert!(matches!(look("/"), Look::Fresh(_)));
+    let first = lead(&cache, "/", now);
+    let flight = follow(&cache, "/", now);
+    drop(lead(&cache, "/other", now));
+    assert!(!flight.is_over());
+    cache.record(key("/"), said(&none, &none), HeaderMap::new, first, now).unwrap().finish();
+    assert!(flight.is_over());
+    assert!(has(&cache, "/", now));
+    assert_eq!(flights(&cache), 0);
 }
 
 #[test]
 fn fb_2_nobody_waits_for_what_will_not_be_kept() {
     let (cache, now, none) = (cache(10, 1000), Instant::now(), HeaderMap::new());
-    let Look::Lead(lead, _) = cache.look(key("/"), &none, true, now) else { panic!("nobody asks yet") };
-    let Look::Wait(flight, _) = cache.look(key("/"), &none, true, now) else { panic!("somebody asks") };
-    let said = cacheable::Exchange {
-        method: &Method::GET,
-        asked: &none,
-        status: StatusCode::OK,
-        headers: &none,
-        at: Duration::ZERO,
-        delay: Duration::ZERO,
-    };
-    let mut recording = cache.record(key("/"), said, HeaderMap::new, Some(lead), now).unwrap();
+    let first = lead(&cache, "/", now);
+    let flight = follow(&cache, "/", now);
+    let mut recording = cache.record(key("/"), said(&none, &none), HeaderMap::new, first, now).unwrap();
     recording.add(&[0; 501]);
-    assert!(flight.is_closed(), "while the rest of it still comes");
+    assert!(flight.is_over(), "while the rest of it still comes");
+    recording.finish();
+    assert_eq!(cache.size(), (0, 0));
+}
+
+#[tokio::test]
+async fn fb_2_one_of_those_who_wait_takes_over_from_who_left() {
+    let (cache, now) = (cache(10, 1000), Instant::now());
+    let first = lead(&cache, "/", now);
+    let [mut second, mut third] = [(); 2].map(|()| follow(&cache, "/", now));
+    drop(first);
+    let taken = second.wait().await.expect("the lead is free");
+    assert!(!third.is_over(), "and the other waits on");
+    taken.give_up();
+    assert!(third.wait().await.is_none());
+    assert_eq!(flights(&cache), 0);
+}
+
+#[test]
+fn fb_2_a_lead_that_nobody_wants_is_no_flight() {
+    let (cache, now) = (cache(10, 1000), Instant::now());
+    let first = lead(&cache, "/", now);
+    let waiting = [(); 2].map(|()| follow(&cache, "/", now));
+    drop(first);
+    assert_eq!(flights(&cache), 1);
+    drop(waiting);
+    assert_eq!(flights(&cache), 0);
+    drop(lead(&cache, "/", now));
+    assert_eq!(flights(&cache), 0);
+}
+
+#[test]
+fn fb_2_what_was_asked_before_a_change_is_not_kept_after_it() {
+    let (cache, now, none) = (cache(10, 1000), Instant::now(), HeaderMap::new());
+    let first = lead(&cache, "/", now);
+    let flight = follow(&cache, "/", now);
+    let recording = cache.record(key("/"), said(&none, &none), HeaderMap::new, first, now).unwrap();
+    cache.forget(key("/"));
+    assert!(flight.is_over());
     recording.finish();
     assert_eq!(cache.size(), (0, 0));
 }
 
 #[test]
-fn fb_2_a_reload_keeps_the_most_recent_that_fit() {
-    let (old, new, now) = (cache(10, 1 << 20), cache(3, 1 << 20), Instant::now());
+fn fb_2_what_is_under_way_is_bounded() {
+    let (cache, now, none) = (cache(100, 8000), Instant::now(), HeaderMap::new());
+    let start = |nth: usize| {
+        let path = format!("/{nth}");
+        let lead = lead(&cache, &path, now);
+        let mut recording = cache.record(key(&path), said(&none, &none), HeaderMap::new, lead, now).unwrap();
+        recording.add(&[0; 1500]);
+        recording
+    };
+    let all: Vec<_> = (0..10).map(start).collect();
+    let under_way = || cache.store.under_way.load(Relaxed);
+    assert_eq!(under_way(), 3000, "two of 1500 octets: one response at most may have 4000");
+    drop(all);
+    assert_eq!((under_way(), flights(&cache)), (0, 0));
+}
+
+#[test]
+fn fb_2_a_reload_hands_the_store_over_and_keeps_the_most_recent_that_fit() {
+    let (kept, now) = (Arc::<Kept>::default(), Instant::now());
+    let old = Cache::new(config(10, 1 << 20), None, &kept);
     for path in ["/a", "/b", "/c", "/d"] {
         simply(&old, path, b"x", now);
     }
     assert!(has(&old, "/a", now));
-    new.adopt(&old);
-    let kept: Vec<_> = ["/a", "/b", "/c", "/d"].into_iter().filter(|path| has(&new, path, now)).collect();
-    assert_eq!(kept, ["/a", "/c", "/d"]);
+    let new = Cache::new(config(3, 1 << 20), Some(&old), &kept);
+    assert!(Arc::ptr_eq(&old.store, &new.store), "nothing is copied");
+    let there: Vec<_> = ["/a", "/b", "/c", "/d"].into_iter().filter(|path| has(&new, path, now)).collect();
+    assert_eq!(there, ["/a", "/c", "/d"]);
+    assert_eq!((kept.entries.load(Relaxed), kept.evicted.load(Relaxed)), (3, 1));
+}
+
+#[test]
+fn fb_2_a_reload_to_another_size_moves_what_is_kept_and_counts_it_once() {
+    let (kept, now) = (Arc::<Kept>::default(), Instant::now());
+    let old = Cache::new(config(10, 1 << 20), None, &kept);
+    let asked_before = lead(&old, "/late", now);
+    (0..10).for_each(|nth| simply(&old, &format!("/{nth}"), b"x", now));
+    let big = model::Cache { max_body: 1000, ..config(5000, 1 << 20) };
+    let new = Cache::new(big, Some(&old), &kept);
+    assert!(new.store.shards.len() > 1);
+    assert_eq!((old.size(), new.size().0), ((0, 0), 10));
+    simply(&old, "/11", b"x", now);
+    let none = HeaderMap::new();
+    old.record(key("/late"), said(&none, &none), HeaderMap::new, asked_before, now).unwrap().finish();
+    assert_eq!(old.size(), (0, 0), "who still has the old one keeps nothing in it");
+    assert_eq!(
+        (kept.entries.load(Relaxed), kept.bytes.load(Relaxed)),
+        (10, i64::try_from(new.size().1).unwrap())
+    );
+    assert_eq!(kept.evicted.load(Relaxed), 0);
+    drop((old, new));
+    assert_eq!((kept.entries.load(Relaxed), kept.bytes.load(Relaxed)), (0, 0));
+}
+
+#[test]
+fn fb_2_what_is_confirmed_is_fresh_again_unless_it_may_no_longer_be_kept() {
+    let (cache, start, none) = (cache(10, 1 << 20), Instant::now(), HeaderMap::new());
+    let tagged = fields(&[(ETAG, "\"1\"")]);
+    for (news, stays) in [(tagged.clone(), true), (fields(&[(CACHE_CONTROL, "no-store")]), false)] {
+        keep(&cache, "/", (&none, &tagged), b"hello", start);
+        let later = start + 20 * MINUTE;
+        let Look::Lead(lead, Some(stale)) = cache.look(key("/"), &none, true, later) else { panic!("stale") };
+        assert_eq!(stale.usable(&none, later), Usable::IfConfirmed);
+        let fresh = cache.refresh(&stale, news.clone(), said(&none, &news), lead, later);
+        assert_eq!((&*fresh.body, fresh.age(later)), (&b"hello"[..], Duration::ZERO));
+        assert_eq!(has(&cache, "/", later), stays);
+        assert_eq!(flights(&cache), 0);
+    }
+    assert_eq!(cache.size(), (0, 0));
 }
 
 proptest! {
@@ -176,7 +290,7 @@ proptest! {
             }
             let (count, bytes) = cache.size();
             prop_assert!(count <= entries && bytes <= 8000);
-            let held: Vec<_> = cache.shards.iter().flat_map(|shard| shard.lock().unwrap().oldest_first()).collect();
+            let held: Vec<_> = cache.store.shards.iter().flat_map(|shard| shard.lock().unwrap().oldest_first()).collect();
             prop_assert_eq!((held.len(), held.iter().map(|stored| stored.cost()).sum::<usize>()), (count, bytes));
             prop_assert!(what < 4 || has(&cache, &path, now), "what has just come is there");
         }

@@ -56,8 +56,14 @@ async fn live(asked: &Run, policy: Policy) -> Result<(), Failure> {
     let server = ports.serve(Arc::clone(&app.shared), Arc::clone(&standing))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %admin, %metrics, "ready");
 
+    let shared = Arc::clone(&app.shared);
+    let named = || {
+        let files = &shared.snapshot.load().body_files;
+        (files.paths.clone(), files.digest)
+    };
     let mut follower = Follower { app, standing };
-    let following = reload::run(asked.config.clone(), changes, policy.hash, |found| follower.take(found));
+    let following =
+        reload::run(asked.config.clone(), changes, policy.hash, named, |found| follower.take(found));
     let told = tokio::select! {
         () = following => unreachable!("following has no end"),
         told = endings.next() => told,

@@ -21,7 +21,11 @@ use crate::policy::grpc;
 /// Tells the downstream of a failure, as far as it can still be told.
 pub async fn fail(exchange: &mut Exchange<'_>, down: &mut Down<'_>, failure: Failure) -> After {
     exchange.failure = Some(failure);
-    exchange.visit = None;
+    match exchange.visit.take() {
+        // Who waits for what this request would have brought may go in its place.
+        Some(visit) if failure != Failure::Canceled => visit.give_up(),
+        _ => {}
+    }
     exchange.grpc_status = exchange.grpc.then(|| failure.grpc_status());
     if failure == Failure::Canceled {
         return After::Abort;

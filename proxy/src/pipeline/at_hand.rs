@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, DATE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::answer::reason;
 use super::connection::poll_left;
@@ -23,6 +23,7 @@ use crate::http1::Encoder;
 use crate::http1::encoder::push_field;
 use crate::message::transfer::Passing;
 use crate::message::{Framing, Piece, Scratch, Sink, Source, TransferError, poll_transfer};
+use crate::policy::cacheable::condition;
 use crate::policy::grpc;
 use crate::snapshot::stand_in::Canned;
 
@@ -34,6 +35,8 @@ const PIECE: usize = 16 * 1024;
 pub enum AtHand<'s> {
     /// From the cache, and how old it is.
     Stored(Arc<Stored>, Duration),
+    /// The same, but the caller has its content already (RFC 9111 §4.3.2).
+    Unmodified(Arc<Stored>, Duration),
     /// Written down in the policy.
     Canned(&'s Canned),
 }
@@ -42,20 +45,27 @@ impl AtHand<'_> {
     fn status(&self) -> StatusCode {
         match self {
             Self::Stored(stored, _) => stored.status,
+            Self::Unmodified(..) => StatusCode::NOT_MODIFIED,
             Self::Canned(canned) => canned.status,
         }
     }
 
     fn headers(&self) -> &HeaderMap {
         match self {
-            Self::Stored(stored, _) => &stored.headers,
+            Self::Stored(stored, _) | Self::Unmodified(stored, _) => &stored.headers,
             Self::Canned(canned) => &canned.headers,
         }
     }
 
+    /// Those of them that are told.
+    fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let bare = matches!(self, Self::Unmodified(..));
+        self.headers().iter().filter(move |(name, _)| !bare || condition::is_told(name))
+    }
+
     fn content(&self) -> &Bytes {
         match self {
-            Self::Stored(stored, _) => &stored.body,
+            Self::Stored(stored, _) | Self::Unmodified(stored, _) => &stored.body,
             Self::Canned(canned) => &canned.body,
         }
     }
@@ -68,7 +78,9 @@ pub async fn give(
     down: &mut Down<'_>,
 ) -> Result<(), Failure> {
     // Who waits for what the upstream says need not wait for this caller.
-    exchange.visit = None;
+    if let Some(visit) = exchange.visit.take() {
+        visit.give_up();
+    }
     exchange.keep_alive &= down.is_done() && !exchange.drains();
     let status = at_hand.status();
     exchange.status = Some(status);
@@ -123,11 +135,11 @@ fn write(
         AtHand::Canned(canned) if !canned.headers.contains_key(DATE) => {
             Some(httpdate::HttpDate::from(std::time::SystemTime::now()).to_string())
         }
-        AtHand::Stored(..) | AtHand::Canned(_) => None,
+        AtHand::Stored(..) | AtHand::Unmodified(..) | AtHand::Canned(_) => None,
     };
     // RFC 9111 §5.1.
     let age = match at_hand {
-        AtHand::Stored(_, age) => Some(age.as_secs()),
+        AtHand::Stored(_, age) | AtHand::Unmodified(_, age) => Some(age.as_secs()),
         AtHand::Canned(_) => None,
     };
     let kind =
@@ -138,7 +150,7 @@ fn write(
         Down::Http1(conn) => {
             let out = conn.channel.wire.out();
             write_status(out, at_hand.status());
-            for (name, value) in at_hand.headers() {
+            for (name, value) in at_hand.fields() {
                 push_field(out, name.as_str(), value.as_bytes());
             }
             texts.for_each(|(name, text)| push_field(out, name.as_str(), text.as_bytes()));
@@ -155,7 +167,10 @@ fn write(
             Ok(())
         }
         Down::Http2(stream) => {
-            let mut fields = at_hand.headers().clone();
+            let mut fields = HeaderMap::with_capacity(at_hand.headers().len() + 4);
+            for (name, value) in at_hand.fields() {
+                fields.append(name.clone(), value.clone());
+            }
             fields.extend(texts.filter_map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?))));
             fields.extend(age.map(|age| (AGE, HeaderValue::from(age))));
             fields.extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from(length))));

@@ -61,21 +61,21 @@ pub fn pick(exchange: &mut Exchange<'_>, backend: &Backend, tried: &[u64]) -> Re
     let began = if exchange.attempts == 0 { exchange.attempt_began } else { now() };
     let upstream = &backend.upstream;
     let key = upstream.config.balancing.hash_on.as_ref().and_then(|on| exchange.key(on));
-    let load = fault::pick(exchange, backend, tried, key, began).map_err(|refusal| {
-        if refusal == Refusal::NoEndpoint {
-            upstream.metrics.attempt(exchange.worker.id, Outcome::Unresolved.label());
-        }
-        refused(refusal)
-    })?;
+    let load = fault::pick(exchange, backend, tried, key, began)
+        .map_err(|refusal| refused(exchange, backend, refusal))?;
     exchange.attempts += 1;
     (exchange.attempt_began, exchange.sent_whole) = (began, None);
     exchange.endpoint = Some(load.addr);
     Ok(load)
 }
 
-fn refused(refusal: Refusal) -> Failure {
+/// What it means that an upstream takes nobody.
+pub fn refused(exchange: &Exchange<'_>, backend: &Backend, refusal: Refusal) -> Failure {
     match refusal {
-        Refusal::NoEndpoint => Failure::NoEndpoint,
+        Refusal::NoEndpoint => {
+            backend.upstream.metrics.attempt(exchange.worker.id, Outcome::Unresolved.label());
+            Failure::NoEndpoint
+        }
         Refusal::Unfit => Failure::NoHealthyEndpoint,
         Refusal::Open { retry_after } => {
             let seconds = u32::try_from(retry_after.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);

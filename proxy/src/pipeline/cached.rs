@@ -1,10 +1,11 @@
-//! May the cache answer, and what does it learn? A look before the upstream is asked, a copy of what it answers.
+//! May the cache answer, and what does it learn? A look before the upstream is asked, a condition under which it is asked,
+//! a copy of what it answers.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use http::header::AGE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::header::{AGE, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outrigger_config::model::Mode;
 
 use super::at_hand::AtHand;
@@ -13,10 +14,11 @@ use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::headers::{REASON, is_nominated, nominated};
-use crate::cache::{Found, Key, Lead, Look, Recording, Stored};
+use crate::cache::flight::Lead;
+use crate::cache::{Cache, Found, Key, Look, Recording, Stored};
 use crate::clock::now;
 use crate::message::{Framing, Known, RequestHead, ResponseHead};
-use crate::policy::cacheable::{self, Usable};
+use crate::policy::cacheable::{self, Directives, Usable, condition};
 use crate::snapshot::Backend;
 
 /// How long a request waits for what another one brings, before it asks by itself.
@@ -29,6 +31,22 @@ pub struct Visit {
     lead: Option<Lead>,
     /// What there is if it brings nothing.
     stale: Option<Arc<Stored>>,
+    /// The upstream is asked whether that still holds.
+    confirms: bool,
+}
+
+impl Visit {
+    /// The condition that the upstream is asked under (RFC 9111 §4.3.1).
+    pub fn condition(&self) -> Option<(HeaderName, &HeaderValue)> {
+        condition::of(&self.stale.as_ref().filter(|_| self.confirms)?.headers)
+    }
+
+    /// The upstream has failed, or stood aside: who waits for it asks by itself.
+    pub fn give_up(self) {
+        if let Some(lead) = self.lead {
+            lead.give_up();
+        }
+    }
 }
 
 /// What the upstream's cache has for a request; `None`: the upstream is to be asked.
@@ -46,31 +64,39 @@ pub async fn look<'s>(
         return Ok(None);
     }
     let acts = cache.mode == Mode::Enforce;
-    let leads = acts && head.method == Method::GET;
-    let look = cache.look(key(head), &head.headers, leads, exchange.started);
+    let look = cache.look(key(head), &head.headers, head.method == Method::GET, exchange.started);
     let (lead, stale) = match look {
         Look::Fresh(stored) => {
             count("hit");
             return Ok(acts.then(|| at_hand(exchange, stored)).flatten());
         }
+        // RFC 9111 §5.2.1.7. What others ask for it could wait for, but who says so wants no wait.
+        _ if acts && Directives::of(&head.headers).only_if_cached => {
+            count("miss");
+            return Err(Failure::NotCached);
+        }
         Look::Lead(lead, stale) => (Some(lead), stale),
-        Look::Wait(flight, stale) if acts => {
+        Look::Wait(mut flight, stale) if acts => {
             down.alarm().set(exchange.deadline.head.min(exchange.started + PATIENCE));
-            // However the wait ends: either it is there now, or this request asks by itself.
-            if watched(exchange, down, flight.acquire()).await.is_err_and(|why| why == Stopped::Left) {
-                return Err(Failure::Canceled);
-            }
+            let lead = match watched(exchange, down, flight.wait()).await {
+                Err(Stopped::Left) => return Err(Failure::Canceled),
+                // However else the wait ends: it is there now, or this request asks.
+                Err(Stopped::Rung) => None,
+                Ok(lead) => lead,
+            };
             exchange.attempt_began = now();
             if let Found::Fresh(stored) = cache.find(key(&exchange.head), &exchange.head.headers, now()) {
                 count("collapsed");
                 return Ok(at_hand(exchange, stored));
             }
-            (None, stale)
+            (lead, stale)
         }
         Look::Wait(_, stale) | Look::Alone(stale) => (None, stale),
     };
     count("miss");
-    exchange.visit = Some(Visit { lead, stale: stale.filter(|_| acts) });
+    // Who sets a condition of its own has it judged by the upstream.
+    let confirms = acts && lead.is_some() && !condition::is_conditional(&exchange.head.headers);
+    exchange.visit = Some(Visit { lead, stale: stale.filter(|_| acts), confirms });
     Ok(None)
 }
 
@@ -93,6 +119,8 @@ pub fn recording(
         }
         return None;
     }
+    let Visit { lead, stale, .. } = visit?;
+    let lead = lead?;
     let fits = match answer.framing {
         Framing::None | Framing::Chunked => true,
         Framing::Length(length) => usize::try_from(length).is_ok_and(|length| length <= cache.max_body()),
@@ -101,23 +129,90 @@ pub fn recording(
     };
     // What stands in for something, here or at a hop below, is not what the upstream has to say.
     let own = exchange.fell.is_none() && !answer.headers.contains_key(REASON);
-    let Visit { lead, .. } = visit.filter(|_| fits && own && head.method == Method::GET)?;
+    if !fits || !own {
+        lead.give_up();
+        return None;
+    }
+    if answer.status == StatusCode::NOT_MODIFIED {
+        match stale.filter(|stale| condition::is_about(&answer.headers, &stale.headers)) {
+            Some(stale) => drop(refresh(exchange, cache, &stale, answer, lead)),
+            None => lead.give_up(),
+        }
+        return None;
+    }
     let now = now();
-    let judged = cacheable::Exchange {
-        method: &head.method,
-        asked: &head.headers,
-        status: answer.status,
-        headers: &answer.headers,
-        at: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
-        delay: now.saturating_duration_since(exchange.attempt_began),
-    };
+    let judged = judged(exchange, answer.status, &answer.headers, now);
     cache.record(key(head), judged, || kept(answer), lead, now).ok().map(Box::new)
 }
 
+/// Whether this answer says no more than that what the cache has still holds.
+pub fn is_confirmed(exchange: &Exchange<'_>, answer: &ResponseHead) -> bool {
+    let asked = || exchange.visit.as_ref().is_some_and(|visit| visit.condition().is_some());
+    answer.status == StatusCode::NOT_MODIFIED && exchange.fell.is_none() && asked()
+}
+
+/// What the request is answered with then: what the cache has, as it is now (RFC 9111 §4.3.3).
+pub fn confirmed<'s>(
+    exchange: &mut Exchange<'_>,
+    backend: &Backend,
+    answer: &ResponseHead,
+) -> Option<AtHand<'s>> {
+    let Visit { lead, stale, .. } = exchange.visit.take()?;
+    let cache = backend.upstream.cache.as_ref()?;
+    backend.upstream.metrics.cache(exchange.worker.id, "confirmed", cache.mode);
+    let (stale, lead) = stale.zip(lead)?;
+    let stored = refresh(exchange, cache, &stale, answer, lead);
+    let age = stored.age(now());
+    Some(AtHand::Stored(stored, age))
+}
+
+/// RFC 9111 §4.3.4, §3.2: what the upstream says now is in place of what it said then, but for what describes content.
+fn refresh(
+    exchange: &Exchange<'_>,
+    cache: &Cache,
+    stale: &Stored,
+    answer: &ResponseHead,
+    lead: Lead,
+) -> Arc<Stored> {
+    let mut fields = stale.headers.clone();
+    let news = kept(answer);
+    for name in news.keys().filter(|name| ![CONTENT_ENCODING, CONTENT_TYPE, CONTENT_RANGE].contains(name)) {
+        fields.remove(name);
+        for value in news.get_all(name) {
+            fields.append(name, value.clone());
+        }
+    }
+    let (mut said, now) = (fields.clone(), now());
+    // Its age is that of the confirmation.
+    said.extend(answer.headers.get(AGE).map(|age| (AGE, age.clone())));
+    cache.refresh(stale, fields, judged(exchange, stale.status, &said, now), lead, now)
+}
+
+fn judged<'e>(
+    exchange: &'e Exchange<'_>,
+    status: StatusCode,
+    headers: &'e HeaderMap,
+    now: Instant,
+) -> cacheable::Exchange<'e> {
+    cacheable::Exchange {
+        method: &exchange.head.method,
+        asked: &exchange.head.headers,
+        status,
+        headers,
+        at: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        delay: now.saturating_duration_since(exchange.attempt_began),
+    }
+}
+
 fn at_hand<'s>(exchange: &Exchange<'_>, stored: Arc<Stored>) -> Option<AtHand<'s>> {
-    match stored.usable(&exchange.head.headers, now()) {
-        Usable::Fresh(age) | Usable::IfError(age) => Some(AtHand::Stored(stored, age)),
-        Usable::No => None,
+    let asked = &exchange.head.headers;
+    match stored.usable(asked, now()) {
+        Usable::Fresh(age) | Usable::IfError(age) => {
+            let unmodified =
+                stored.status == StatusCode::OK && condition::is_unmodified(asked, &stored.headers);
+            Some(if unmodified { AtHand::Unmodified(stored, age) } else { AtHand::Stored(stored, age) })
+        }
+        Usable::IfConfirmed | Usable::No => None,
     }
 }
 
@@ -135,11 +230,17 @@ fn kept(answer: &ResponseHead) -> HeaderMap {
         !(hop || *name == AGE || nominated && is_nominated(&answer.headers, name))
     };
     let fields = answer.headers.iter().filter(|(name, _)| own(name));
-    fields.fold(HeaderMap::new(), |mut kept, (name, value)| {
+    let mut kept = fields.fold(HeaderMap::new(), |mut kept, (name, value)| {
         let name = HeaderName::from_bytes(name.as_str().as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value.as_bytes())) {
             kept.append(name, value);
         }
         kept
-    })
+    });
+    // RFC 9110 §6.6.1: who keeps what has none says when it came.
+    if !kept.contains_key(DATE) {
+        let date = httpdate::HttpDate::from(SystemTime::now()).to_string();
+        kept.extend(HeaderValue::try_from(date).map(|date| (DATE, date)));
+    }
+    kept
 }

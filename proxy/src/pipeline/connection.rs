@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use outrigger_config::model::{Protocol, Upgrade};
 
+use super::attempt::refused;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
@@ -56,10 +57,15 @@ pub async fn ready(
             return Ok(Up::Http1(conn));
         }
     }
+    let class = exchange.class;
     let given_back = |cx: &mut Context<'_>| {
-        if may_be_used { worker.pools.poll_take(cx, &worker.scratch, load, now()) } else { Poll::Pending }
+        if may_be_used {
+            worker.pools.poll_take(cx, &worker.scratch, load, class, now())
+        } else {
+            Poll::Pending
+        }
     };
-    let room = room(exchange, backend, down, given_back).await;
+    let room = room(exchange, backend, load, down, given_back).await;
     if backend.upstream.connections.is_some() {
         poll_fn(|cx| {
             worker.pools.forget(cx, load);
@@ -109,21 +115,23 @@ async fn shared(
     if let Some(place) = worker.multiplexed.take(load, trailers, began) {
         return Ok(Up::Http2(Box::new(place)));
     }
-    let _pending = upstream.wait().ok_or(Failure::PendingLimit)?;
-    let _waiting = upstream.metrics.pending(worker.id);
     let limits = &upstream.config.limits;
     for _ in 0..MAX_OPENINGS {
-        let opening = if let Some(opening) = worker.multiplexed.join(load, limits) {
-            opening
-        } else {
+        let joined = worker.multiplexed.join(load, limits);
+        let mut place = None;
+        if joined.is_none() {
             let free = |cx: &mut Context<'_>| worker.multiplexed.poll_take(cx, load, trailers);
-            let place = match room(exchange, backend, down, free).await? {
-                Room::New(place) => place,
+            match room(exchange, backend, load, down, free).await? {
+                Room::New(new) => place = new,
                 Room::Used(stream) => return Ok(Up::Http2(Box::new(stream))),
-            };
+            }
+        }
+        let _pending = upstream.wait().ok_or(Failure::PendingLimit)?;
+        let _waiting = upstream.metrics.pending(worker.id);
+        let opening = joined.unwrap_or_else(|| {
             let life = (*backend.policy.timeouts.connect, worker.rng(fastrand::Rng::f64));
             worker.multiplexed.open(load, limits, life, place)
-        };
+        });
         let opened = poll_fn(|cx| opening.poll(cx));
         match within_connect(exchange, backend, down, exchange.attempt_began, opened).await? {
             Ok(()) => {}
@@ -152,18 +160,26 @@ enum Room<T> {
 async fn room<T>(
     exchange: &mut Exchange<'_>,
     backend: &Backend,
+    load: &InFlight,
     down: &mut Down<'_>,
     free: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Result<Room<T>, Failure> {
-    let Some(limit) = &backend.upstream.connections else { return Ok(Room::New(None)) };
-    let waiting = match limit.enter(exchange.class) {
-        Entry::Inside(place) => return Ok(Room::New(Some(place))),
-        Entry::Refused => return Err(Failure::PendingLimit),
-        Entry::Waits(waiting) => waiting,
-    };
+    let upstream = &backend.upstream;
+    let Some(limit) = &upstream.connections else { return Ok(Room::New(None)) };
+    let entry = limit.enter(exchange.class, upstream.requests.as_deref());
+    if let Entry::Inside(place) = entry {
+        return Ok(Room::New(Some(place)));
+    }
+    // It was picked, but that may be over since. A trial itself keeps all others out.
+    if !load.owes.is_trial()
+        && let Some(refusal) = upstream.refusal(now())
+    {
+        return Err(refused(exchange, backend, upstream.refused(refusal)));
+    }
+    let Entry::Waits(waiting) = entry else { return Err(Failure::PendingLimit) };
     exchange.worker.shared.wanted.send_replace(());
     let why = [Failure::PendingLimit, Failure::ConnectionLimit];
-    match limits::wait(waiting, exchange, down, why, free).await? {
+    match limits::wait(waiting, exchange, Some(backend), down, why, free).await? {
         Got::Place(place) => Ok(Room::New(Some(place))),
         Got::Other(used) => Ok(Room::Used(used)),
     }

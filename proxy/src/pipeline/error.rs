@@ -71,6 +71,8 @@ pub enum Failure {
     Deadline,
     /// The deadline had passed when the request arrived.
     Expired,
+    /// The caller wants nothing but what the cache has, and it has nothing (RFC 9111 §5.2.1.7).
+    NotCached,
     /// The content stood still for too long.
     BodyIdle,
     /// The answer's content broke off, or is malformed.
@@ -106,7 +108,9 @@ impl Failure {
             | Self::UpgradeRefused
             | Self::Garbage(_)
             | Self::BrokenBody => StatusCode::BAD_GATEWAY,
-            Self::AttemptTimeout | Self::Deadline | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
+            Self::AttemptTimeout | Self::Deadline | Self::Expired | Self::NotCached => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::Injected(status) => status,
             // Nobody reads it; nginx's number for the log.
             Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
@@ -134,6 +138,7 @@ impl Failure {
             | Self::GoneAway { .. }
             | Self::UpgradeRefused
             | Self::Garbage(_)
+            | Self::NotCached
             | Self::BrokenBody => grpc::Status::Unavailable,
             Self::SlowHead | Self::AttemptTimeout | Self::Deadline | Self::Expired | Self::BodyIdle => {
                 grpc::Status::DeadlineExceeded
@@ -153,6 +158,7 @@ impl Failure {
             | Self::UpgradeNotAllowed
             | Self::BadDeadline => Flag::DownstreamProtocolError,
             Self::NoRoute => Flag::NoRoute,
+            Self::NotCached => Flag::None,
             Self::NoEndpoint | Self::NoHealthyEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
             Self::RateLimit { .. } | Self::CallerLimit => Flag::RateLimited,
@@ -220,6 +226,7 @@ impl Failure {
             Self::AttemptTimeout => "attempt-timeout",
             Self::Deadline => "deadline-exceeded",
             Self::Expired => "deadline-expired-on-arrival",
+            Self::NotCached => "only-if-cached",
             Self::BodyIdle => "body-idle-timeout",
             Self::BrokenBody => "upstream-body-broken",
             Self::Injected(_) => "fault-injected",
@@ -248,6 +255,7 @@ impl Failure {
             | Self::UpgradeRefused
             | Self::BadDeadline
             | Self::NoRoute
+            | Self::NotCached
             | Self::Connect(_)
             | Self::Reset
             | Self::GoneAway { .. }
@@ -285,6 +293,7 @@ impl Failure {
             | Self::UpgradeRefused
             | Self::BadDeadline
             | Self::NoRoute
+            | Self::NotCached
             | Self::RateLimit { .. }
             | Self::CallerLimit
             | Self::Overload

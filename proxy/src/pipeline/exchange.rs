@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use outrigger_config::model::priority::Class;
 use outrigger_config::model::{Direction, HashOn, Upgrade};
 
@@ -181,6 +181,11 @@ impl<'s> Exchange<'s> {
     /// The request's content flows: the built-in limit bounds a wait for an answer, and this is none yet.
     pub fn extend_while_flowing(&mut self, now: Instant) {
         self.deadline = self.deadline.while_flowing(now);
+    }
+
+    /// The condition of ours under which the upstream is asked; what stands in for it knows nothing of that.
+    pub fn condition(&self) -> Option<(HeaderName, &HeaderValue)> {
+        self.visit.as_ref().filter(|_| self.fell.is_none())?.condition()
     }
 
     /// The upstream has, or will have, all that it waits for.

@@ -236,6 +236,7 @@ fn conditions(failure: Failure) -> &'static [FallbackCondition] {
         | Failure::CallerLimit
         | Failure::Overload
         | Failure::Expired
+        | Failure::NotCached
         | Failure::BodyIdle
         | Failure::BrokenBody
         | Failure::Canceled => &[],

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use outrigger_config::model::priority::Class;
+
 use super::connection::{Stopped, watched};
 use super::down::Down;
 use super::error::Failure;
@@ -27,7 +29,8 @@ pub async fn token<'s>(
     loop {
         let retry_after = match ask(&shared.purse, exchange, down).await? {
             Ok(token) => {
-                admission.lease(token);
+                let quota = shared.passed(exchange.class, token.left);
+                admission.lease(token, Some(quota));
                 return Ok(waited);
             }
             Err(retry_after) => retry_after,
@@ -35,7 +38,7 @@ pub async fn token<'s>(
         waited = exchange.attempt_began.saturating_duration_since(exchange.started) + retry_after;
         turn = turn.or_else(|| shared.queue());
         if turn.as_ref().is_none_or(|turn| waited > turn.timeout) {
-            return Err(deny(limiter, exchange, Denial::Rate(shared.denied(retry_after))));
+            return Err(deny(limiter, exchange, Denial::Rate(shared.denied(exchange.class, retry_after))));
         }
         queue(exchange, down, waited).await?;
     }
@@ -45,14 +48,15 @@ pub async fn token<'s>(
 pub fn look<'s>(
     limiter: &'s RateLimiter,
     exchange: &mut Exchange<'s>,
+    class: Class,
     admission: &mut Admission<'s>,
 ) -> Result<(), Failure> {
     let Some(shared) = &limiter.shared else { return Ok(()) };
-    match shared.purse.take(exchange.worker.id, exchange.started) {
-        Take::Passed(token) => admission.lease(token),
+    match shared.purse.take(exchange.worker.id, class, exchange.started) {
+        Take::Passed(token) => admission.lease(token, None),
         Take::Waits(_) => {}
         Take::Denied { retry_after } => {
-            return Err(deny(limiter, exchange, Denial::Rate(shared.denied(retry_after))));
+            return Err(deny(limiter, exchange, Denial::Rate(shared.denied(class, retry_after))));
         }
     }
     Ok(())
@@ -64,10 +68,10 @@ async fn ask<'s>(
     exchange: &mut Exchange<'_>,
     down: &mut Down<'_>,
 ) -> Result<Result<Token<'s>, Duration>, Failure> {
-    let (worker, began) = (exchange.worker.id, exchange.attempt_began);
+    let (worker, class, began) = (exchange.worker.id, exchange.class, exchange.attempt_began);
     let (by, deadline) = (began + PATIENCE, exchange.deadline.head);
     loop {
-        let answered = match purse.take(worker, exchange.attempt_began) {
+        let answered = match purse.take(worker, class, exchange.attempt_began) {
             Take::Passed(token) => return Ok(Ok(token)),
             Take::Denied { retry_after } => return Ok(Err(retry_after)),
             Take::Waits(answered) => answered,
@@ -79,7 +83,7 @@ async fn ask<'s>(
             Ok(()) => {}
             Err(Stopped::Left) => return Err(Failure::Canceled),
             Err(Stopped::Rung) if deadline < by => return Err(Failure::Deadline),
-            Err(Stopped::Rung) => purse.give_up(worker, exchange.attempt_began),
+            Err(Stopped::Rung) => purse.give_up(worker, class, exchange.attempt_began),
         }
     }
 }

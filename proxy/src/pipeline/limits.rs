@@ -12,8 +12,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
+use outrigger_config::model::priority::Class;
 
-use super::attempt::Answer;
+use super::attempt::{Answer, refused};
 use super::connection::{Stopped, watched};
 use super::down::Down;
 use super::error::Failure;
@@ -21,6 +22,7 @@ use super::exchange::Exchange;
 use super::lease;
 use crate::clock::now;
 use crate::policy::concurrency::Ended;
+use crate::policy::grpc;
 use crate::snapshot::limiter::{Admission, Caller, Denial, RateLimiter};
 use crate::snapshot::{Backend, Rule, request};
 use crate::upstream::bulkhead::{Bulkhead, Entry, Permit, Turned, Waiting};
@@ -38,13 +40,13 @@ pub async fn admit<'s>(
         return Ok(admission);
     }
     if rule.priority.is_none() {
-        let of =
-            |limiter: &Arc<RateLimiter>| concerns(limiter, exchange).then(|| class(limiter, exchange))?;
-        exchange.class = limiters.iter().find_map(of).unwrap_or_default();
+        // What a dry run would call it is nobody else's business.
+        let mut acting = limiters.iter().filter(|limiter| limiter.acts() && concerns(limiter, exchange));
+        exchange.class = acting.find_map(|limiter| class(limiter, exchange)).unwrap_or_default();
     }
     for limiter in limiters {
         if concerns(limiter, exchange)
-            && let Err(failure) = pass(limiter, exchange, down, &mut admission).await
+            && let Err(failure) = pass(limiter, exchange, rule, down, &mut admission).await
         {
             admission.refund();
             return Err(failure);
@@ -57,7 +59,7 @@ pub async fn admit<'s>(
     Ok(admission)
 }
 
-/// A place among the upstream's requests, waited for if need be.
+/// A place among the upstream's requests, waited for if need be; not before an upstream that takes nobody.
 pub async fn place(
     exchange: &mut Exchange<'_>,
     backend: &Backend,
@@ -65,19 +67,20 @@ pub async fn place(
     admission: &mut Admission<'_>,
 ) -> Result<(), Failure> {
     if let Some(limit) = &backend.upstream.requests {
-        admission.ask(enter(limit, exchange, down, [Failure::PendingLimit, Failure::RequestLimit]).await?);
+        let why = [Failure::PendingLimit, Failure::RequestLimit];
+        admission.ask(enter(limit, exchange, Some(backend), down, why).await?);
     }
     Ok(())
 }
 
 /// Lets limits that adapt themselves see how their request went.
-pub fn learn(exchange: &Exchange<'_>, admission: &Admission<'_>, answer: &Result<Answer, Failure>) {
+pub fn learn(exchange: &Exchange<'_>, admission: &mut Admission<'_>, answer: &Result<Answer, Failure>) {
     if !admission.adapts() {
         return;
     }
     let now = now();
     let ended = match answer {
-        Ok(answer) if is_too_much(answer.head.status) => Ended::TooMuch,
+        Ok(answer) if is_too_much(answer) => Ended::TooMuch,
         Ok(_) => Ended::Answered(now.saturating_duration_since(exchange.attempt_began)),
         Err(Failure::AttemptTimeout | Failure::Deadline | Failure::Refused) => Ended::TooMuch,
         Err(_) => return,
@@ -85,8 +88,11 @@ pub fn learn(exchange: &Exchange<'_>, admission: &Admission<'_>, answer: &Result
     admission.ended(ended, now);
 }
 
-fn is_too_much(status: StatusCode) -> bool {
-    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+/// In HTTP's words or in gRPC's.
+fn is_too_much(answer: &Answer) -> bool {
+    let ended = answer.ended.map(|ended| ended.status);
+    matches!(answer.head.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+        || matches!(ended, Some(grpc::Status::ResourceExhausted | grpc::Status::Unavailable))
 }
 
 fn concerns(limiter: &RateLimiter, exchange: &Exchange<'_>) -> bool {
@@ -94,7 +100,7 @@ fn concerns(limiter: &RateLimiter, exchange: &Exchange<'_>) -> bool {
     limiter.concerns(exchange.listener.direction, &request(head.host(), head))
 }
 
-fn class(limiter: &RateLimiter, exchange: &Exchange<'_>) -> Option<outrigger_config::model::priority::Class> {
+fn class(limiter: &RateLimiter, exchange: &Exchange<'_>) -> Option<Class> {
     limiter.class(&request(exchange.head.host(), &exchange.head))
 }
 
@@ -102,15 +108,25 @@ fn class(limiter: &RateLimiter, exchange: &Exchange<'_>) -> Option<outrigger_con
 async fn pass<'s>(
     limiter: &'s RateLimiter,
     exchange: &mut Exchange<'s>,
+    rule: &Rule,
     down: &mut Down<'_>,
     admission: &mut Admission<'s>,
 ) -> Result<(), Failure> {
-    let caller = Caller { source: exchange.peer.ip(), headers: &exchange.head.headers };
+    let class = match rule.priority {
+        None if !limiter.acts() => class(limiter, exchange).unwrap_or(exchange.class),
+        _ => exchange.class,
+    };
     let draw = exchange.worker.rng(fastrand::Rng::f64);
-    let taken = limiter.take(&caller, exchange.class, exchange.started, draw, admission);
+    let taken = limiter.take(&caller(exchange), class, exchange.started, draw, admission);
     let decided = match taken {
-        Ok(wait) if limiter.acts() => enter_all(limiter, exchange, down, admission, wait).await,
-        Ok(wait) => look(limiter, exchange, admission).map(|()| wait),
+        Ok(wait) => {
+            let entered = if limiter.acts() {
+                enter_all(limiter, exchange, down, admission, wait).await
+            } else {
+                look(limiter, exchange, class, admission).map(|()| wait)
+            };
+            entered.inspect_err(|_| limiter.turned_away())
+        }
         Err(denial) => Err(deny(limiter, exchange, denial)),
     };
     let decision = match decided {
@@ -130,6 +146,12 @@ async fn pass<'s>(
         }
         _ => Ok(()),
     }
+}
+
+/// Who asks, as far as limits tell callers apart.
+fn caller<'e>(exchange: &'e Exchange<'_>) -> Caller<'e> {
+    // Nobody proves who they are yet.
+    Caller { source: exchange.peer.ip(), identity: None, headers: &exchange.head.headers }
 }
 
 /// All that may have to be waited for; answers how long its token made it wait.
@@ -189,49 +211,47 @@ async fn in_flight(
     admission: &mut Admission<'_>,
 ) -> Result<(), Failure> {
     let Some(places) = &limiter.places else { return Ok(()) };
-    match enter(places, exchange, down, [Failure::Overload; 2]).await {
-        Ok(place) => {
-            admission.hold(place);
-            Ok(())
-        }
-        Err(failure) => {
-            limiter.turned_away();
-            Err(failure)
-        }
-    }
+    admission.hold(enter(places, exchange, None, down, [Failure::Overload; 2]).await?);
+    Ok(())
 }
 
 /// The same in a dry run, in which nobody waits.
 fn look<'s>(
     limiter: &'s RateLimiter,
     exchange: &mut Exchange<'s>,
+    class: Class,
     admission: &mut Admission<'s>,
 ) -> Result<(), Failure> {
-    lease::look(limiter, exchange, admission)?;
-    let Some(places) = &limiter.places else { return Ok(()) };
-    let Some(place) = places.try_enter(exchange.class) else {
-        limiter.turned_away();
-        return Err(Failure::Overload);
-    };
-    admission.hold(place);
+    lease::look(limiter, exchange, class, admission)?;
+    if let Some(places) = &limiter.places {
+        admission.hold(places.try_enter(class).ok_or(Failure::Overload)?);
+    }
     Ok(())
 }
 
-/// A place, waited for if need be.
+/// A place, waited for if need be, and if the `backend` whose place it is takes anybody.
 async fn enter(
     limit: &Arc<Bulkhead>,
     exchange: &mut Exchange<'_>,
+    backend: Option<&Backend>,
     down: &mut Down<'_>,
     why: [Failure; 2],
 ) -> Result<Permit, Failure> {
     let nothing_else = |_: &mut Context<'_>| Poll::<Infallible>::Pending;
-    match limit.enter(exchange.class) {
-        Entry::Inside(permit) => Ok(permit),
-        Entry::Refused => Err(why[0]),
-        Entry::Waits(waiting) => match wait(waiting, exchange, down, why, nothing_else).await? {
-            Got::Place(permit) => Ok(permit),
-            Got::Other(never) => match never {},
-        },
+    let entry = limit.enter(exchange.class, None);
+    if let Entry::Inside(permit) = entry {
+        return Ok(permit);
+    }
+    // Asked by one that is in the queue already: who opens a breaker after this finds it there.
+    if let Some(backend) = backend
+        && let Some(refusal) = backend.upstream.refusal(now())
+    {
+        return Err(refused(exchange, backend, backend.upstream.refused(refusal)));
+    }
+    let Entry::Waits(waiting) = entry else { return Err(why[0]) };
+    match wait(waiting, exchange, backend, down, why, nothing_else).await? {
+        Got::Place(permit) => Ok(permit),
+        Got::Other(never) => match never {},
     }
 }
 
@@ -244,26 +264,33 @@ pub enum Got<T> {
     Other(T),
 }
 
-/// Waits for a place, or for `other`, no longer than the queue allows, nor the deadline, nor the caller. `why` not: the
-/// queue is full, or it took too long.
+/// Waits for a place, or for `other`, no longer than the queue allows, nor the deadline, nor the caller, nor a `backend` that
+/// takes nobody any more. `why` not: the queue is full, or it took too long.
 pub async fn wait<T>(
     mut waiting: Waiting,
     exchange: &mut Exchange<'_>,
+    backend: Option<&Backend>,
     down: &mut Down<'_>,
     why: [Failure; 2],
     mut other: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Result<Got<T>, Failure> {
     let ([full, late], until, deadline) = (why, waiting.until, exchange.deadline.head);
     down.alarm().set(until.min(deadline));
-    let either = poll_fn(|cx| match other(cx) {
-        Poll::Ready(other) => Poll::Ready(Ok(Got::Other(other))),
-        Poll::Pending => Pin::new(&mut waiting).poll(cx).map(|verdict| verdict.map(Got::Place)),
+    let either = poll_fn(|cx| match Pin::new(&mut waiting).poll(cx) {
+        Poll::Ready(Err(turned)) => Poll::Ready(Err(turned)),
+        place => match other(cx) {
+            Poll::Ready(other) => Poll::Ready(Ok(Got::Other(other))),
+            Poll::Pending => place.map(|place| place.map(Got::Place)),
+        },
     });
     let verdict = watched(exchange, down, either).await;
     exchange.attempt_began = now();
     match verdict {
         Ok(Ok(got)) => Ok(got),
         Ok(Err(Turned::Full)) => Err(full),
+        Ok(Err(Turned::Shut(refusal))) => {
+            Err(backend.map_or(full, |backend| refused(exchange, backend, backend.upstream.refused(refusal))))
+        }
         Err(Stopped::Rung) if deadline <= until => Err(Failure::Deadline),
         Ok(Err(Turned::Late)) | Err(Stopped::Rung) => Err(late),
         Err(Stopped::Left) => Err(Failure::Canceled),

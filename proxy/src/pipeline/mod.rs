@@ -84,6 +84,11 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), F
         Found::Answer(backend, answer) if tunnel::is_agreed(exchange, &answer) => {
             tunnel::relay(exchange, backend, answer, down).await
         }
+        Found::Answer(backend, answer) if cached::is_confirmed(exchange, &answer.head) => {
+            let at_hand = cached::confirmed(exchange, backend, &answer.head);
+            relay::lay_aside(exchange, backend, answer, upload.is_complete());
+            at_hand::give(exchange, at_hand.ok_or(Failure::NotCached)?, down).await
+        }
         Found::Answer(backend, answer) => {
             exchange.stays_a_request(backend);
             relay::relay(exchange, backend, upload, answer, down).await

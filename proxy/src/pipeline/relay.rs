@@ -166,6 +166,14 @@ pub fn after(exchange: &Exchange<'_>, down: &Down<'_>) -> After {
     }
 }
 
+/// An answer that another stands in for, though nothing is wrong with it.
+pub fn lay_aside(exchange: &Exchange<'_>, backend: &Backend, mut answer: Answer, upload_complete: bool) {
+    let outcome = answered(&answer);
+    backend.upstream.conclude(&mut answer.load, &outcome, now);
+    backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
+    discard(exchange, backend, answer, upload_complete);
+}
+
 /// An answer that a retry makes superfluous: its connection may still be good.
 pub fn discard(exchange: &Exchange<'_>, backend: &Backend, answer: Answer, upload_complete: bool) {
     let Answer { head, up: Up::Http1(mut conn), load, .. } = answer else { return };
@@ -262,7 +270,11 @@ impl Relay<'_, '_, '_> {
             }
             Passing::Trailers(trailers) if grpc => *ended = Ended::read(trailers),
             // They have no place in what is kept.
-            Passing::Trailers(_) => *recorded = None,
+            Passing::Trailers(_) => {
+                if let Some(recording) = recorded {
+                    recording.give_up();
+                }
+            }
         };
         let moved = match &mut self.faulty {
             Some(fault) => poll_transfer(cx, scratch, &mut fault.over(self.up), self.down, tap),

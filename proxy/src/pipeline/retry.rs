@@ -140,6 +140,7 @@ fn classify(ended: &Attempt, grpc: bool) -> Outcome {
             | Failure::UpgradeRefused
             | Failure::BadDeadline
             | Failure::NoRoute
+            | Failure::NotCached
             | Failure::NoEndpoint
             | Failure::NoHealthyEndpoint
             | Failure::BreakerOpen { .. } => Outcome::Canceled,

@@ -3,12 +3,12 @@
 //! **Question.** May the answer to one request be given to another: now, or later when there is no better?
 //!
 //! **States and transitions.** [`Storable::new`] judges an exchange once, when its head has come; [`Storable::usable`]
-//! judges each later request by what is kept: *fresh*, *stale* but good enough while the upstream fails, or neither.
-//! Nothing is revalidated: what would need that is not kept, or not used.
+//! judges each later request by what is kept: *fresh*; *stale* but good enough while the upstream fails; of use only once
+//! the upstream has said that it still holds, which needs a validator; or nothing. [`condition`] asks and answers that.
 //!
-//! **Invariants.** Never kept: what `no-store`, `private` or `no-cache` forbids, what was asked for with credentials
+//! **Invariants.** Never kept: what `no-store` or `private` forbids, `no-cache` without a validator, what was asked for with credentials
 //! unless the response says that others may have it, what varies by `*`, a part, an error. Never used: for a request
-//! that differs in a field named by `Vary`, or older than lifetime and allowance. More directives never make a response
+//! that differs in a field named by `Vary`, or older than lifetime and allowance unless the upstream confirms it. More directives never make a response
 //! live longer, but those that say how long.
 //!
 //! **Time.** `elapsed` since the response came; wall-clock time only where `Date` and `Expires` are compared, as a
@@ -18,12 +18,13 @@
 //!
 //! **Source.** RFC 9111 (sections on the lines that obey them) and RFC 5861 §4. The rule on `Set-Cookie` is NGINX's.
 
+pub mod condition;
 mod directives;
 mod vary;
 
 use std::time::Duration;
 
-use http::header::{AGE, AUTHORIZATION, DATE, EXPIRES, RANGE, SET_COOKIE};
+use http::header::{AGE, AUTHORIZATION, DATE, EXPIRES, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use outrigger_config::model::CacheRules;
 
@@ -52,7 +53,7 @@ pub struct Exchange<'a> {
 pub enum Unfit {
     /// The policy leaves the method out, or it is neither GET nor HEAD.
     Method,
-    /// The request asked for a part, or said `no-store`.
+    /// The request asked for a part, set a condition that the origin must judge, or said `no-store`.
     Request,
     /// Not a final success or redirect, or a part.
     Status,
@@ -60,7 +61,7 @@ pub enum Unfit {
     NoStore,
     /// `private`.
     Private,
-    /// `no-cache`, which would have to be revalidated each time.
+    /// `no-cache`, and nothing by which the upstream could confirm it each time.
     NoCache,
     /// The request had `Authorization` and the response does not say that others may see it.
     Authorization,
@@ -68,7 +69,7 @@ pub enum Unfit {
     Cookie,
     /// `Vary: *`.
     VaryAny,
-    /// It came stale, and may not stand in for an error either.
+    /// It came stale, may not stand in for an error either, and has no validator.
     Stale,
 }
 
@@ -81,6 +82,8 @@ pub struct Storable {
     pub lifetime: Duration,
     /// For how long after that it may stand in for an error.
     pub stale_if_error: Duration,
+    /// The upstream can be asked whether it still holds.
+    pub validates: bool,
     /// Which requests it answers.
     pub vary: Vary,
 }
@@ -92,6 +95,8 @@ pub enum Usable {
     Fresh(Duration),
     /// If the upstream fails, with this `Age`.
     IfError(Duration),
+    /// If the upstream says that it still holds.
+    IfConfirmed,
     /// No.
     No,
 }
@@ -101,7 +106,7 @@ pub fn concerns(rules: &CacheRules, method: &Method, asked: &HeaderMap) -> Resul
     if !rules.methods.contains(method) || !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Unfit::Method);
     }
-    if asked.contains_key(RANGE) || Directives::of(asked).no_store {
+    if condition::is_for_origin(asked) || Directives::of(asked).no_store {
         return Err(Unfit::Request); // RFC 9111 §3.3, §5.2.1.5
     }
     Ok(())
@@ -113,18 +118,19 @@ impl Storable {
         concerns(rules, exchange.method, exchange.asked)?;
         let said = Directives::of(exchange.headers);
         allowed(exchange, &said)?;
+        let validates = condition::of(exchange.headers).is_some();
         let lifetime = lifetime(rules, exchange, &said);
         let stale_if_error = match said.stale_if_error {
-            // RFC 9111 §4.2.4, §5.2.2.10: `s-maxage` implies `proxy-revalidate`.
-            _ if said.must_revalidate || said.s_maxage.is_some() => Duration::ZERO,
+            // RFC 9111 §4.2.4, §5.2.2.4, §5.2.2.10: `s-maxage` implies `proxy-revalidate`.
+            _ if said.no_cache || said.must_revalidate || said.s_maxage.is_some() => Duration::ZERO,
             Some(asked_for) => asked_for,
             None => rules.stale_if_error,
         };
         let (age, vary) = (age(exchange), Vary::new(exchange.asked, exchange.headers).ok_or(Unfit::VaryAny)?);
-        if age >= lifetime.saturating_add(stale_if_error) {
+        if !validates && age >= lifetime.saturating_add(stale_if_error) {
             return Err(Unfit::Stale);
         }
-        Ok(Self { age, lifetime, stale_if_error, vary })
+        Ok(Self { age, lifetime, stale_if_error, validates, vary })
     }
 
     /// Judges a request, `elapsed` after the response came.
@@ -142,7 +148,13 @@ impl Storable {
             return Usable::Fresh(age);
         }
         let allowance = wish.stale_if_error.map_or(self.stale_if_error, |wish| wish.min(self.stale_if_error));
-        if age < self.lifetime.saturating_add(allowance) { Usable::IfError(age) } else { Usable::No }
+        if age < self.lifetime.saturating_add(allowance) {
+            Usable::IfError(age)
+        } else if self.validates {
+            Usable::IfConfirmed
+        } else {
+            Usable::No
+        }
     }
 }
 
@@ -152,7 +164,7 @@ fn allowed(exchange: Exchange<'_>, said: &Directives) -> Result<(), Unfit> {
         (!is_understood(exchange.status), Unfit::Status),
         (said.no_store, Unfit::NoStore),
         (said.private, Unfit::Private),
-        (said.no_cache, Unfit::NoCache),
+        (said.no_cache && condition::of(exchange.headers).is_none(), Unfit::NoCache),
         (
             exchange.asked.contains_key(AUTHORIZATION)
                 && !(said.public || said.must_revalidate || said.s_maxage.is_some()),
@@ -171,6 +183,9 @@ fn is_understood(status: StatusCode) -> bool {
 /// How long a response is fresh (RFC 9111 §4.2.1). In place of a heuristic (§4.2.2) stands the policy's own word, for
 /// successes and permanent redirects.
 fn lifetime(rules: &CacheRules, exchange: Exchange<'_>, said: &Directives) -> Duration {
+    if said.no_cache {
+        return Duration::ZERO;
+    }
     if let Some(lifetime) = said.s_maxage.or(said.max_age) {
         return lifetime;
     }

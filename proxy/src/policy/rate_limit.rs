@@ -109,6 +109,13 @@ impl Gcra {
         }
     }
 
+    /// The same where so many are left, as is known from elsewhere.
+    pub fn left(&self, remaining: u32) -> Fields {
+        let missing = u64::from(self.config.burst.max(1).saturating_sub(remaining));
+        let full_in = Duration::from_nanos(self.gap.saturating_mul(missing));
+        self.fields(&Decision::Passed { cell: 0, remaining: remaining.into(), full_in })
+    }
+
     fn nanos(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }

@@ -79,6 +79,20 @@ pub fn fingerprint(files: &[FileText]) -> u64 {
     hasher.finish()
 }
 
+/// The same of files that the policy names, whatever is in them; what cannot be read is content too. Blocks.
+pub fn digest(paths: &[PathBuf]) -> u64 {
+    let content = |path: &PathBuf| {
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_TOTAL).read_to_end(&mut bytes));
+        read.map(|_| bytes).map_err(|error| error.kind())
+    };
+    let mut hasher = DefaultHasher::new();
+    for path in paths {
+        (path, content(path)).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 fn read_once(path: &Path) -> Result<Vec<FileText>, ReadError> {
     let mut left = MAX_TOTAL;
     if !fs::metadata(path).map_err(|error| at(path, error))?.is_dir() {

@@ -35,7 +35,7 @@ impl Follower {
             // The receiver is gone only when the test is over.
             let _ = tx.send(texts.map_err(|error| error.to_string()));
         };
-        let task = tokio::spawn(run(path.to_owned(), changes, 0, apply));
+        let task = tokio::spawn(run(path.to_owned(), changes, 0, || (Vec::new(), 0), apply));
         let mut follower = Self { applied, task };
         follower.until(Result::is_ok).await;
         follower
@@ -225,9 +225,15 @@ async fn cf_3_a_change_before_the_watch_is_not_lost() {
     let changes = Changes::poll_only(dir.path(), NEVER);
     let loaded = files::fingerprint(&[FileText { name: "a.yaml".into(), text: "one".into() }]);
     let (tx, mut applied) = unbounded_channel();
-    let task = tokio::spawn(run(dir.path().to_owned(), changes, loaded, move |found| {
-        tx.send(found.is_ok()).expect("the test listens");
-    }));
+    let task = tokio::spawn(run(
+        dir.path().to_owned(),
+        changes,
+        loaded,
+        || (Vec::new(), 0),
+        move |found| {
+            tx.send(found.is_ok()).expect("the test listens");
+        },
+    ));
     assert_eq!(timeout(DEADLINE, applied.recv()).await, Ok(Some(true)));
     task.abort();
 }
@@ -240,17 +246,38 @@ async fn cf_1_sighup_tries_again_without_a_change() {
     follower.until_text("one").await;
 }
 
+#[tokio::test]
+async fn fb_5_a_changed_file_that_the_policy_names_is_noticed_once() {
+    let (dir, beside) = (dir_with("a.yaml", "one"), dir_with("stub.json", "old"));
+    let stub = beside.path().join("stub.json");
+    let (loaded, paths) = (files::read(dir.path()).unwrap(), vec![stub.clone()]);
+    let (loaded, had) = (files::fingerprint(&loaded), digest(&paths));
+    let (tx, mut applied) = unbounded_channel();
+    let changes = Changes::poll_only(dir.path(), OFTEN);
+    let named = move || (paths.clone(), had);
+    let task = tokio::spawn(run(dir.path().to_owned(), changes, loaded, named, move |found| {
+        tx.send(found.is_ok()).expect("the test listens");
+    }));
+    fs::write(&stub, "").unwrap();
+    assert_eq!(timeout(DEADLINE, applied.recv()).await, Ok(Some(true)));
+    fs::remove_file(&stub).unwrap();
+    assert_eq!(timeout(DEADLINE, applied.recv()).await, Ok(Some(true)), "that it is gone is news too");
+    assert!(timeout(5 * OFTEN, applied.recv()).await.is_err(), "what was told is not told again");
+    task.abort();
+}
+
 #[test]
 fn cf_3_only_news_is_applied() {
-    let running = Seen::Content(1);
+    let running = Seen::Content(1, 0);
     for trigger in [Trigger::Event, Trigger::Poll] {
-        assert!(!Seen::Content(1).is_news(&running, trigger));
-        assert!(Seen::Content(2).is_news(&running, trigger));
+        assert!(!Seen::Content(1, 0).is_news(&running, trigger));
+        assert!(Seen::Content(2, 0).is_news(&running, trigger));
+        assert!(Seen::Content(1, 1).is_news(&running, trigger));
         assert!(Seen::Failure("gone".into()).is_news(&running, trigger));
         assert!(!Seen::Failure("gone".into()).is_news(&Seen::Failure("gone".into()), trigger));
-        assert!(Seen::Content(1).is_news(&Seen::Failure("gone".into()), trigger));
+        assert!(Seen::Content(1, 0).is_news(&Seen::Failure("gone".into()), trigger));
     }
-    assert!(Seen::Content(1).is_news(&running, Trigger::Sighup));
+    assert!(Seen::Content(1, 0).is_news(&running, Trigger::Sighup));
 }
 
 async fn reached(changes: &mut Changes, wanted: Trigger) {

@@ -10,7 +10,7 @@ use outrigger_config::model::{
 };
 
 use super::fault::{Caps, Fault};
-use super::stand_in::{self, BodyFileError, Chain};
+use super::stand_in::{self, BodyFileError, BodyFiles, Chain};
 use super::{Backend, Rule, Snapshot, Table, Via, limiter};
 use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
@@ -29,6 +29,8 @@ pub fn build(
     log: &LineSink,
     now: Instant,
 ) -> Result<Snapshot, BodyFileError> {
+    // First: what changes while they are read is seen as a change.
+    let body_files = BodyFiles::of(&config);
     stand_in::check(&config)?;
     let upstreams: Vec<_> = config
         .upstreams
@@ -82,6 +84,7 @@ pub fn build(
         inbound,
         upstreams,
         config,
+        body_files,
     })
 }
 

@@ -56,11 +56,13 @@ pub enum Denial<'s> {
 #[derive(Debug, Default)]
 pub struct Admission<'s> {
     tokens: SmallVec<[Token<'s>; 2]>,
-    leased: SmallVec<[store::Token<'s>; 1]>,
+    leased: SmallVec<[(store::Token<'s>, Option<Quota<'s>>); 1]>,
     /// Among the requests in flight under policies.
     places: SmallVec<[Permit; 1]>,
     /// Among those of the upstream that it asks.
     asked: Option<Permit>,
+    /// The limits of policies know how it went.
+    told: bool,
 }
 
 /// The limiters of a generation; those that `previous` has unchanged are the same, changed ones go on counting.
@@ -100,11 +102,12 @@ impl RateLimiter {
             let old = old.and_then(|old| old.total.as_ref());
             Meter::of_all(total, !config.priorities.is_empty(), old, epoch, now)
         });
-        let places = config.concurrency.as_ref().and_then(|concurrency| {
+        let places = {
             let old = old.and_then(|old| old.places.clone());
-            bulkhead::next(old, rules(concurrency), &metrics.places, now)
-        });
-        let shared = Shared::of(config, service, old.and_then(|old| old.shared.as_ref()), &metrics, now);
+            let rules = config.concurrency.as_ref().map_or(Rules::NONE, rules);
+            bulkhead::next(old, rules, &Arc::default(), &metrics.places, now)
+        };
+        let shared = Shared::of(config, service, old.and_then(|old| old.shared.as_ref()), &metrics, epoch);
         let sharing = config.concurrency.as_ref().and_then(|concurrency| concurrency.fair_share.as_ref());
         let fair_share = sharing.map(|sharing| {
             let new = || Arc::new(Mutex::new(FairShare::new(sharing.order, sharing.max_keys as usize, now)));
@@ -213,22 +216,23 @@ impl<'s> Admission<'s> {
         self.asked = None;
     }
 
-    /// Takes charge of a token of a limit that all replicas share.
-    pub fn lease(&mut self, token: store::Token<'s>) {
-        self.leased.push(token);
+    /// Takes charge of a token of a limit that all replicas share, and of what the caller is told of it.
+    pub fn lease(&mut self, token: store::Token<'s>, quota: Option<Quota<'s>>) {
+        self.leased.push((token, quota));
     }
 
     /// Another limit turned the request away: no token was used.
     pub fn refund(&self) {
         self.tokens.iter().for_each(Token::refund);
-        self.leased.iter().for_each(store::Token::refund);
+        self.leased.iter().for_each(|(token, _)| token.refund());
     }
 
     /// The tightest of the limits that it passed.
     pub fn quota(&self) -> Option<Quota<'s>> {
-        self.tokens
-            .iter()
-            .filter_map(|token| token.quota)
+        let leased = self.leased.iter().filter_map(|(_, quota)| *quota);
+        let alone = self.tokens.iter().filter_map(|token| token.quota);
+        alone
+            .chain(leased)
             .reduce(|one, other| if one.fields.tighter(other.fields) == one.fields { one } else { other })
     }
 
@@ -239,12 +243,18 @@ impl<'s> Admission<'s> {
 
     /// Some limit wants to know how it went.
     pub fn adapts(&self) -> bool {
-        self.places.iter().chain(&self.asked).any(Permit::adapts)
+        self.to_tell().any(Permit::adapts)
     }
 
-    /// How it went.
-    pub fn ended(&self, ended: Ended, now: Instant) {
-        self.places.iter().chain(&self.asked).for_each(|place| place.ended(ended, now));
+    /// How it went with the upstream that it asks. The limits of policies hear it of the first one alone: what stands in
+    /// for that says nothing about what they protect.
+    pub fn ended(&mut self, ended: Ended, now: Instant) {
+        self.to_tell().filter(|place| place.adapts()).for_each(|place| place.ended(ended, now));
+        self.told = true;
+    }
+
+    fn to_tell(&self) -> impl Iterator<Item = &Permit> {
+        self.places.iter().filter(|_| !self.told).chain(&self.asked)
     }
 }
 

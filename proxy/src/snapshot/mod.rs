@@ -21,7 +21,7 @@ use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
 
 use self::fault::{Caps, Fault};
-use self::stand_in::Chain;
+use self::stand_in::{BodyFiles, Chain};
 pub use build::build;
 use limiter::RateLimiter;
 
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// What it was built from.
     pub config: Config,
+    /// What of it stands in other files.
+    pub body_files: BodyFiles,
     /// Bounds on what downstreams may send.
     pub head_limits: HeadLimits,
     /// Bounds on trailers of both sides.

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use outrigger_config::model::{self, Applied, CannedBody, Config, Fallback, FallbackCondition, Mode};
 
 use super::Backend;
+use crate::reload::files::digest;
 use crate::telemetry::RouteMetrics;
 
 /// The most that a `bodyFile` may hold: it lies in memory for as long as its snapshot.
@@ -85,6 +86,33 @@ impl fmt::Display for BodyFileError {
 }
 
 impl std::error::Error for BodyFileError {}
+
+/// The files that a policy names, and what was in them when its snapshot was built: a change makes a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyFiles {
+    /// In the order of the policy.
+    pub paths: Vec<PathBuf>,
+    /// The [`digest`] of what they hold.
+    pub digest: u64,
+}
+
+impl BodyFiles {
+    /// As they are now.
+    pub fn of(config: &Config) -> Self {
+        let rules = config.routes.iter().flat_map(|route| &route.rules);
+        let chains = rules.filter_map(|rule| rule.fallback.as_ref()).flatten();
+        let paths = chains.filter_map(|fallback| match &fallback.with {
+            model::StandIn::Static(canned) | model::StandIn::Degrade(canned) => match &canned.body {
+                CannedBody::File(path) => Some(path.clone()),
+                CannedBody::Inline(_) => None,
+            },
+            model::StandIn::Stale | model::StandIn::Backend(_) => None,
+        });
+        let paths: Vec<_> = paths.collect();
+        let digest = digest(&paths);
+        Self { paths, digest }
+    }
+}
 
 /// Whether every `bodyFile` of a policy can be read, before anything of its snapshot is built.
 pub fn check(config: &Config) -> Result<(), BodyFileError> {

@@ -53,8 +53,8 @@ async fn lend(purse: Arc<Purse>) {
     let mut server = Server::of(purse.account(), purse.replica());
     let mut away = false;
     loop {
-        let tokens = purse.asked().await;
-        let answer = server.lease(tokens).await;
+        let (class, tokens) = purse.asked().await;
+        let answer = server.lease(class, tokens).await;
         let Account { store, key, .. } = purse.account();
         match &answer {
             Ok(_) if away => tracing::info!(%store, key, "the store is back: the limit is shared again"),
@@ -64,7 +64,7 @@ async fn lend(purse: Arc<Purse>) {
             _ => {}
         }
         away = answer.is_err();
-        purse.answered(answer.ok());
+        purse.answered(class, answer.ok());
     }
 }
 

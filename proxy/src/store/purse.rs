@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use outrigger_config::model::priority::{Class, Shares};
 use outrigger_config::model::{RateLimit, Store};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -21,6 +22,8 @@ pub struct Account {
     pub key: String,
     /// So much for all together.
     pub limit: RateLimit,
+    /// How much of the burst each class may use up.
+    pub shares: Shares,
 }
 
 /// This replica's part of a limit.
@@ -31,8 +34,8 @@ pub struct Purse {
     replica: u64,
     metrics: Arc<RateLimitMetrics>,
     lease: Mutex<Lease>,
-    /// Tokens to ask for. A channel of one place: a lease is asked for when none is on its way.
-    wanted: AtomicU32,
+    /// Tokens to ask for, by class. Channels of one place: a lease is asked for when none is on its way.
+    wanted: [AtomicU32; Class::ALL.len()],
     asked: Notify,
     answered: Notify,
 }
@@ -56,7 +59,10 @@ pub enum Take<'p> {
 #[must_use]
 pub struct Token<'p> {
     purse: &'p Purse,
+    class: Class,
     local: bool,
+    /// How many more would have passed, as far as is known here.
+    pub left: u32,
 }
 
 impl Purse {
@@ -65,7 +71,7 @@ impl Purse {
         if let Some(old) = old.filter(|old| old.account == account && Arc::ptr_eq(&old.metrics, metrics)) {
             return Arc::clone(old);
         }
-        let mut lease = Lease::new(account.limit, now());
+        let mut lease = Lease::new(account.limit, &account.shares, now());
         if let Some(old) = old {
             lease.know(old.lease().sharers());
         }
@@ -74,7 +80,7 @@ impl Purse {
             replica: old.map_or_else(|| fastrand::u64(..), |old| old.replica),
             metrics: Arc::clone(metrics),
             lease: Mutex::new(lease),
-            wanted: AtomicU32::new(0),
+            wanted: Default::default(),
             asked: Notify::new(),
             answered: Notify::new(),
         })
@@ -91,21 +97,23 @@ impl Purse {
     }
 
     /// One request asks.
-    pub fn take(&self, worker: WorkerId, now: Instant) -> Take<'_> {
+    pub fn take(&self, worker: WorkerId, class: Class, now: Instant) -> Take<'_> {
         let mut lease = self.lease();
-        let answer = lease.take(now);
+        let answer = lease.take(class, now);
         if let Answer::NeedsLease { tokens }
         | Answer::Taken { renew: Some(tokens), .. }
         | Answer::Denied { renew: Some(tokens), .. } = answer
         {
-            self.wanted.store(tokens, Ordering::Release);
+            self.wanted[lease.line(class) as usize].store(tokens, Ordering::Release);
             self.asked.notify_one();
         }
         if let Answer::Taken { local: true, .. } | Answer::Denied { local: true, .. } = answer {
             self.metrics.decided_locally(worker);
         }
         match answer {
-            Answer::Taken { local, .. } => Take::Passed(Token { purse: self, local }),
+            Answer::Taken { local, .. } => {
+                Take::Passed(Token { purse: self, class, local, left: lease.left(class, now) })
+            }
             // Made under the lock, so that it hears of the answer even if that comes before it is polled.
             Answer::NeedsLease { .. } | Answer::Pending => Take::Waits(self.answered.notified()),
             Answer::Denied { retry_after, .. } => Take::Denied { retry_after },
@@ -114,24 +122,27 @@ impl Purse {
 
     /// A request has waited for the store as long as it could: it takes the local share, and so does who comes next,
     /// until the store answers.
-    pub fn give_up(&self, worker: WorkerId, now: Instant) {
+    pub fn give_up(&self, worker: WorkerId, class: Class, now: Instant) {
         self.metrics.store_answered(worker, "late");
-        self.lease().store_failed(now);
+        self.lease().store_failed(class, now);
         self.answered.notify_waiters();
     }
 
-    /// How many tokens somebody wants.
-    pub(super) async fn asked(&self) -> u32 {
+    /// How many tokens somebody wants, the worthiest first.
+    pub(super) async fn asked(&self) -> (Class, u32) {
         loop {
-            match self.wanted.swap(0, Ordering::AcqRel) {
-                0 => self.asked.notified().await,
-                tokens => return tokens,
+            for (class, wanted) in Class::ALL.into_iter().zip(&self.wanted) {
+                match wanted.swap(0, Ordering::AcqRel) {
+                    0 => {}
+                    tokens => return (class, tokens),
+                }
             }
+            self.asked.notified().await;
         }
     }
 
-    /// What the store said; `None`: nothing, or no sense.
-    pub(super) fn answered(&self, grant: Option<Grant>) {
+    /// What the store said to a class; `None`: nothing, or no sense.
+    pub(super) fn answered(&self, class: Class, grant: Option<Grant>) {
         let result = match grant {
             Some(Grant { tokens: 0, .. }) => "denied",
             Some(_) => "granted",
@@ -140,8 +151,8 @@ impl Purse {
         self.metrics.store_answered(WorkerId::CONTROL, result);
         let mut lease = self.lease();
         match grant {
-            Some(grant) => lease.granted(grant, now()),
-            None => lease.store_failed(now()),
+            Some(grant) => lease.granted(class, grant, now()),
+            None => lease.store_failed(class, now()),
         }
         drop(lease);
         self.answered.notify_waiters();
@@ -155,6 +166,6 @@ impl Purse {
 impl Token<'_> {
     /// Another limit turned the request away: the token was not used.
     pub fn refund(&self) {
-        self.purse.lease().refund(self.local);
+        self.purse.lease().refund(self.class, self.local);
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use outrigger_config::model::priority::Class;
 use outrigger_config::model::{RateLimit, Store};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
@@ -10,6 +11,7 @@ use redis::{Client, IntoConnectionInfo, RedisConnectionInfo, RedisError, RedisRe
 
 use super::Account;
 use crate::policy::lease::{Grant, RETRY};
+use crate::policy::priority::cap;
 
 /// Counts and decides, atomically and by the server's clock. A kilobyte, sent each time: leases are rare, and a server that
 /// was restarted knows it at once.
@@ -45,31 +47,33 @@ impl Server {
         Self { account: account.clone(), replica: format!("{replica:016x}"), connection: None }
     }
 
-    /// Asks for tokens. After an error the next one begins with a new connection.
-    pub(super) async fn lease(&mut self, tokens: u32) -> Result<Grant, StoreError> {
+    /// Asks for tokens that a class may have. After an error the next one begins with a new connection.
+    pub(super) async fn lease(&mut self, class: Class, tokens: u32) -> Result<Grant, StoreError> {
         let connection = self.connection.take();
-        let trip = tokio::time::timeout(TRIP, self.trip(connection, tokens)).await;
-        let (connection, (granted, wait, sharers)) =
+        let trip = tokio::time::timeout(TRIP, self.trip(connection, class, tokens)).await;
+        let (connection, (granted, wait, sharers, left)) =
             trip.map_err(|_| StoreError::Late)?.map_err(StoreError::Redis)?;
         let retry_after = Duration::from_micros(wait);
         if granted > tokens || retry_after > full_in(self.account.limit) + RETRY {
             return Err(StoreError::Nonsense);
         }
         self.connection = Some(connection);
-        Ok(Grant { tokens: granted, retry_after, sharers })
+        Ok(Grant { tokens: granted, retry_after, sharers, left })
     }
 
     async fn trip(
         &self,
         connection: Option<MultiplexedConnection>,
+        class: Class,
         tokens: u32,
-    ) -> RedisResult<(MultiplexedConnection, (u32, u64, u32))> {
+    ) -> RedisResult<(MultiplexedConnection, (u32, u64, u32, u32))> {
         let mut connection = match connection {
             Some(connection) => connection,
             None => connect(&self.account.store).await?,
         };
-        let Account { key, limit, .. } = &self.account;
+        let Account { key, limit, shares, .. } = &self.account;
         let (gap, depth) = micros(*limit);
+        let (_, own) = micros(RateLimit { burst: cap(shares, class, limit.burst.max(1)), ..*limit });
         let answer = redis::cmd("EVAL")
             .arg(SCRIPT)
             .arg(2)
@@ -80,6 +84,7 @@ impl Server {
             .arg(tokens)
             .arg(&self.replica)
             .arg(SHARER_LIFE.as_micros().to_string())
+            .arg(own)
             .query_async(&mut connection)
             .await?;
         Ok((connection, answer))

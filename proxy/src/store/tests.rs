@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use outrigger_config::model::priority::{Class, Shares};
 use outrigger_config::model::{RateLimit, Store};
 
 use super::*;
@@ -7,6 +8,7 @@ use crate::clock::now;
 use crate::policy::lease::Grant;
 use crate::telemetry::{Metrics, RateLimitMetrics, WorkerId};
 
+const ANY: Class = Class::Default;
 const LIMIT: RateLimit = RateLimit { rate: 0.001, burst: 10 };
 
 fn metrics() -> Arc<RateLimitMetrics> {
@@ -16,7 +18,7 @@ fn metrics() -> Arc<RateLimitMetrics> {
 /// At a port on which nobody can listen.
 fn account(limit: RateLimit) -> Account {
     let store = Store { host: "127.0.0.1".to_owned(), port: 0, database: 0 };
-    Account { store, key: "outrigger:{tests/gate}:enforce".to_owned(), limit }
+    Account { store, key: "outrigger:{tests/gate}:enforce".to_owned(), limit, shares: Shares::ALL }
 }
 
 fn run(test: impl Future<Output = ()>) {
@@ -27,7 +29,7 @@ fn run(test: impl Future<Output = ()>) {
 /// Whether a request passes once it has waited for what it must.
 async fn passes(purse: &Purse) -> bool {
     loop {
-        match purse.take(WorkerId::CONTROL, now()) {
+        match purse.take(WorkerId::CONTROL, ANY, now()) {
             Take::Passed(_) => return true,
             Take::Denied { .. } => return false,
             Take::Waits(answered) => answered.await,
@@ -39,10 +41,17 @@ async fn passes(purse: &Purse) -> bool {
 fn an_answer_that_comes_before_anybody_listens_is_heard() {
     run(async {
         let purse = Purse::next(None, account(LIMIT), &metrics());
-        let Take::Waits(first) = purse.take(WorkerId::CONTROL, now()) else { panic!("it holds nothing") };
-        let Take::Waits(second) = purse.take(WorkerId::CONTROL, now()) else { panic!("it holds nothing") };
-        assert_eq!(purse.asked().await, 1, "one lease at a time");
-        purse.answered(Some(Grant { tokens: 1, retry_after: Duration::from_secs(1), sharers: 1 }));
+        let Take::Waits(first) = purse.take(WorkerId::CONTROL, ANY, now()) else {
+            panic!("it holds nothing")
+        };
+        let Take::Waits(second) = purse.take(WorkerId::CONTROL, ANY, now()) else {
+            panic!("it holds nothing")
+        };
+        assert_eq!(purse.asked().await, (Class::ALL[0], 1), "one lease at a time");
+        purse.answered(
+            ANY,
+            Some(Grant { tokens: 1, retry_after: Duration::from_secs(1), sharers: 1, left: 0 }),
+        );
         first.await;
         second.await;
         assert!([passes(&purse).await, passes(&purse).await] == [true, false]);
@@ -87,11 +96,11 @@ fn a_reload_keeps_a_purse_and_a_changed_limit_who_shares_it() {
     run(async {
         let metrics = metrics();
         let first = Purse::next(None, account(LIMIT), &metrics);
-        first.answered(Some(Grant { tokens: 0, retry_after: Duration::ZERO, sharers: 5 }));
+        first.answered(ANY, Some(Grant { tokens: 0, retry_after: Duration::ZERO, sharers: 5, left: 0 }));
         assert!(Arc::ptr_eq(&first, &Purse::next(Some(&first), account(LIMIT), &metrics)));
         let changed = Purse::next(Some(&first), account(RateLimit { burst: 20, ..LIMIT }), &metrics);
         assert_eq!(changed.replica(), first.replica(), "it is no further sharer");
-        changed.answered(None);
+        changed.answered(ANY, None);
         let mut passed = 0;
         while passes(&changed).await {
             passed += 1;

@@ -6,17 +6,21 @@
 //! Who joins the queue says so (`waiting`) before it looks for a place once more; who leaves gives the place back before
 //! it looks whether somebody waits. Both in one total order, so one of the two sees the other, and no place is left
 //! empty while somebody waits for it.
+//!
+//! Several limits may have one [`Crowd`]: then their queues together are no longer than each may be.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use outrigger_config::model::priority::{Class, Shares};
 use outrigger_config::model::{AdaptiveLimit, Applied, Mode, QueueLimits, UpstreamLimits};
 use tokio::sync::oneshot;
 
+use super::crowd::Crowd;
+use super::guard::Refusal;
 use crate::policy::concurrency::{Ended, Limiter};
 use crate::policy::priority::cap;
 use crate::policy::priority::queue::{Enqueued, Queue, Ticket};
@@ -36,6 +40,14 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// No limit.
+    pub const NONE: Self = Self {
+        max: None,
+        adaptive: None,
+        shares: Shares::ALL,
+        queue: QueueLimits { capacity: 0, timeout: Duration::ZERO },
+    };
+
     /// On the requests of an upstream.
     pub fn of_requests(limits: &UpstreamLimits) -> Self {
         Self {
@@ -56,11 +68,13 @@ impl Rules {
     }
 }
 
-/// The limit under new rules, if they are any: that of the last generation with whoever is inside, or a new one. Where
-/// there is no limit any more, nobody waits for it either.
+/// The limit under new rules, if they are any: that of the last generation with whoever is inside, or a new one. One that
+/// there was stays although there is no limit any more, and lets everybody in: whoever is inside still would else be
+/// unknown to the next limit.
 pub fn next(
     old: Option<Arc<Bulkhead>>,
     rules: Rules,
+    crowd: &Arc<Crowd>,
     fill: &Arc<Fill>,
     now: Instant,
 ) -> Option<Arc<Bulkhead>> {
@@ -68,17 +82,18 @@ pub fn next(
     if let Some(old) = &old {
         old.reconfigure(rules, now, draw);
     }
-    if !rules.limit_anything() {
-        fill.limit.store(0, Ordering::Relaxed);
-        return None;
-    }
-    old.or_else(|| Some(Bulkhead::new(rules, Arc::clone(fill), now, draw)))
+    let new = || Bulkhead::new(rules, Arc::clone(crowd), Arc::clone(fill), now, draw);
+    old.or_else(|| rules.limit_anything().then(new))
 }
 
 /// A limit with its queue.
 #[derive(Debug)]
 pub struct Bulkhead {
     fill: Arc<Fill>,
+    /// Of whom all in the queue are.
+    crowd: Arc<Crowd>,
+    /// How many are in the queue.
+    waiting: AtomicU32,
     /// What each class may fill, at the limit of the moment.
     caps: [AtomicU32; Class::ALL.len()],
     adapts: AtomicBool,
@@ -99,6 +114,8 @@ pub enum Turned {
     Full,
     /// It has waited for as long as it may.
     Late,
+    /// What it would be let in to takes nobody.
+    Shut(Refusal),
 }
 
 /// What one that comes gets.
@@ -114,11 +131,17 @@ pub enum Entry {
 
 impl Bulkhead {
     /// Nobody inside, or whoever still holds a place that counts in the same `fill`.
-    pub fn new(rules: Rules, fill: Arc<Fill>, now: Instant, draw: f64) -> Arc<Self> {
+    pub fn new(rules: Rules, crowd: Arc<Crowd>, fill: Arc<Fill>, now: Instant, draw: f64) -> Arc<Self> {
         let limiter = rules.adaptive.map(|adaptive| Limiter::new(adaptive.policy, now, draw));
-        let line = Line { rules, queue: Queue::new(rules.queue), limiter };
-        let adapts = AtomicBool::new(false);
-        let bulkhead = Self { fill, caps: Default::default(), adapts, line: Mutex::new(line) };
+        let line = Line { rules, queue: Queue::new(rules.queue.timeout), limiter };
+        let bulkhead = Self {
+            fill,
+            crowd,
+            waiting: AtomicU32::new(0),
+            caps: Default::default(),
+            adapts: AtomicBool::new(false),
+            line: Mutex::new(line),
+        };
         bulkhead.set_caps(&bulkhead.line());
         Arc::new(bulkhead)
     }
@@ -132,16 +155,17 @@ impl Bulkhead {
                 *limiter = adaptive.map(|adaptive| Limiter::new(adaptive.policy, now, draw));
             }
         }
-        line.queue.reload(rules.queue);
+        line.queue.reload(rules.queue.timeout);
         line.rules = rules;
         self.set_caps(&line);
         self.hand_out(&mut line, now);
     }
 
-    /// A place, or one in the queue, in which nobody stays beyond [`Waiting::until`].
-    pub fn enter(self: &Arc<Self>, class: Class) -> Entry {
-        if self.fill.waiting.load(Ordering::SeqCst) == 0 && self.take(class) {
-            return Entry::Inside(Permit(Arc::clone(self)));
+    /// A place, or one in the queue, in which nobody stays beyond [`Waiting::until`]. If there is no room for one more, who
+    /// has been let in to `outer` goes before those who wait for that.
+    pub fn enter(self: &Arc<Self>, class: Class, outer: Option<&Self>) -> Entry {
+        if let Some(permit) = self.try_enter(class) {
+            return Entry::Inside(permit);
         }
         let now = crate::clock::now();
         let mut line = self.line();
@@ -151,7 +175,9 @@ impl Bulkhead {
             return Entry::Inside(Permit(Arc::clone(self)));
         }
         let (sender, verdict) = oneshot::channel();
-        let ticket = match line.queue.enqueue(class, sender, now) {
+        let room = self.crowd.join(line.rules.queue.capacity)
+            || outer.is_some_and(|outer| Arc::ptr_eq(&outer.crowd, &self.crowd) && outer.give_way(class));
+        let ticket = match line.queue.enqueue(class, sender, room, now) {
             Enqueued::Waits(ticket) => ticket,
             Enqueued::Displaced(ticket, displaced) => {
                 let _ = displaced.send(Err(Turned::Full));
@@ -173,13 +199,32 @@ impl Bulkhead {
 
     /// A place at once or not at all; does not pass those who wait.
     pub fn try_enter(self: &Arc<Self>, class: Class) -> Option<Permit> {
-        let free = self.fill.waiting.load(Ordering::SeqCst) == 0 && self.take(class);
+        let free = !self.is_wanted() && self.take(class);
         free.then(|| Permit(Arc::clone(self)))
     }
 
     /// Somebody waits.
     pub fn is_wanted(&self) -> bool {
-        self.fill.waiting.load(Ordering::SeqCst) > 0
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Nobody is let in any more: those who wait need not. Who joins after this knows, by the lock, why.
+    pub fn shut(&self, why: Refusal) {
+        let mut line = self.line();
+        for waiting in line.queue.empty() {
+            let _ = waiting.send(Err(Turned::Shut(why)));
+        }
+        self.count(&line);
+    }
+
+    /// Turns away one who waits, and leaves its room in the crowd to somebody of `class`.
+    fn give_way(&self, class: Class) -> bool {
+        let mut line = self.line();
+        let Some(displaced) = line.queue.give_way(class) else { return false };
+        let _ = displaced.send(Err(Turned::Full));
+        self.crowd.relieve();
+        self.count(&line);
+        true
     }
 
     /// How much of it is taken, 0 to 1.
@@ -215,9 +260,13 @@ impl Bulkhead {
         self.count(line);
     }
 
+    /// How many wait now. Who came has joined the crowd; who left leaves it here.
     fn count(&self, line: &Line) {
         let waiting = u32::try_from(line.queue.len()).unwrap_or(u32::MAX);
-        self.fill.waiting.store(waiting, Ordering::SeqCst);
+        let before = self.waiting.swap(waiting, Ordering::SeqCst);
+        self.crowd.leave(before.saturating_sub(waiting) as usize);
+        // The gauge may be another limit's too: one of the same name that is gone, and not yet empty.
+        self.fill.waiting.fetch_add(waiting.wrapping_sub(before), Ordering::Relaxed);
     }
 
     fn set_caps(&self, line: &Line) {
@@ -226,7 +275,8 @@ impl Bulkhead {
         // What a dry run would allow is shown, and allowed is what is written.
         let acts = line.rules.adaptive.is_none_or(|adaptive| adaptive.mode == Mode::Enforce);
         let limit = if acts { adapted } else { max };
-        self.fill.limit.store(adapted, Ordering::Relaxed);
+        let shown = if line.rules.limit_anything() { adapted } else { 0 };
+        self.fill.limit.store(shown, Ordering::Relaxed);
         self.adapts.store(line.limiter.is_some(), Ordering::Relaxed);
         for (class, slot) in Class::ALL.into_iter().zip(&self.caps) {
             slot.store(cap(&line.rules.shares, class, limit), Ordering::Relaxed);

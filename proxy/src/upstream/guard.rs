@@ -13,7 +13,7 @@ use outrigger_config::model::{self, BreakerScope, Mode};
 use super::Upstream;
 use super::circuit::{Circuit, Pass};
 use super::endpoint::{Endpoint, InFlight};
-use super::roster::{Choice, Wish};
+use super::roster::{Choice, Roster, Wish};
 use crate::policy::breaker::{Phase, Transition};
 use crate::policy::outcome::{Class, Outcome};
 use crate::policy::outlier::{Ejections, Verdict};
@@ -133,14 +133,32 @@ impl Upstream {
                 return Ok(InFlight::new(Arc::clone(endpoint), owes));
             }
         }
-        Err(match roster.opens_for(now) {
-            _ if roster.endpoints.is_empty() => Refusal::NoEndpoint,
-            None => Refusal::Unfit,
-            Some(retry_after) => {
-                self.metrics.guards.refused(word(Mode::Enforce));
-                Refusal::Open { retry_after }
-            }
-        })
+        Err(self.refused(nobody(&roster, now)))
+    }
+
+    /// What [`pick`](Self::pick) would say now if it found nobody.
+    pub fn refusal(&self, now: Instant) -> Option<Refusal> {
+        let circuit = self.guard.circuit().filter(|_| self.breaker_mode() == Mode::Enforce);
+        if let Some(circuit) = circuit.filter(|circuit| !circuit.would_admit(now)) {
+            return Some(Refusal::Open { retry_after: circuit.opens_for(now).unwrap_or_default() });
+        }
+        let roster = self.roster.load();
+        (roster.endpoints.is_empty() || roster.is_closed_off(now)).then(|| nobody(&roster, now))
+    }
+
+    /// Nobody waits for what takes nobody.
+    pub(super) fn turn_away(&self, now: Instant) {
+        if let Some(why) = self.refusal(now) {
+            self.requests.iter().chain(&self.connections).for_each(|limit| limit.shut(why));
+        }
+    }
+
+    /// Counts one who is refused.
+    pub fn refused(&self, refusal: Refusal) -> Refusal {
+        if let Refusal::Open { .. } = refusal {
+            self.metrics.guards.refused(word(Mode::Enforce));
+        }
+        refusal
     }
 
     /// The state of its own breaker, if it has one.
@@ -150,9 +168,7 @@ impl Upstream {
 
     /// Whether [`pick`](Self::pick) would find nobody.
     pub fn is_closed_off(&self, now: Instant) -> bool {
-        let enforced = self.config.circuit_breaker.as_ref().is_some_and(|it| it.mode == Mode::Enforce);
-        enforced && self.guard.circuit().is_some_and(|circuit| !circuit.would_admit(now))
-            || self.roster.load().is_closed_off(now)
+        self.refusal(now).is_some_and(|refusal| refusal != Refusal::NoEndpoint)
     }
 
     /// Its checks say of every endpoint that it is down or not ready.
@@ -173,7 +189,7 @@ impl Upstream {
         load.owes.took = whole.map(|whole| now.saturating_duration_since(whole)).unwrap_or_default();
         if outcome.class() != Class::Success {
             self.conclude(load, outcome, || now);
-        } else if load.owes.upstream.is_trial() || load.owes.endpoint.is_trial() {
+        } else if load.owes.is_trial() {
             self.settle(load, outcome, now);
         }
     }
@@ -312,9 +328,23 @@ impl Owed {
         Self { upstream, endpoint, streak, began, took: Duration::ZERO }
     }
 
+    /// A breaker waits for its outcome.
+    pub fn is_trial(&self) -> bool {
+        self.upstream.is_trial() || self.endpoint.is_trial()
+    }
+
     /// The endpoint is called from now on.
     pub fn begin(&mut self, now: Instant) {
         self.began = now;
+    }
+}
+
+/// Why a roster has nobody to pick.
+fn nobody(roster: &Roster, now: Instant) -> Refusal {
+    match roster.opens_for(now) {
+        _ if roster.endpoints.is_empty() => Refusal::NoEndpoint,
+        None => Refusal::Unfit,
+        Some(retry_after) => Refusal::Open { retry_after },
     }
 }
 

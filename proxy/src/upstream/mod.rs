@@ -4,6 +4,7 @@ pub mod bulkhead;
 pub mod circuit;
 pub mod condition;
 pub mod connect;
+pub mod crowd;
 pub mod discovery;
 pub mod endpoint;
 pub mod guard;
@@ -21,6 +22,7 @@ use arc_swap::ArcSwap;
 use outrigger_config::model::{self, Applied, Locality};
 
 use self::bulkhead::{Bulkhead, Rules};
+use self::crowd::Crowd;
 use self::discovery::Update;
 use self::endpoint::Endpoint;
 use self::guard::Guard;
@@ -53,7 +55,10 @@ pub struct Upstream {
     remaking: Mutex<()>,
     guard: Guard,
     budget: Arc<Mutex<Budget>>,
-    pending: AtomicUsize,
+    /// Those who wait for a place among the requests or the connections.
+    crowd: Arc<Crowd>,
+    /// Those whose connection is being opened.
+    opening: Arc<Crowd>,
     turn: AtomicUsize,
 }
 
@@ -70,12 +75,15 @@ impl Upstream {
         old: Option<&Self>,
         now: Instant,
     ) -> Arc<Self> {
+        let [crowd, opening] =
+            old.map_or_else(Default::default, |old| [&old.crowd, &old.opening].map(Arc::clone));
         let requests = old.and_then(|old| old.requests.clone());
-        let requests = bulkhead::next(requests, Rules::of_requests(&config.limits), &metrics.requests, now);
+        let rules = Rules::of_requests(&config.limits);
+        let requests = bulkhead::next(requests, rules, &crowd, &metrics.requests, now);
         let connections = old.and_then(|old| old.connections.clone());
         let rules = Rules::of_connections(&config.limits);
-        let connections = bulkhead::next(connections, rules, &metrics.connections, now);
-        let cache = cache(&config, old);
+        let connections = bulkhead::next(connections, rules, &crowd, &metrics.connections, now);
+        let cache = cache(&config, old, &metrics);
         let budget = old.filter(|old| old.config.retry_budget == config.retry_budget);
         let budget = budget.map(|old| Arc::clone(&old.budget));
         let upstream = Self {
@@ -89,7 +97,8 @@ impl Upstream {
             remaking: Mutex::default(),
             guard: Guard::new(&config, old.map(|old| &old.guard), now),
             budget: budget.unwrap_or_else(|| Arc::new(Mutex::new(Budget::new(&config.retry_budget, now)))),
-            pending: AtomicUsize::new(0),
+            crowd,
+            opening,
             turn: AtomicUsize::new(0),
             config,
         };
@@ -171,6 +180,7 @@ impl Upstream {
         }
         self.metrics.guards.set_states(self.states(&roster), panics);
         self.roster.store(Arc::new(roster));
+        self.turn_away(now);
     }
 
     /// For the gauges.
@@ -211,41 +221,49 @@ impl Upstream {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner).balance(now)
     }
 
-    /// The right to wait for a connection; `None`: too many wait already.
-    pub fn wait(self: &Arc<Self>) -> Option<Pending> {
-        let admitted = self.pending.fetch_add(1, Ordering::AcqRel) < self.config.limits.max_pending;
-        let pending = Pending(Arc::clone(self));
-        admitted.then_some(pending)
+    /// The right to wait for a connection that is being opened; `None`: too many do already. Apart from those who wait for
+    /// a place: who has one must not be turned away for their sake.
+    pub fn wait(&self) -> Option<Pending> {
+        let admitted = self.opening.join(self.config.limits.max_pending);
+        admitted.then(|| Pending(Arc::clone(&self.opening)))
     }
 
-    /// Requests that wait for a connection.
+    /// Requests that wait for a place or a connection.
     pub fn pending(&self) -> usize {
-        self.pending.load(Ordering::Relaxed)
+        self.crowd.count() + self.opening.count()
     }
 }
 
-/// A request that waits for a connection.
+/// A request whose connection is being opened.
 #[derive(Debug)]
-pub struct Pending(Arc<Upstream>);
+pub struct Pending(Arc<Crowd>);
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.pending.fetch_sub(1, Ordering::AcqRel);
+        self.0.leave(1);
     }
 }
 
 /// Whether both ask for the same addresses, whatever becomes of them when there is no answer.
 fn is_same_name(one: &model::Discovery, other: &model::Discovery) -> bool {
     use model::Discovery::Dns;
-    matches!((one, other), (Dns { name, port, .. }, Dns { name: other, port: at, .. }) if (name, port) == (other, at))
+    match (one, other) {
+        (Dns { name, port, .. }, Dns { name: other, port: at, .. }) => (name, port) == (other, at),
+        _ => false,
+    }
 }
 
 /// A cache as the policy has it, with what the `old` one holds.
-fn cache(config: &model::Upstream, old: Option<&Upstream>) -> Option<Applied<Arc<Cache>>> {
-    let kept = config.cache.as_ref()?;
-    let cache = Cache::new(kept.policy.clone());
-    if let Some(old) = old.and_then(|old| old.cache.as_ref()) {
-        cache.adopt(old);
-    }
-    Some(Applied { mode: kept.mode, policy: Arc::new(cache) })
+fn cache(
+    config: &model::Upstream,
+    old: Option<&Upstream>,
+    metrics: &UpstreamMetrics,
+) -> Option<Applied<Arc<Cache>>> {
+    let Some(wanted) = &*config.cache else {
+        metrics.kept.room.store(0, Ordering::Relaxed);
+        return None;
+    };
+    let old = old.and_then(|old| old.cache.as_ref()).map(|old| &*old.policy);
+    let cache = Cache::new(wanted.policy.clone(), old, &metrics.kept);
+    Some(Applied { mode: wanted.mode, policy: Arc::new(cache) })
 }

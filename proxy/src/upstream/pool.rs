@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use outrigger_config::model::UpstreamLimits;
+use outrigger_config::model::priority::Class;
 
 use super::bulkhead::Permit;
 use super::endpoint::Endpoint;
@@ -64,8 +65,8 @@ struct Pool {
     /// The last used is at the end and used first, so that the others may grow old and go.
     #[expect(clippy::vec_box, reason = "a connection moves between pool and request many times")]
     idle: Vec<Box<Client>>,
-    /// Who wants the next one that is given back.
-    wanted: VecDeque<Waker>,
+    /// Who wants the next one that is given back: the worthiest first, then the oldest.
+    wanted: VecDeque<(Class, Waker)>,
 }
 
 impl Pools {
@@ -95,12 +96,13 @@ impl Pools {
         None
     }
 
-    /// The same; where there is none, wakes up when one is given back.
+    /// The same; where there is none, wakes up when one is given back, and nobody worthier wants it.
     pub fn poll_take(
         &self,
         cx: &mut Context<'_>,
         scratch: &Scratch,
         endpoint: &Arc<Endpoint>,
+        class: Class,
         now: Instant,
     ) -> Poll<Box<Client>> {
         if let Some(conn) = self.take(cx, scratch, endpoint, now) {
@@ -108,8 +110,9 @@ impl Pools {
         }
         let mut pools = self.0.borrow_mut();
         let wanted = &mut pools.entry(endpoint.id).or_insert_with(|| Pool::of(endpoint)).wanted;
-        if !wanted.iter().any(|waker| waker.will_wake(cx.waker())) {
-            wanted.push_back(cx.waker().clone());
+        if !wanted.iter().any(|(_, waker)| waker.will_wake(cx.waker())) {
+            let place = wanted.partition_point(|(other, _)| *other <= class);
+            wanted.insert(place, (class, cx.waker().clone()));
         }
         Poll::Pending
     }
@@ -117,10 +120,12 @@ impl Pools {
     /// Who polled [`poll_take`](Self::poll_take) wants none any more.
     pub fn forget(&self, cx: &mut Context<'_>, endpoint: &Endpoint) {
         if let Some(pool) = self.0.borrow_mut().get_mut(&endpoint.id) {
-            pool.wanted.retain(|waker| !waker.will_wake(cx.waker()));
+            pool.wanted.retain(|(_, waker)| !waker.will_wake(cx.waker()));
             // It may have been woken for one that it did not take.
-            if !pool.idle.is_empty() {
-                pool.wanted.pop_front().into_iter().for_each(Waker::wake);
+            if !pool.idle.is_empty()
+                && let Some((_, waker)) = pool.wanted.pop_front()
+            {
+                waker.wake();
             }
         }
     }
@@ -146,7 +151,9 @@ impl Pools {
             conn.channel.wire.rest(scratch);
             pool.idle.push(conn);
         }
-        next.into_iter().for_each(Waker::wake);
+        if let Some((_, waker)) = next {
+            waker.wake();
+        }
     }
 
     /// Closes what has been idle for too long, what leads to endpoints that are gone, and what others have use for.
@@ -185,12 +192,46 @@ fn trusted_for(conn: &ClientConn, endpoint: &Endpoint, idle_timeout: Duration, n
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::task::Poll;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Poll, Wake};
 
     use outrigger_config::defaults;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    /// Remembers that it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn bh_4_a_connection_that_is_given_back_goes_to_the_worthiest() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (addr, now) = (listener.local_addr().unwrap(), Instant::now());
+        let (pools, scratch, endpoint) = (Pools::default(), Scratch::default(), Endpoint::new(addr, now));
+        let classes = [Class::Sheddable, Class::Default, Class::Critical, Class::Default];
+        let waiting = classes.map(|class| {
+            let woken = Arc::<Woken>::default();
+            let waker = Waker::from(Arc::clone(&woken));
+            let cx = &mut Context::from_waker(&waker);
+            assert!(pools.poll_take(cx, &scratch, &endpoint, class, now).is_pending());
+            (woken, waker)
+        });
+        let mut order = Vec::new();
+        for _ in classes {
+            let conn = Client::new(ClientConn::new(TcpStream::connect(addr).await.unwrap(), now), None);
+            pools.give(&scratch, &endpoint, &defaults::UPSTREAM_LIMITS, Box::new(conn), now);
+            let woken = |nth: &usize| waiting[*nth].0.0.load(Ordering::SeqCst) && !order.contains(nth);
+            order.extend((0..4).find(woken));
+        }
+        assert_eq!(order, [2, 1, 3, 0]);
+    }
 
     #[tokio::test]
     async fn a_reload_of_the_idle_timeout_reaches_endpoints_that_stay() {

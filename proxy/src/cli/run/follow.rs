@@ -10,6 +10,7 @@ use super::super::policy::{Policy, PolicyError};
 use crate::admin::Standing;
 use crate::app::App;
 use crate::reload::files::{FileText, ReadError};
+use crate::snapshot::stand_in::BodyFiles;
 
 /// The running sidecar as the files lead it.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Follower {
     /// Makes a policy the running one, or says why not.
     fn adopt(&mut self, Policy { config, hash }: Policy) -> Result<(), Vec<String>> {
         let running = self.app.shared.snapshot.load_full();
-        if running.config == config {
+        if running.config == config && running.body_files == BodyFiles::of(&config) {
             self.app.shared.metrics.config().unchanged();
             self.standing.unchanged(hash);
             tracing::info!(generation = running.generation, "the policy says what runs already");

@@ -97,6 +97,9 @@ fn write_ours(out: &mut Vec<u8>, exchange: &Exchange<'_>, now: Instant) {
             push_field(out, word.header().as_str(), word.write(left).as_bytes());
         }
     }
+    if let Some((name, value)) = exchange.condition() {
+        push_field(out, name.as_str(), value.as_bytes());
+    }
     for (name, value) in exchange.ids.missing() {
         push_field(out, name.as_str(), value);
     }

@@ -59,6 +59,9 @@ fn add_ours(fields: &mut HeaderMap, exchange: &Exchange<'_>, now: Instant) {
             fields.insert(word.header(), word.write(left));
         }
     }
+    if let Some((name, value)) = exchange.condition() {
+        fields.insert(name, value.clone());
+    }
     for (name, value) in exchange.ids.missing() {
         if let Ok(value) = HeaderValue::from_bytes(value) {
             fields.insert(name, value);

@@ -28,6 +28,8 @@ pub struct Directives {
     pub s_maxage: Option<Duration>,
     /// `min-fresh`, of a request.
     pub min_fresh: Option<Duration>,
+    /// `only-if-cached`, of a request.
+    pub only_if_cached: bool,
     /// `stale-if-error` (RFC 5861 §4).
     pub stale_if_error: Option<Duration>,
 }
@@ -60,6 +62,7 @@ impl Directives {
             b"private" => self.private = true,
             b"public" => self.public = true,
             b"must-revalidate" | b"proxy-revalidate" => self.must_revalidate = true,
+            b"only-if-cached" => self.only_if_cached = true,
             b"max-age" => shorter(&mut self.max_age, argument),
             b"s-maxage" => shorter(&mut self.s_maxage, argument),
             b"min-fresh" => self.min_fresh = argument.and_then(seconds),
@@ -86,7 +89,7 @@ pub(super) fn seconds(argument: &[u8]) -> Option<Duration> {
 }
 
 /// The members of a list, trimmed; commas inside quotes do not part them.
-fn split_unquoted(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn split_unquoted(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     line.split(move |byte| {
         let parts = *byte == b',' && !quoted;

@@ -229,3 +229,55 @@ fn fb_3_what_must_be_revalidated_never_stands_in() {
         assert_eq!(kept.usable(&HeaderMap::new(), seconds(5)), Usable::No, "{control}");
     }
 }
+
+#[test]
+fn fb_2_what_can_be_confirmed_is_kept_for_that() {
+    let tag = ("etag", "W/\"1\"");
+    for control in ["no-cache", "max-age=0, must-revalidate", "max-age=0, stale-if-error=0"] {
+        let kept = judge(&[], 200, &[tag, ("cache-control", control)]).unwrap();
+        assert_eq!(kept.usable(&HeaderMap::new(), Duration::ZERO), Usable::IfConfirmed, "{control}");
+        assert!(judge(&[], 200, &[("cache-control", control)]).is_err(), "{control}");
+    }
+    let kept = judge(&[], 200, &[tag]).unwrap();
+    assert_eq!(kept.usable(&HeaderMap::new(), 15 * MINUTE), Usable::IfConfirmed);
+}
+
+#[test]
+fn fb_2_who_has_it_already_is_told_so() {
+    type Fields = &'static [(&'static str, &'static str)];
+    const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+    const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+    const TAGGED: Fields = &[("etag", "\"a,b\""), ("last-modified", NOW)];
+    let table: [(Fields, Fields, bool); 10] = [
+        (TAGGED, &[("if-none-match", "\"a,b\"")], true),
+        (TAGGED, &[("if-none-match", "\"x\", W/\"a,b\"")], true),
+        (TAGGED, &[("if-none-match", "*")], true),
+        (TAGGED, &[("if-none-match", "\"a\"")], false),
+        (TAGGED, &[("if-none-match", "\"a\""), ("if-modified-since", LATER)], false),
+        (TAGGED, &[("if-modified-since", NOW)], true),
+        (TAGGED, &[("if-modified-since", EARLIER)], false),
+        (TAGGED, &[("if-modified-since", "yesterday")], false),
+        (&[("date", NOW)], &[("if-modified-since", LATER)], true),
+        (&[], &[("if-none-match", "\"a\""), ("if-modified-since", LATER)], false),
+    ];
+    for (said, asked, unmodified) in table {
+        assert_eq!(condition::is_unmodified(&head(asked), &head(said)), unmodified, "{asked:?} of {said:?}");
+    }
+}
+
+#[test]
+fn fb_2_conditions_of_the_origin_are_left_to_it() {
+    for name in ["range", "if-range", "if-match", "if-unmodified-since"] {
+        assert_eq!(concerns(&rules(), &Method::GET, &head(&[(name, "x")])), Err(Unfit::Request), "{name}");
+    }
+    assert_eq!(concerns(&rules(), &Method::GET, &head(&[("if-none-match", "x")])), Ok(()));
+}
+
+#[test]
+fn fb_2_a_304_is_about_what_has_its_strong_tag() {
+    let tagged = |tag| head(&[("etag", tag)]);
+    assert!(condition::is_about(&tagged("\"a\""), &tagged("\"a\"")));
+    assert!(!condition::is_about(&tagged("\"a\""), &tagged("\"b\"")));
+    assert!(!condition::is_about(&tagged("W/\"a\""), &tagged("W/\"a\"")));
+    assert!(!condition::is_about(&head(&[]), &tagged("\"a\"")));
+}

@@ -32,6 +32,11 @@ impl Vary {
         self.0.iter().all(|(name, value)| combined(asked, name) == *value)
     }
 
+    /// Octets of names and values.
+    pub fn octets(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.as_str().len() + value.as_ref().map_or(0, Vec::len)).sum()
+    }
+
     /// The names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         self.0.iter().map(|(name, _)| name)

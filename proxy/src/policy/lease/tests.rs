@@ -1,8 +1,11 @@
+use outrigger_config::model::priority::{Class, Shares};
 use proptest::prelude::*;
 
 use super::*;
 
 const LIMIT: RateLimit = RateLimit { rate: 100.0, burst: 20 };
+/// Whose class does not matter.
+const ANY: Class = Class::Default;
 const MILLI: Duration = Duration::from_millis(1);
 
 /// What the shared store does: GCRA, several tokens at once.
@@ -30,7 +33,7 @@ impl Store {
             tokens += 1;
         }
         self.granted += tokens;
-        Grant { tokens, retry_after, sharers: 4 }
+        Grant { tokens, retry_after, sharers: 4, left: 0 }
     }
 }
 
@@ -63,7 +66,8 @@ struct Service {
 impl Service {
     fn new(rates: &[f64], seed: u64) -> Self {
         let start = Instant::now();
-        let replica = |&rate| Replica { lease: Lease::new(LIMIT, start), rate, waiting: 0, asked: None };
+        let replica =
+            |&rate| Replica { lease: Lease::new(LIMIT, &Shares::ALL, start), rate, waiting: 0, asked: None };
         Self {
             start,
             now: 0,
@@ -85,10 +89,10 @@ impl Service {
                 if let Some((_, tokens)) = replica.asked.filter(|(due, _)| *due <= self.now) {
                     replica.asked = None;
                     if away {
-                        replica.lease.store_failed(at);
+                        replica.lease.store_failed(ANY, at);
                     } else {
                         let grant = self.store.grant(tokens, at);
-                        replica.lease.granted(grant, at);
+                        replica.lease.granted(ANY, grant, at);
                     }
                     requests += std::mem::take(&mut replica.waiting);
                 }
@@ -107,7 +111,7 @@ impl Service {
 
 impl Replica {
     fn ask(&mut self, at: Instant, now: u64, passed: &mut Passed) {
-        let asks = match self.lease.take(at) {
+        let asks = match self.lease.take(ANY, at) {
             Answer::Taken { renew, local } => {
                 *(if local { &mut passed.local } else { &mut passed.leased }) += 1;
                 renew
@@ -174,20 +178,20 @@ proptest! {
         steps in prop::collection::vec((0u64..800, 0u8..4, 0u32..30), 1..400),
     ) {
         let mut now = Instant::now();
-        let mut lease = Lease::new(LIMIT, now);
+        let mut lease = Lease::new(LIMIT, &Shares::ALL, now);
         let (mut granted, mut taken) = (0, 0);
         for (later, step, tokens) in steps {
             now += MILLI * u32::try_from(later).unwrap();
             match step {
                 0 => {
-                    lease.granted(Grant { tokens, retry_after: Duration::ZERO, sharers: tokens }, now);
+                    lease.granted(ANY, Grant { tokens, retry_after: Duration::ZERO, sharers: tokens, left: 0 }, now);
                     granted += tokens;
                 }
-                1 if tokens == 0 => lease.store_failed(now),
-                _ => match lease.take(now) {
+                1 if tokens == 0 => lease.store_failed(ANY, now),
+                _ => match lease.take(ANY, now) {
                     Answer::Taken { local, .. } => taken += u32::from(!local),
                     Answer::NeedsLease { tokens } => prop_assert!(tokens > 0),
-                    Answer::Pending => prop_assert!(lease.asking),
+                    Answer::Pending => prop_assert!(lease.lines[0].asking),
                     Answer::Denied { retry_after, .. } => prop_assert!(!retry_after.is_zero()),
                 },
             }
@@ -199,84 +203,175 @@ proptest! {
 #[test]
 fn a_first_outage_leaves_the_whole_limit_to_one_that_knows_no_other() {
     let start = Instant::now();
-    let mut lease = Lease::new(LIMIT, start);
-    assert_eq!(lease.take(start), Answer::NeedsLease { tokens: 1 });
-    assert_eq!(lease.take(start), Answer::Pending);
-    lease.store_failed(start);
-    assert_eq!(lease.take(start), Answer::Taken { renew: None, local: true });
+    let mut lease = Lease::new(LIMIT, &Shares::ALL, start);
+    assert_eq!(lease.take(ANY, start), Answer::NeedsLease { tokens: 1 });
+    assert_eq!(lease.take(ANY, start), Answer::Pending);
+    lease.store_failed(ANY, start);
+    assert_eq!(lease.take(ANY, start), Answer::Taken { renew: None, local: true });
     let later = start + RETRY;
-    assert!(matches!(lease.take(later), Answer::Taken { renew: Some(_), local: true }));
-    let more = (0..30).filter(|_| lease.take(later) == Answer::Taken { renew: None, local: true }).count();
+    assert!(matches!(lease.take(ANY, later), Answer::Taken { renew: Some(_), local: true }));
+    let more =
+        (0..30).filter(|_| lease.take(ANY, later) == Answer::Taken { renew: None, local: true }).count();
     assert_eq!(more, 19, "the burst less one");
-    assert_eq!(lease.take(later), Answer::Denied { retry_after: 10 * MILLI, renew: None, local: true });
+    assert_eq!(lease.take(ANY, later), Answer::Denied { retry_after: 10 * MILLI, renew: None, local: true });
 }
 
 #[test]
 fn a_lease_lapses_and_a_share_is_a_share() {
     let start = Instant::now();
-    let mut lease = Lease::new(LIMIT, start);
-    assert_eq!(lease.take(start), Answer::NeedsLease { tokens: 1 });
-    lease.granted(Grant { tokens: 4, retry_after: Duration::ZERO, sharers: 2 }, start);
-    assert_eq!(lease.take(start), Answer::Taken { renew: None, local: false });
-    assert!(matches!(lease.take(start), Answer::Taken { renew: Some(3), local: false }), "half are left");
-    assert_eq!(lease.take(start), Answer::Taken { renew: None, local: false }, "asked for already");
-    assert_eq!(lease.take(start + LIFE), Answer::Pending);
-    lease.granted(Grant { tokens: 0, retry_after: Duration::ZERO, sharers: 2 }, start + LIFE);
+    let mut lease = Lease::new(LIMIT, &Shares::ALL, start);
+    assert_eq!(lease.take(ANY, start), Answer::NeedsLease { tokens: 1 });
+    lease.granted(ANY, Grant { tokens: 4, retry_after: Duration::ZERO, sharers: 2, left: 0 }, start);
+    assert_eq!(lease.take(ANY, start), Answer::Taken { renew: None, local: false });
+    assert!(
+        matches!(lease.take(ANY, start), Answer::Taken { renew: Some(3), local: false }),
+        "half are left"
+    );
+    assert_eq!(lease.take(ANY, start), Answer::Taken { renew: None, local: false }, "asked for already");
+    assert_eq!(lease.take(ANY, start + LIFE), Answer::Pending);
+    lease.granted(ANY, Grant { tokens: 0, retry_after: Duration::ZERO, sharers: 2, left: 0 }, start + LIFE);
     assert_eq!(
-        lease.take(start + LIFE),
+        lease.take(ANY, start + LIFE),
         Answer::Denied { retry_after: 10 * MILLI, renew: None, local: false }
     );
-    lease.granted(Grant { tokens: 0, retry_after: 30 * MILLI, sharers: 2 }, start + LIFE);
+    lease.granted(ANY, Grant { tokens: 0, retry_after: 30 * MILLI, sharers: 2, left: 0 }, start + LIFE);
     assert_eq!(
-        lease.take(start + LIFE),
+        lease.take(ANY, start + LIFE),
         Answer::Denied { retry_after: 30 * MILLI, renew: None, local: false }
     );
-    let grant = Grant { tokens: 3, retry_after: Duration::ZERO, sharers: 4 };
-    lease.granted(grant, start + 2 * LIFE);
-    lease.granted(grant, start + 3 * LIFE);
+    let grant = Grant { tokens: 3, retry_after: Duration::ZERO, sharers: 4, left: 0 };
+    lease.granted(ANY, grant, start + 2 * LIFE);
+    lease.granted(ANY, grant, start + 3 * LIFE);
     let taken = |lease: &mut Lease, now, local| {
-        (0..99).filter(|_| matches!(lease.take(now), Answer::Taken { local: by, .. } if by == local)).count()
+        (0..99)
+            .filter(|_| matches!(lease.take(ANY, now), Answer::Taken { local: by, .. } if by == local))
+            .count()
     };
     assert_eq!(taken(&mut lease, start + 3 * LIFE, false), 3, "the first three have lapsed");
-    lease.store_failed(start + 3 * LIFE);
+    lease.store_failed(ANY, start + 3 * LIFE);
     assert_eq!(taken(&mut lease, start + 3 * LIFE, true), 5, "a fourth of the burst");
 }
 
 #[test]
 fn a_used_up_share_still_looks_for_the_store() {
     let start = Instant::now();
-    let mut lease = Lease::new(RateLimit { rate: 0.001, burst: 1 }, start);
-    lease.store_failed(start);
-    assert_eq!(lease.take(start), Answer::Taken { renew: None, local: true });
-    assert!(matches!(lease.take(start), Answer::Denied { renew: None, local: true, .. }));
-    assert!(matches!(lease.take(start + RETRY), Answer::Denied { renew: Some(1), local: true, .. }));
-    lease.granted(Grant { tokens: 1, retry_after: Duration::ZERO, sharers: 1 }, start + RETRY);
-    assert!(matches!(lease.take(start + RETRY), Answer::Taken { local: false, .. }));
+    let mut lease = Lease::new(RateLimit { rate: 0.001, burst: 1 }, &Shares::ALL, start);
+    lease.store_failed(ANY, start);
+    assert_eq!(lease.take(ANY, start), Answer::Taken { renew: None, local: true });
+    assert!(matches!(lease.take(ANY, start), Answer::Denied { renew: None, local: true, .. }));
+    assert!(matches!(lease.take(ANY, start + RETRY), Answer::Denied { renew: Some(1), local: true, .. }));
+    lease.granted(ANY, Grant { tokens: 1, retry_after: Duration::ZERO, sharers: 1, left: 0 }, start + RETRY);
+    assert!(matches!(lease.take(ANY, start + RETRY), Answer::Taken { local: false, .. }));
 }
 
 #[test]
 fn those_who_wait_are_asked_for_together() {
     let start = Instant::now();
-    let mut lease = Lease::new(LIMIT, start);
-    assert_eq!(lease.take(start), Answer::NeedsLease { tokens: 1 });
-    (0..9).for_each(|_| assert_eq!(lease.take(start), Answer::Pending));
-    lease.granted(Grant { tokens: 1, retry_after: Duration::ZERO, sharers: 1 }, start);
-    assert!(matches!(lease.take(start), Answer::Taken { renew: Some(11), local: false }));
+    let mut lease = Lease::new(LIMIT, &Shares::ALL, start);
+    assert_eq!(lease.take(ANY, start), Answer::NeedsLease { tokens: 1 });
+    (0..9).for_each(|_| assert_eq!(lease.take(ANY, start), Answer::Pending));
+    lease.granted(ANY, Grant { tokens: 1, retry_after: Duration::ZERO, sharers: 1, left: 0 }, start);
+    assert!(matches!(lease.take(ANY, start), Answer::Taken { renew: Some(11), local: false }));
 }
 
 #[test]
 fn a_token_that_was_not_used_is_used_by_another() {
     let start = Instant::now();
-    let mut lease = Lease::new(RateLimit { rate: 0.001, burst: 1 }, start);
-    lease.granted(Grant { tokens: 1, retry_after: Duration::from_secs(9), sharers: 1 }, start);
+    let mut lease = Lease::new(RateLimit { rate: 0.001, burst: 1 }, &Shares::ALL, start);
+    lease.granted(ANY, Grant { tokens: 1, retry_after: Duration::from_secs(9), sharers: 1, left: 0 }, start);
     for local in [false, true] {
-        assert_eq!(lease.take(start), Answer::Taken { renew: None, local });
-        assert!(matches!(lease.take(start), Answer::Denied { .. }));
-        lease.refund(local);
-        assert_eq!(lease.take(start), Answer::Taken { renew: None, local });
-        lease.store_failed(start);
+        assert_eq!(lease.take(ANY, start), Answer::Taken { renew: None, local });
+        assert!(matches!(lease.take(ANY, start), Answer::Denied { .. }));
+        lease.refund(ANY, local);
+        assert_eq!(lease.take(ANY, start), Answer::Taken { renew: None, local });
+        lease.store_failed(ANY, start);
     }
-    lease.granted(Grant { tokens: 0, retry_after: MILLI, sharers: 1 }, start);
-    lease.refund(true);
-    assert!(matches!(lease.take(start), Answer::Denied { .. }), "what was local is nothing to the store");
+    lease.granted(ANY, Grant { tokens: 0, retry_after: MILLI, sharers: 1, left: 0 }, start);
+    lease.refund(ANY, true);
+    assert!(
+        matches!(lease.take(ANY, start), Answer::Denied { .. }),
+        "what was local is nothing to the store"
+    );
+}
+
+/// Four replicas, a quarter of the requests critical and half of them sheddable, twice the rate in all.
+#[test]
+fn rl_2_the_store_keeps_a_part_of_the_burst_for_the_worthier() {
+    const LIMIT: RateLimit = RateLimit { rate: 1000.0, burst: 200 };
+    let shares = Shares { default: 0.8, sheddable: 0.5 };
+    let start = Instant::now();
+    let mut leases = [(); 4].map(|()| Lease::new(LIMIT, &shares, start));
+    let bucket = |class| Gcra::new(RateLimit { burst: cap(&shares, class, LIMIT.burst), ..LIMIT }, start);
+    let (buckets, mut cell) = (Class::ALL.map(bucket), 0);
+    let (mut offered, mut passed) = ([0; 3], [0; 3]);
+    for nth in 0..20_000u32 {
+        let now = start + nth * Duration::from_micros(500);
+        let class = [Class::Critical, Class::Sheddable, Class::Default, Class::Sheddable][nth as usize % 4];
+        let lease = &mut leases[nth as usize / 4 % 4];
+        let mut grant = |class: Class, asked| {
+            let bucket = &buckets[class as usize];
+            let mut tokens = 0;
+            while let Decision::Passed { cell: after, .. } = bucket.take(cell, now)
+                && tokens < asked
+            {
+                (cell, tokens) = (after, tokens + 1);
+            }
+            let retry_after = match bucket.take(cell, now) {
+                _ if tokens == asked => Duration::ZERO,
+                Decision::Denied { retry_after } => retry_after + MILLI * (asked - 1),
+                Decision::Passed { .. } => MILLI,
+            };
+            Grant { tokens, retry_after, sharers: 4, left: 0 }
+        };
+        let asked = match lease.take(class, now) {
+            Answer::NeedsLease { tokens } => {
+                lease.granted(class, grant(class, tokens), now);
+                lease.take(class, now)
+            }
+            asked => asked,
+        };
+        if let Answer::Taken { renew: Some(tokens), .. } = asked {
+            lease.granted(class, grant(class, tokens), now);
+        }
+        // From the second second on the demand is known.
+        if nth >= 2000 {
+            offered[class as usize] += 1;
+            passed[class as usize] += u32::from(matches!(asked, Answer::Taken { .. }));
+        }
+    }
+    let lost = [0, 1, 2].map(|class| f64::from(offered[class] - passed[class]) / f64::from(offered[class]));
+    assert!(lost[0] < 0.01, "critical: {lost:?}");
+    assert!(lost[1] <= lost[2] && lost[2] > 0.5, "the least pay: {lost:?}");
+    let sum = f64::from(passed.iter().sum::<u32>());
+    assert!((0.95 * 9000.0..=1.05 * 9000.0 + 200.0).contains(&sum), "{sum} of 9000");
+}
+
+#[test]
+fn rl_2_a_local_share_is_one_for_all_classes_and_keeps_a_part_too() {
+    let (start, limit) = (Instant::now(), RateLimit { rate: 0.001, burst: 10 });
+    let [sheddable, default, critical] = [Class::Sheddable, Class::Default, Class::Critical];
+    for (order, passed) in
+        [([critical, default, sheddable], [10, 0, 0]), ([sheddable, default, critical], [5, 3, 2])]
+    {
+        let mut lease = Lease::new(limit, &Shares { default: 0.8, sheddable: 0.5 }, start);
+        lease.store_failed(default, start);
+        let mut passes = |class| matches!(lease.take(class, start), Answer::Taken { local: true, .. });
+        assert_eq!(order.map(|class| (0..20).filter(|_| passes(class)).count()), passed, "{order:?}");
+    }
+}
+
+#[test]
+fn bp_1_what_is_left_is_the_purse_and_a_part_of_the_store() {
+    let start = Instant::now();
+    let mut lease = Lease::new(LIMIT, &Shares::ALL, start);
+    assert_eq!(lease.left(ANY, start), 0);
+    lease.granted(ANY, Grant { tokens: 4, retry_after: Duration::ZERO, sharers: 2, left: 10 }, start);
+    assert_eq!(lease.left(ANY, start), 9);
+    assert_eq!(lease.left(ANY, start + LIFE), 5, "the purse has lapsed");
+    lease.granted(ANY, Grant { tokens: 18, retry_after: Duration::ZERO, sharers: 2, left: 10 }, start);
+    assert_eq!(lease.left(ANY, start), LIMIT.burst, "never more than the limit");
+    lease.store_failed(ANY, start);
+    assert_eq!(lease.left(ANY, start), 10, "half of the burst");
+    (0..10).for_each(|_| assert!(matches!(lease.take(ANY, start), Answer::Taken { local: true, .. })));
+    assert_eq!(lease.left(ANY, start), 0);
 }

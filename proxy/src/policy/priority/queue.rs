@@ -3,16 +3,18 @@
 //! **Question.** All places are taken. Who may wait for one, for how long, and who gets it?
 //!
 //! **States and transitions.** A line for each [`Class`]. A request joins the end of its line; it leaves it by being
-//! *next*, *expired* after `timeout`, *cancelled* since its caller has gone, or *displaced*: if the queue is full, a
-//! newcomer takes the place of the oldest in the lowest line below its own. The next one is of the highest line that
-//! fits; within a line the oldest, or the newest once the oldest has waited a [`STANDS`]th of the timeout.
+//! *next*, *expired* after `timeout`, *cancelled* since its caller has gone, *emptied* with all others since nobody is let
+//! in any more, or *displaced*: if the queue is full, a newcomer takes the place of the oldest in the lowest line below its
+//! own. The next one is of the highest line that fits; within a line the oldest, or the newest once the oldest has waited a
+//! [`STANDS`]th of the timeout.
 //!
-//! **Invariants.** Never more than `capacity` wait, none longer than `timeout`; each leaves once, by one way. None is
-//! passed over for one of a lower class that needs the same place.
+//! **Invariants.** None joins without room: who calls knows how much there is, since several queues may share it. None
+//! waits longer than `timeout`, the least class neither, which may well get nothing else; each leaves once, by one way. None
+//! is passed over for one of a lower class that needs the same place.
 //!
 //! **Time.** Constant for each step; `cancel` looks through one line. The caller wakes up at [`Queue::next_wakeup`].
 //!
-//! **On reload.** [`Queue::reload`]: those who wait above a smaller capacity stay.
+//! **On reload.** [`Queue::reload`]: a new timeout holds for those who wait, too.
 //!
 //! **Source.** Adaptive LIFO: B. Maurer, "Fail at Scale" (ACM Queue 13:8, 2015). First come, first served is fair, and
 //! kept while the queue is a buffer for bursts. Once it stands, it would make every request wait nearly the whole
@@ -20,9 +22,8 @@
 //! time, and lets expire those who would have had the least use of an answer.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use outrigger_config::model::QueueLimits;
 use outrigger_config::model::priority::Class;
 
 /// A queue stands once its oldest has waited this part of the timeout.
@@ -31,7 +32,7 @@ pub const STANDS: u32 = 10;
 /// Requests that wait for a place; `T` is what wakes one up.
 #[derive(Debug)]
 pub struct Queue<T> {
-    limits: QueueLimits,
+    timeout: Duration,
     lines: [VecDeque<Waiting<T>>; Class::ALL.len()],
     tickets: u64,
 }
@@ -62,14 +63,14 @@ struct Waiting<T> {
 }
 
 impl<T> Queue<T> {
-    /// An empty queue.
-    pub fn new(limits: QueueLimits) -> Self {
-        Self { limits, lines: [const { VecDeque::new() }; Class::ALL.len()], tickets: 0 }
+    /// An empty queue, in which one may wait so long.
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, lines: [const { VecDeque::new() }; Class::ALL.len()], tickets: 0 }
     }
 
-    /// Lets one wait, if there is room or one of less worth.
-    pub fn enqueue(&mut self, class: Class, item: T, now: Instant) -> Enqueued<T> {
-        let displaced = if self.len() < self.limits.capacity {
+    /// Lets one wait, if there is `room` or one of less worth.
+    pub fn enqueue(&mut self, class: Class, item: T, room: bool, now: Instant) -> Enqueued<T> {
+        let displaced = if room {
             None
         } else {
             match self.displaceable(class, now) {
@@ -90,7 +91,7 @@ impl<T> Queue<T> {
     pub fn next(&mut self, now: Instant, mut enter: impl FnMut(Class) -> bool) -> Option<T> {
         for class in Class::ALL {
             let stands = self.stands(class, now);
-            let timeout = self.limits.timeout;
+            let timeout = self.timeout;
             let line = &mut self.lines[class as usize];
             let candidate = if stands { line.back() } else { line.front() };
             let in_time = |waiting: &Waiting<T>| now.saturating_duration_since(waiting.since) < timeout;
@@ -104,7 +105,7 @@ impl<T> Queue<T> {
 
     /// One whose time is over, until there is none.
     pub fn expire(&mut self, now: Instant) -> Option<T> {
-        let timeout = self.limits.timeout;
+        let timeout = self.timeout;
         let is_over = |waiting: &Waiting<T>| now.saturating_duration_since(waiting.since) >= timeout;
         let line = self.lines.iter_mut().find(|line| line.front().is_some_and(is_over))?;
         line.pop_front().map(|waiting| waiting.item)
@@ -117,10 +118,22 @@ impl<T> Queue<T> {
         line.remove(at).map(|waiting| waiting.item)
     }
 
+    /// Takes out one for somebody of `class` who goes before all of them: the oldest of the lowest line, if it is not worth
+    /// more.
+    pub fn give_way(&mut self, class: Class) -> Option<T> {
+        let lowest = self.lowest().filter(|lowest| *lowest >= class)?;
+        self.lines[lowest as usize].pop_front().map(|waiting| waiting.item)
+    }
+
+    /// Takes out all.
+    pub fn empty(&mut self) -> impl Iterator<Item = T> {
+        self.lines.iter_mut().flat_map(|line| line.drain(..)).map(|waiting| waiting.item)
+    }
+
     /// When the next one expires.
     pub fn next_wakeup(&self) -> Option<Instant> {
         let oldest = self.lines.iter().filter_map(|line| line.front()).map(|waiting| waiting.since).min()?;
-        oldest.checked_add(self.limits.timeout)
+        oldest.checked_add(self.timeout)
     }
 
     /// How many wait.
@@ -133,23 +146,27 @@ impl<T> Queue<T> {
         self.len() == 0
     }
 
-    /// Takes over new limits.
-    pub fn reload(&mut self, limits: QueueLimits) {
-        self.limits = limits;
+    /// Takes over a new timeout.
+    pub fn reload(&mut self, timeout: Duration) {
+        self.timeout = timeout;
     }
 
     /// Puts out the oldest of the lowest line, for one of a higher class, or of the same if the newest goes first.
     fn displaceable(&mut self, class: Class, now: Instant) -> Option<T> {
-        let lowest = Class::ALL.into_iter().rev().find(|class| !self.lines[*class as usize].is_empty())?;
+        let lowest = self.lowest()?;
         let yields = lowest > class || lowest == class && self.stands(class, now);
         let line = &mut self.lines[lowest as usize];
         if yields { line.pop_front().map(|waiting| waiting.item) } else { None }
     }
 
+    /// The least class of which somebody waits.
+    fn lowest(&self) -> Option<Class> {
+        Class::ALL.into_iter().rev().find(|class| !self.lines[*class as usize].is_empty())
+    }
+
     /// Whether a line stands, so that its newest goes first.
     fn stands(&self, class: Class, now: Instant) -> bool {
         let oldest = self.lines[class as usize].front();
-        oldest
-            .is_some_and(|oldest| now.saturating_duration_since(oldest.since) >= self.limits.timeout / STANDS)
+        oldest.is_some_and(|oldest| now.saturating_duration_since(oldest.since) >= self.timeout / STANDS)
     }
 }

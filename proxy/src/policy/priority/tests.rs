@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use outrigger_config::model::QueueLimits;
 use proptest::prelude::*;
 
 use super::queue::{Enqueued, STANDS};
@@ -20,6 +19,8 @@ enum Step {
     /// A place that only classes up to this one may take.
     Free(Class),
     Expire,
+    /// To one of this class who goes before all.
+    GiveWay(Class),
     Cancel(usize),
 }
 
@@ -28,6 +29,7 @@ fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
         5 => class().prop_map(Step::Arrive),
         3 => class().prop_map(Step::Free),
         1 => Just(Step::Expire),
+        1 => class().prop_map(Step::GiveWay),
         1 => any::<usize>().prop_map(Step::Cancel),
     ];
     prop::collection::vec((0u64..30, step), 1..300)
@@ -40,14 +42,14 @@ proptest! {
         capacity in 0usize..12, timeout in 1u32..200, steps in steps(),
     ) {
         let timeout = MILLI * timeout;
-        let mut queue = Queue::new(QueueLimits { capacity, timeout });
+        let mut queue = Queue::new(timeout);
         let (mut now, mut waiting, mut tickets) = (Instant::now(), Vec::new(), HashMap::new());
         for (id, (later, step)) in steps.into_iter().enumerate() {
             now += MILLI * u32::try_from(later).unwrap();
             match step {
                 Step::Arrive(class) => {
                     let full = waiting.len() >= capacity;
-                    match queue.enqueue(class, id, now) {
+                    match queue.enqueue(class, id, !full, now) {
                         Enqueued::Waits(ticket) => {
                             prop_assert!(!full);
                             tickets.insert(id, ticket);
@@ -89,6 +91,12 @@ proptest! {
                     }
                     prop_assert!(waiting.iter().all(|(_, _, since)| now - *since < timeout));
                 }
+                Step::GiveWay(class) => {
+                    let lowest = waiting.iter().map(|(_, class, _)| *class).max().filter(|lowest| *lowest >= class);
+                    let oldest = waiting.iter().find(|(_, other, _)| Some(*other) == lowest).map(|(id, ..)| *id);
+                    prop_assert_eq!(queue.give_way(class), oldest);
+                    waiting.retain(|(id, ..)| Some(*id) != oldest);
+                }
                 Step::Cancel(which) => {
                     let id = which % (id + 1);
                     let waits = waiting.iter().any(|(other, ..)| *other == id);
@@ -124,7 +132,7 @@ proptest! {
 /// A server of 50 places, 10 ms exponentially, offered twice what it can do, through a queue of 50.
 fn overload(mix: [f64; 3], seed: u64) -> ([f64; 3], f64) {
     let (start, mut rng, mut now) = (Instant::now(), fastrand::Rng::with_seed(seed), 0.0);
-    let mut queue = Queue::new(QueueLimits { capacity: 50, timeout: 100 * MILLI });
+    let mut queue = Queue::new(100 * MILLI);
     let (mut places, limit) = (InFlight::default(), 50);
     let (mut offered, mut served) = ([0.0; 3], [0.0; 3]);
     let (seconds, service, arrivals) = (20.0, 0.01, 10_000.0);
@@ -140,7 +148,8 @@ fn overload(mix: [f64; 3], seed: u64) -> ([f64; 3], f64) {
             if queue.is_empty() && places.enter(limit) {
                 served[class as usize] += 1.0;
             } else {
-                queue.enqueue(class, class, at);
+                let room = queue.len() < 50;
+                queue.enqueue(class, class, room, at);
             }
         } else {
             places.leave();
@@ -166,12 +175,13 @@ fn rl_2_at_twice_the_capacity_critical_requests_lose_less_than_one_percent() {
 #[test]
 fn bh_3_in_a_standing_queue_the_newest_wait_little() {
     let start = Instant::now();
-    let mut queue = Queue::new(QueueLimits { capacity: 100, timeout: 1000 * MILLI });
+    let mut queue = Queue::new(1000 * MILLI);
     let mut waits = Vec::new();
     for n in 0..4_000u32 {
         let now = start + 5 * n * MILLI;
         while queue.expire(now).is_some() {}
-        queue.enqueue(Class::Default, now, now);
+        let room = queue.len() < 100;
+        queue.enqueue(Class::Default, now, room, now);
         if n % 2 == 0 {
             waits.extend(queue.next(now, |_| true).map(|since| now - since));
         }
@@ -184,13 +194,13 @@ fn bh_3_in_a_standing_queue_the_newest_wait_little() {
 #[test]
 fn bh_3_a_burst_is_served_in_its_order() {
     let start = Instant::now();
-    let mut queue = Queue::new(QueueLimits { capacity: 3, timeout: 1000 * MILLI });
+    let mut queue = Queue::new(1000 * MILLI);
     for n in 0..3 {
-        assert!(matches!(queue.enqueue(Class::Default, n, start), Enqueued::Waits(_)));
+        assert!(matches!(queue.enqueue(Class::Default, n, true, start), Enqueued::Waits(_)));
     }
-    assert_eq!(queue.enqueue(Class::Default, 3, start), Enqueued::Refused(3));
-    assert_eq!(queue.enqueue(Class::Sheddable, 4, start), Enqueued::Refused(4));
-    assert!(matches!(queue.enqueue(Class::Critical, 5, start), Enqueued::Displaced(_, 0)));
+    assert_eq!(queue.enqueue(Class::Default, 3, false, start), Enqueued::Refused(3));
+    assert_eq!(queue.enqueue(Class::Sheddable, 4, false, start), Enqueued::Refused(4));
+    assert!(matches!(queue.enqueue(Class::Critical, 5, false, start), Enqueued::Displaced(_, 0)));
     let soon = start + 99 * MILLI;
     let order: Vec<_> = std::iter::from_fn(|| queue.next(soon, |_| true)).collect();
     assert_eq!(order, [5, 1, 2]);
@@ -200,15 +210,15 @@ fn bh_3_a_burst_is_served_in_its_order() {
 #[test]
 fn bh_2_a_place_is_taken_only_for_who_gets_it() {
     let start = Instant::now();
-    let mut queue = Queue::new(QueueLimits { capacity: 9, timeout: 100 * MILLI });
+    let mut queue = Queue::new(100 * MILLI);
     let mut places = InFlight::default();
     assert_eq!(queue.next(start, |_| places.enter(1)), None);
-    queue.enqueue(Class::Default, 'a', start);
+    queue.enqueue(Class::Default, 'a', true, start);
     assert_eq!(queue.next(start + 100 * MILLI, |_| places.enter(1)), None, "too late");
     assert_eq!(places.count(), 0);
-    queue.enqueue(Class::Sheddable, 'b', start + 100 * MILLI);
+    queue.enqueue(Class::Sheddable, 'b', true, start + 100 * MILLI);
     assert_eq!(queue.next(start + 100 * MILLI, |_| places.enter(1)), Some('b'));
-    queue.reload(QueueLimits { capacity: 1, timeout: 50 * MILLI });
-    assert_eq!(queue.enqueue(Class::Default, 'c', start), Enqueued::Refused('c'));
+    queue.reload(50 * MILLI);
+    assert_eq!(queue.enqueue(Class::Default, 'c', false, start), Enqueued::Refused('c'));
     assert_eq!(queue.expire(start + 50 * MILLI), Some('a'));
 }

@@ -18,25 +18,28 @@ use crate::policy::rate_limit::{Decision, Fields, Gcra};
 
 /// How much of a burst each class may use up where a policy tells classes apart: what is left is there for worthier
 /// requests at any moment, so that they never pay for the crowd.
-const SHARES: Shares = Shares { default: 0.8, sheddable: 0.5 };
+pub(super) const SHARES: Shares = Shares { default: 0.8, sheddable: 0.5 };
 
 /// Who asks, as far as limits tell callers apart.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
     /// Where the connection came from.
     pub source: IpAddr,
+    /// Who mutual TLS has proved it to be.
+    pub identity: Option<&'a str>,
     /// What it says of itself.
     pub headers: &'a HeaderMap,
 }
 
 impl<'a> Caller<'a> {
-    /// Without mutual TLS nobody has proved who they are: callers are told apart by where they come from.
+    /// Who has not proved who they are is told apart by where they come from.
     pub(super) fn key(&self, by: &KeyBy) -> Key<'a> {
         let header = by.header.as_ref().and_then(|name| self.headers.get(name));
+        let identity = self.identity.filter(|_| by.identity);
         Key {
-            identity: None,
+            identity,
             header: header.map(http::HeaderValue::as_bytes),
-            source: (by.source || by.identity).then_some(self.source),
+            source: (by.source || by.identity && identity.is_none()).then_some(self.source),
         }
     }
 }

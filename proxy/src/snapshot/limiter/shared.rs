@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use outrigger_config::model::{Mode, Name, QueueLimits, RateLimitPolicy, Share, Total};
+use outrigger_config::model::priority::{Class, Shares};
+use outrigger_config::model::{Mode, Name, QueueLimits, RateLimit, RateLimitPolicy, Share, Total};
 
 use super::Quota;
+use super::meter::SHARES;
+use crate::policy::priority::cap;
 use crate::policy::rate_limit::{Decision, Gcra};
 use crate::store::{Account, Purse};
 use crate::telemetry::RateLimitMetrics;
@@ -16,9 +19,8 @@ use crate::telemetry::RateLimitMetrics;
 pub struct Shared {
     /// Where its tokens are.
     pub purse: Arc<Purse>,
-    limit: Gcra,
-    /// `RateLimit-Policy`.
-    policy: Box<str>,
+    /// By class, with the words of `RateLimit-Policy`.
+    limits: [(Gcra, Box<str>); Class::ALL.len()],
     queue: Option<QueueLimits>,
     waiting: AtomicUsize,
 }
@@ -38,7 +40,7 @@ impl Shared {
         service: &Name,
         old: Option<&Self>,
         metrics: &Arc<RateLimitMetrics>,
-        now: Instant,
+        epoch: Instant,
     ) -> Option<Self> {
         let Total { limit, queue, share: Share::Service(store) } = config.total.as_ref()? else {
             return None;
@@ -47,16 +49,29 @@ impl Shared {
         let mode = if config.mode == Mode::DryRun { "dry-run" } else { "enforce" };
         // In braces is what a cluster of servers places keys by.
         let key = format!("outrigger:{{{}/{}}}:{mode}", service.as_str(), config.name.as_str());
-        let account = Account { store: store.clone(), key, limit: *limit };
+        let shares = if config.priorities.is_empty() { Shares::ALL } else { SHARES };
+        let account = Account { store: store.clone(), key, limit: *limit, shares };
         let purse = Purse::next(old.map(|old| &old.purse), account, metrics);
-        let limit = Gcra::new(*limit, now);
-        let policy = limit.fields(&Decision::Denied { retry_after: Duration::ZERO }).policy().into();
-        Some(Self { purse, limit, policy, queue: *queue, waiting: AtomicUsize::new(0) })
+        let limits = Class::ALL.map(|class| {
+            let burst = cap(&shares, class, limit.burst.max(1));
+            let limit = Gcra::new(RateLimit { burst, ..*limit }, epoch);
+            let policy = limit.left(0).policy().into();
+            (limit, policy)
+        });
+        Some(Self { purse, limits, queue: *queue, waiting: AtomicUsize::new(0) })
     }
 
-    /// What a caller is told who was denied. (One who passes is told nothing: no replica knows what is left.)
-    pub fn denied(&self, retry_after: Duration) -> Quota<'_> {
-        Quota { fields: self.limit.fields(&Decision::Denied { retry_after }), policy: &self.policy }
+    /// What a caller is told who was denied.
+    pub fn denied(&self, class: Class, retry_after: Duration) -> Quota<'_> {
+        let (limit, policy) = &self.limits[class as usize];
+        Quota { fields: limit.fields(&Decision::Denied { retry_after }), policy }
+    }
+
+    /// What a caller is told who passes. No replica knows what is left for the service, but each what of it is
+    /// [its own](crate::policy::lease::Lease::left).
+    pub fn passed(&self, class: Class, left: u32) -> Quota<'_> {
+        let (limit, policy) = &self.limits[class as usize];
+        Quota { fields: limit.left(left), policy }
     }
 
     /// A place among those who wait, if they may and there is one. Their order is nobody's: other replicas' requests

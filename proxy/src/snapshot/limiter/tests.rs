@@ -59,7 +59,7 @@ fn limiter(policy: &RateLimitPolicy, now: Instant) -> RateLimiter {
 fn ask(limiter: &RateLimiter, caller: u8, class: Class, now: Instant) -> Result<Admission<'_>, Denial<'_>> {
     let mut admission = Admission::default();
     let headers = HeaderMap::new();
-    let caller = Caller { source: IpAddr::from([10, 0, 0, caller]), headers: &headers };
+    let caller = Caller { source: IpAddr::from([10, 0, 0, caller]), identity: None, headers: &headers };
     limiter.take(&caller, class, now, 0.5, &mut admission).map(|_| admission)
 }
 
@@ -138,7 +138,7 @@ fn rl_5_one_greedy_caller_costs_the_others_nothing() {
         }
         let caller = u8::try_from(rng.u32(0..19).saturating_sub(9)).unwrap();
         let headers = HeaderMap::new();
-        let asks = Caller { source: IpAddr::from([10, 0, 0, caller]), headers: &headers };
+        let asks = Caller { source: IpAddr::from([10, 0, 0, caller]), identity: None, headers: &headers };
         let mut admission = Admission::default();
         let fair = limiter.take(&asks, Class::Default, now, rng.f64(), &mut admission).is_ok();
         let place = fair.then(|| places.try_enter(Class::Default)).flatten();
@@ -161,7 +161,7 @@ fn rl_6_what_is_over_waits_its_turn_and_the_rest_is_denied() {
     let limits = RateLimitPolicy { total: Some(total(10.0, 1, queue)), ..policy() };
     let limiter = limiter(&limits, now);
     let headers = HeaderMap::new();
-    let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), headers: &headers };
+    let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), identity: None, headers: &headers };
     let take = |_| limiter.take(&caller, Class::Default, now, 0.5, &mut Admission::default()).ok();
     let waits: Vec<_> = (0..6).map_while(take).collect();
     assert_eq!(waits, [0, 100, 200, 300].map(Duration::from_millis));
@@ -177,7 +177,7 @@ fn rl_7_keys_are_told_apart_and_bounded() {
     let asks = |tenant: &'static str| {
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-tenant"), tenant.parse().unwrap())]);
         let mut admission = Admission::default();
-        let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), headers: &headers };
+        let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), identity: None, headers: &headers };
         let passed = limiter.take(&caller, Class::Default, now, 0.5, &mut admission).is_ok();
         (passed, admission.overflowed())
     };
@@ -243,4 +243,56 @@ fn rl_1_a_reload_forgives_no_debt() {
     drop(held);
     assert!(ask(&second[0], 1, Class::Default, now + SECOND * 9).is_ok());
     assert!(Arc::ptr_eq(first[0].places.as_ref().unwrap(), second[0].places.as_ref().unwrap()));
+}
+
+#[test]
+fn rl_4_who_has_proved_who_it_is_has_a_cell_of_its_own_wherever_it_comes_from() {
+    let now = Instant::now();
+    let by = KeyBy { identity: true, ..KeyBy::default() };
+    let one = RateLimit { rate: 1.0, burst: 1 };
+    let each = PerKey { by, limit: Some(one), max_concurrent: None, max_keys: 10 };
+    let limiter = limiter(&RateLimitPolicy { per_key: vec![each], ..policy() }, now);
+    let headers = HeaderMap::new();
+    let asks = |source: u8, identity| {
+        let caller = Caller { source: IpAddr::from([10, 0, 0, source]), identity, headers: &headers };
+        limiter.take(&caller, Class::Default, now, 0.5, &mut Admission::default()).is_ok()
+    };
+    assert_eq!([asks(1, Some("shop")), asks(2, Some("shop"))], [true, false], "two machines of one caller");
+    assert_eq!([asks(1, Some("bank")), asks(1, None)], [true; 2], "one machine of several");
+    assert_eq!([asks(1, None), asks(2, None)], [false, true]);
+}
+
+#[test]
+fn bp_4_each_limit_hears_once_how_its_own_request_went() {
+    let now = Instant::now();
+    let adaptive = Some(outrigger_config::model::Applied {
+        mode: Mode::Enforce,
+        policy: outrigger_config::model::AdaptiveLimit { min: 1, max: 100 },
+    });
+    let rules = Rules {
+        max: None,
+        adaptive,
+        shares: Shares::ALL,
+        queue: QueueLimits { capacity: 0, timeout: SECOND },
+    };
+    let limit = || Bulkhead::new(rules, Arc::default(), Arc::default(), now, 0.5);
+    let [policy, first, other] = [limit(), limit(), limit()];
+    // A stand-in that answers, for an upstream that has too much.
+    for nth in 0..120u32 {
+        let now = now + SECOND / 100 * nth;
+        let mut admission = Admission::default();
+        admission.hold(policy.try_enter(Class::Default).unwrap());
+        admission.ask(first.try_enter(Class::Default).unwrap());
+        assert!(admission.adapts());
+        admission.ended(Ended::TooMuch, now);
+        admission.vacate();
+        assert!(!admission.adapts(), "all has been told");
+        admission.ask(other.try_enter(Class::Default).unwrap());
+        admission.ended(Ended::Answered(Duration::ZERO), now);
+    }
+    let fits = |limit: &Arc<Bulkhead>| {
+        std::iter::from_fn(|| limit.try_enter(Class::Default)).take(99).collect::<Vec<_>>().len()
+    };
+    assert_eq!(fits(&policy), fits(&first), "both know of the failures, and of nothing else");
+    assert!(fits(&first) < fits(&other), "{} and {}", fits(&first), fits(&other));
 }

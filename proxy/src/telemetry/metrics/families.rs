@@ -1,14 +1,13 @@
 //! What does each family mean? Names, help and rows of all that a scrape shows (DESIGN §7).
 
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
 use prometheus::core::Collector;
 
 use super::route::{Acted, word_of};
 use super::scrape::Scrape;
 use super::series::{OVERFLOW, Series};
-use super::{ExchangeMetrics, Fill, Metrics, Protocol, RouteMetrics, Side, UpstreamMetrics};
+use super::{ExchangeMetrics, Fill, Kept, Metrics, Protocol, RouteMetrics, Side, UpstreamMetrics};
 
 impl Metrics {
     /// All families, in a stable order.
@@ -170,6 +169,26 @@ impl Metrics {
                 });
             },
         );
+        let help = "Responses that a cache let go for want of room.";
+        scrape.counters("cache_evictions_total", help, |row| {
+            self.upstreams.visit(|upstream, of, _| {
+                let evicted = of.kept.evicted.load(Relaxed);
+                if evicted > 0 || of.kept.room.load(Relaxed) > 0 {
+                    row(&[("upstream", upstream)], evicted);
+                }
+            });
+        });
+        let mut family = |name, help, value: fn(&Kept) -> &AtomicI64| {
+            scrape.gauges(name, help, |row| {
+                self.visit_live_upstreams(|name, of| {
+                    if of.kept.room.load(Relaxed) > 0 {
+                        row(&[name], value(&of.kept).load(Relaxed));
+                    }
+                });
+            });
+        };
+        family("cache_entries", "Responses that a cache holds.", |kept| &kept.entries);
+        family("cache_bytes", "What they take, heads included.", |kept| &kept.bytes);
     }
 
     pub(super) fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {

@@ -8,6 +8,7 @@ use outrigger_config::model::Mode;
 use super::super::cells::{Counter, Gauge, Held, WorkerId};
 use super::fill::Fill;
 use super::guards::GuardMetrics;
+use super::kept::Kept;
 use super::route::Acted;
 use super::series::{Series, SeriesCap};
 
@@ -29,12 +30,14 @@ pub struct UpstreamMetrics {
     pub requests: Arc<Fill>,
     /// Connections, where there is a limit on them.
     pub connections: Arc<Fill>,
+    /// Responses, where there is a cache.
+    pub kept: Arc<Kept>,
 }
 
 impl UpstreamMetrics {
-    /// Series that exist from the start: three plain ones, three a limit, five places for words that find none, and those
+    /// Series that exist from the start: three plain ones, three a limit, three of a cache, five places for words that find none, and those
     /// of the guards.
-    pub(super) const SERIES: usize = 14 + GuardMetrics::SERIES;
+    pub(super) const SERIES: usize = 17 + GuardMetrics::SERIES;
 
     pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
         Self {
@@ -49,6 +52,7 @@ impl UpstreamMetrics {
             guards: GuardMetrics::new(workers, cap),
             requests: Arc::default(),
             connections: Arc::default(),
+            kept: Arc::default(),
         }
     }
 

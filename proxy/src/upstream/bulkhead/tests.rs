@@ -9,7 +9,7 @@ fn rules(max: u32, capacity: usize) -> Rules {
 }
 
 fn bulkhead(rules: Rules) -> Arc<Bulkhead> {
-    Bulkhead::new(rules, Arc::default(), Instant::now(), 0.5)
+    Bulkhead::new(rules, Arc::default(), Arc::default(), Instant::now(), 0.5)
 }
 
 fn inside(entry: Entry) -> Permit {
@@ -36,9 +36,9 @@ fn verdict(waiting: &mut Waiting) -> Option<Result<Permit, Turned>> {
 #[test]
 fn bh_2_the_next_one_waits_and_the_one_after_the_queue_is_refused() {
     let limit = bulkhead(rules(1, 1));
-    let first = inside(limit.enter(Class::Default));
-    let mut second = waits(limit.enter(Class::Default));
-    assert!(matches!(limit.enter(Class::Default), Entry::Refused));
+    let first = inside(limit.enter(Class::Default, None));
+    let mut second = waits(limit.enter(Class::Default, None));
+    assert!(matches!(limit.enter(Class::Default, None), Entry::Refused));
     assert!(verdict(&mut second).is_none());
     drop(first);
     let second = verdict(&mut second).unwrap().unwrap();
@@ -50,23 +50,23 @@ fn bh_2_the_next_one_waits_and_the_one_after_the_queue_is_refused() {
 #[test]
 fn bh_3_who_leaves_the_queue_frees_its_place() {
     let limit = bulkhead(rules(1, 1));
-    let first = inside(limit.enter(Class::Default));
-    drop(waits(limit.enter(Class::Default)));
-    let gone = waits(limit.enter(Class::Default));
+    let first = inside(limit.enter(Class::Default, None));
+    drop(waits(limit.enter(Class::Default, None)));
+    let gone = waits(limit.enter(Class::Default, None));
     drop(first);
     // It was handed a place that it never took.
     drop(gone);
-    inside(limit.enter(Class::Default));
+    inside(limit.enter(Class::Default, None));
 }
 
 #[test]
 fn bh_4_critical_requests_go_first_and_have_places_of_their_own() {
     let shares = Shares { default: 0.5, sheddable: 0.0 };
     let limit = bulkhead(Rules { shares, ..rules(2, 1) });
-    let default = inside(limit.enter(Class::Default));
-    let mut waiting = waits(limit.enter(Class::Default));
-    let critical = inside(limit.enter(Class::Critical));
-    let mut worthier = waits(limit.enter(Class::Critical));
+    let default = inside(limit.enter(Class::Default, None));
+    let mut waiting = waits(limit.enter(Class::Default, None));
+    let critical = inside(limit.enter(Class::Critical, None));
+    let mut worthier = waits(limit.enter(Class::Critical, None));
     assert_eq!(verdict(&mut waiting).unwrap().err(), Some(Turned::Full));
     drop(default);
     assert!(verdict(&mut worthier).unwrap().is_ok());
@@ -76,8 +76,8 @@ fn bh_4_critical_requests_go_first_and_have_places_of_their_own() {
 #[test]
 fn a_reload_keeps_who_is_inside_and_lets_in_who_waits() {
     let limit = bulkhead(rules(1, 5));
-    let first = inside(limit.enter(Class::Default));
-    let mut second = waits(limit.enter(Class::Default));
+    let first = inside(limit.enter(Class::Default, None));
+    let mut second = waits(limit.enter(Class::Default, None));
     limit.reconfigure(rules(2, 5), Instant::now(), 0.5);
     let second = verdict(&mut second).unwrap().unwrap();
     limit.reconfigure(rules(1, 5), Instant::now(), 0.5);
@@ -88,12 +88,61 @@ fn a_reload_keeps_who_is_inside_and_lets_in_who_waits() {
 }
 
 #[test]
-fn a_limit_that_goes_lets_in_who_waits() {
+fn bh_2_a_limit_that_goes_lets_in_who_waits_and_is_the_same_when_it_comes_back() {
+    let fill = Arc::<Fill>::default();
+    let becomes =
+        |old, max| next(old, Rules { max, ..rules(1, 5) }, &Arc::default(), &fill, Instant::now()).unwrap();
+    let limit = becomes(None, Some(1));
+    let first = inside(limit.enter(Class::Default, None));
+    let mut second = waits(limit.enter(Class::Default, None));
+    let none = becomes(Some(limit), None);
+    let second = verdict(&mut second).unwrap().unwrap();
+    let third = inside(none.enter(Class::Default, None));
+    assert_eq!(fill.limit.load(Ordering::Relaxed), 0);
+    let limit = becomes(Some(none), Some(1));
+    let mut fourth = waits(limit.enter(Class::Default, None));
+    drop((first, second));
+    assert!(verdict(&mut fourth).is_none(), "one is inside still");
+    drop(third);
+    assert!(verdict(&mut fourth).unwrap().is_ok(), "who came before the limit did leaves it a place");
+}
+
+#[test]
+fn cb_3_nobody_waits_for_what_takes_nobody() {
     let limit = bulkhead(rules(1, 5));
-    let _first = inside(limit.enter(Class::Default));
-    let mut second = waits(limit.enter(Class::Default));
-    let gone = next(Some(limit), Rules { max: None, ..rules(1, 5) }, &Arc::default(), Instant::now());
-    assert!(gone.is_none() && verdict(&mut second).unwrap().is_ok());
+    let _first = inside(limit.enter(Class::Default, None));
+    let mut waiting = [Class::Critical, Class::Sheddable].map(|class| waits(limit.enter(class, None)));
+    limit.shut(Refusal::Unfit);
+    for waiting in &mut waiting {
+        assert_eq!(verdict(waiting).unwrap().err(), Some(Turned::Shut(Refusal::Unfit)));
+    }
+    assert_eq!((limit.waiting.load(Ordering::SeqCst), limit.crowd.count()), (0, 0));
+}
+
+#[test]
+fn bh_3_two_queues_are_together_no_longer_than_one_may_be() {
+    let crowd = Arc::<Crowd>::default();
+    let limit = || Bulkhead::new(rules(1, 2), Arc::clone(&crowd), Arc::default(), Instant::now(), 0.5);
+    let [outer, inner] = [limit(), limit()];
+    let _inside = [&outer, &inner].map(|limit| inside(limit.enter(Class::Default, None)));
+    let mut critical = waits(outer.enter(Class::Critical, None));
+    let mut default = waits(outer.enter(Class::Default, None));
+    assert!(matches!(inner.enter(Class::Default, None), Entry::Refused), "two wait");
+    assert!(
+        matches!(inner.enter(Class::Sheddable, Some(&outer)), Entry::Refused),
+        "all who wait are worth more"
+    );
+    let first = waits(inner.enter(Class::Default, Some(&outer)));
+    assert_eq!(verdict(&mut default).unwrap().err(), Some(Turned::Full), "it has no place, and makes room");
+    assert!(matches!(outer.enter(Class::Default, None), Entry::Refused));
+    let mut second = waits(inner.enter(Class::Critical, Some(&outer)));
+    assert_eq!(verdict(&mut critical).unwrap().err(), Some(Turned::Full));
+    assert_eq!(crowd.count(), 2);
+    drop(first);
+    assert_eq!(crowd.count(), 1);
+    assert!(verdict(&mut second).is_none());
+    drop((second, waits(outer.enter(Class::Default, None))));
+    assert_eq!(crowd.count(), 0);
 }
 
 #[test]
@@ -101,7 +150,7 @@ fn bp_4_a_dry_run_shows_its_limit_and_keeps_nobody_out() {
     let fill = Arc::<Fill>::default();
     let adaptive = |mode| Some(Applied { mode, policy: AdaptiveLimit { min: 1, max: 1 } });
     let dry = Rules { adaptive: adaptive(Mode::DryRun), ..rules(3, 0) };
-    let limit = Bulkhead::new(dry, Arc::clone(&fill), Instant::now(), 0.5);
+    let limit = Bulkhead::new(dry, Arc::default(), Arc::clone(&fill), Instant::now(), 0.5);
     let fits = || {
         let held: Vec<_> = std::iter::from_fn(|| limit.try_enter(Class::Default)).take(9).collect();
         held.len()
@@ -129,7 +178,7 @@ fn bh_2_never_more_inside_than_the_limit_however_many_threads_come() {
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
                 for round in 0..200 {
-                    match limit.enter(Class::ALL[(nth + round) % 3]) {
+                    match limit.enter(Class::ALL[(nth + round) % 3], None) {
                         Entry::Inside(permit) => work(permit),
                         Entry::Waits(waiting) if round % 7 == 0 => drop(waiting),
                         Entry::Waits(waiting) => work(runtime.block_on(waiting).unwrap()),
@@ -143,4 +192,5 @@ fn bh_2_never_more_inside_than_the_limit_however_many_threads_come() {
     assert!(served.load(Ordering::SeqCst) >= 8 * 200 * 6 / 7);
     assert_eq!(limit.fill.inside.load(Ordering::SeqCst), 0);
     assert_eq!(limit.fill.waiting.load(Ordering::SeqCst), 0);
+    assert_eq!(limit.crowd.count(), 0);
 }

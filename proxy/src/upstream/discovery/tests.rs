@@ -218,6 +218,6 @@ async fn cf_7_dns_down_at_the_start_is_told_and_tried_again() {
     watch.until(|update| update.endpoints == endpoints(&["10.0.0.1"]), |update| update.error.is_some()).await;
     // The name server dies, and its port refuses.
     server.tasks.shutdown().await;
-    let update = watch.until(|update| update.is_stale(), |_| true).await;
+    let update = watch.until(Update::is_stale, |_| true).await;
     assert_eq!(update.endpoints, endpoints(&["10.0.0.1"]));
 }
