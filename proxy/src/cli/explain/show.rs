@@ -15,6 +15,7 @@ const BLOCKS: &[&str] = &[
     "circuitBreaker",
     "cache",
     "retryBudget",
+    "pacing",
     "limits",
 ];
 
