@@ -1,9 +1,15 @@
 //! Until when is an answer of any use? What callers say of their patience, and what becomes of it.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use crate::support::caller::timed;
 use crate::support::draft::{answer, get};
+use crate::support::inside::sidecar::Sidecar;
+use crate::support::inside::{self, run};
 use crate::support::origin::{Origin, Reply};
 use crate::support::rig::{Rig, eventually, upstream};
 
@@ -71,6 +77,52 @@ fn dl_3_what_has_expired_on_arrival_goes_nowhere() {
     }
     assert_eq!((origin.count(), origin.connections()), (0, 0));
     rig.counts("deadline_exceeded_total", &[("where", "arrival")], 2);
+}
+
+/// A calls B, B calls C, and each passes on what it was told. Each fails the first time, after 50 ms, and is asked again by
+/// the sidecar beside its caller; then C never answers.
+#[test]
+fn dl_5_each_hop_sees_less_and_the_late_one_is_seen() {
+    run(Duration::ZERO, async {
+        let again = "retry: {on: [503], attempts: 1, backoff: {base: 1ms, max: 1ms}}";
+        let told = Rc::new(RefCell::new(Vec::<u64>::new()));
+        let next = |hops: &[Sidecar]| {
+            let next = hops.last().map(|hop| upstream("next", &[hop.inbound], again));
+            next.into_iter().collect::<Vec<_>>()
+        };
+        let mut hops = Vec::new();
+        for _ in 0..3 {
+            let (told, fails, is_last) = (Rc::clone(&told), Cell::new(true), hops.is_empty());
+            hops.push(Sidecar::of_service(&next(&hops), move |outbound, request| {
+                let (told, fails) = (Rc::clone(&told), fails.take());
+                async move {
+                    if fails {
+                        sleep(MS(50)).await;
+                        return answer(503);
+                    }
+                    let left = request.field("x-deadline").unwrap();
+                    told.borrow_mut().push(left.parse().unwrap());
+                    if is_last {
+                        std::future::pending::<()>().await;
+                    }
+                    let call = get("next").with("x-deadline", left);
+                    answer(inside::service::Caller::of(outbound).send(&call).await.unwrap().status())
+                }
+            }));
+        }
+        let caller = Sidecar::beside(hops[0].inbound, &next(&hops));
+        let start = Instant::now();
+        let call = get("next").with("x-deadline", 1000);
+        let said = inside::service::Caller::of(caller.outbound).send(&call).await.unwrap();
+        assert_eq!((said.status(), start.elapsed()), (504, MS(1000)));
+        for (told, left) in told.borrow().iter().zip([950, 900, 850]) {
+            assert!((left - 10..=left).contains(told), "{told} where about {left} are left");
+        }
+        assert_eq!(told.borrow().len(), 3);
+        sleep(MS(10)).await;
+        assert_eq!(hops[0].metric("deadline_exceeded_total", &[("where", "request")]), 1, "beside C");
+        assert_eq!(hops[0].metric("requests_total", &[("direction", "inbound"), ("flag", "UT")]), 1);
+    });
 }
 
 #[test]

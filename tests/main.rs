@@ -7,6 +7,7 @@
     reason = "metrics are floats that hold small whole numbers"
 )]
 
+mod availability;
 mod balancing;
 mod bulkheads;
 mod chain;
@@ -23,6 +24,7 @@ mod keep_alive;
 mod layers;
 mod reload;
 mod retries;
+mod rules;
 mod store;
 mod support;
 mod telemetry;

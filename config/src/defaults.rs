@@ -116,6 +116,9 @@ pub const FAIR_SHARE_KEYS: u32 = 256;
 /// One caller's flood should be that caller's problem.
 pub const SHED_FIRST: Order = Order::GreedyFirst;
 
+/// Smooths a burst of half a second; what comes faster for longer is better told so while it can still do something else.
+pub const PACING_MAX_WAIT: Duration = Duration::from_millis(500);
+
 /// What a shared cache may keep at all.
 pub const CACHE_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 /// As [`STALE_FOR`]: an outage longer than that has been noticed, and answers older than that are a guess.

@@ -33,6 +33,7 @@
 //! outlierDetection: {consecutiveFailures: 7, baseEjectionTime: 1s, maxEjectionTime: 1m, maxEjectionPercent: 50%}
 //! circuitBreaker: {scope: upstream, window: 10s, failureRate: 50%, minRequests: 20, consecutive: 10,
 //!                  slowCallDuration: 2s, trialRequests: 1, backoff: {base: 1s, max: 1m}}     # endpoint, both
+//! pacing: {maxWait: 500ms}         # as fast as its RateLimit fields and Retry-After say
 //! cache: {methods: [GET], ttl: 5m, staleIfError: 30m, maxEntries: 1000, maxBytes: 32MiB, maxBody: 1MiB}
 //! retryBudget: {percent: 20%, interval: 10s, minRate: 10/s}
 //! limits: {maxConnections: 256, maxRequests: 1024, adaptive: {min: 3, max: 1024},

@@ -1,4 +1,4 @@
-//! What can be written of health, ejection, breakers, limits and caches, and what does it mean?
+//! What can be written of health, ejection, breakers, pacing, limits and caches, and what does it mean?
 
 mod documents;
 
@@ -104,6 +104,22 @@ fn cb_1_a_breaker_has_a_threshold_or_is_none() {
     assert!(
         fault("circuitBreaker: {consecutive: 7, window: 1s}", "").contains("`window` without `failureRate`")
     );
+}
+
+#[test]
+fn bp_2_pacing_is_on_where_it_is_written() {
+    assert_eq!(upstream("", "").pacing.value, None);
+    let pacing = upstream("pacing: {}", "").pacing.value.expect("on");
+    assert_eq!((pacing.mode, pacing.max_wait), (Mode::Enforce, Duration::from_millis(500)));
+    let of_all = "pacing: {mode: dryRun, maxWait: 2s}";
+    let pacing = upstream("pacing: {maxWait: 1s}", of_all).pacing;
+    assert_eq!(pacing.origin.to_string(), "Upstream, policy.yaml:11:9");
+    let pacing = pacing.value.expect("on");
+    assert_eq!((pacing.mode, pacing.max_wait), (Mode::DryRun, Duration::from_secs(1)));
+    assert_eq!(upstream("pacing: {mode: off}", of_all).pacing.value, None);
+    let described = describe(&config(&[SIDECAR, &format!("{UPSTREAM}{of_all}\n")]));
+    let pacing = &described["upstreams"][0]["pacing"]["value"];
+    assert_eq!((&pacing["mode"], &pacing["maxWait"]), (&"dryRun".into(), &"2s".into()));
 }
 
 #[test]

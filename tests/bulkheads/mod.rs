@@ -1,6 +1,7 @@
 //! Does trouble stay in its compartment? Limits on what an upstream gets, who waits for a place, who goes without.
 
 mod connections;
+mod pacing;
 mod rates;
 mod requests;
 mod shedding;

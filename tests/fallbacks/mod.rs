@@ -1,5 +1,6 @@
 //! What gets a caller whose upstream fails, by itself or on purpose? Chains of fallbacks, what the cache has, faults.
 
+mod breaker;
 mod cache;
 mod chain;
 mod faults;

@@ -2,6 +2,7 @@
 
 mod balance;
 mod breaker;
+mod defaults;
 mod grpc;
 mod health;
 mod outlier;

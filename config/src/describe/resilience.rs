@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::setting;
-use crate::model::{ActiveCheck, Applied, CircuitBreakers, Mode, OutlierDetection, Probe, Setting};
+use crate::model::{ActiveCheck, Applied, CircuitBreakers, Mode, OutlierDetection, Pacing, Probe, Setting};
 use crate::raw::{self, Words};
 use crate::scalars::{NonZeroDuration, Percent};
 
@@ -55,6 +55,10 @@ pub(super) fn circuit_breaker(breakers: &Setting<Option<Applied<CircuitBreakers>
         }
         described
     })
+}
+
+pub(super) fn pacing(pacing: &Setting<Option<Applied<Pacing>>>) -> Value {
+    block(pacing, |pacing| json!({ "maxWait": NonZeroDuration::format(pacing.max_wait) }))
 }
 
 /// A block with its mode, and who was the last to say something in it.

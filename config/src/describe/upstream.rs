@@ -30,6 +30,7 @@ pub fn describe_upstream(upstream: &Upstream) -> Value {
         "healthCheck": resilience::health_check(&upstream.health_check),
         "outlierDetection": resilience::outlier_detection(&upstream.outlier_detection),
         "circuitBreaker": resilience::circuit_breaker(&upstream.circuit_breaker),
+        "pacing": resilience::pacing(&upstream.pacing),
         "cache": fallback::cache(&upstream.cache),
         "retryBudget": retry_budget(&upstream.retry_budget),
         "limits": upstream_limits(&upstream.limits),

@@ -24,7 +24,7 @@ pub use policy::{
     Upgrade,
 };
 pub use resilience::{
-    ActiveCheck, BreakerScope, CircuitBreaker, CircuitBreakers, HealthCheck, OutlierDetection, Probe,
+    ActiveCheck, BreakerScope, CircuitBreaker, CircuitBreakers, HealthCheck, OutlierDetection, Pacing, Probe,
 };
 pub use route::{
     Backend, Direction, HeaderMatch, HostPattern, HttpRoute, PathMatch, QueryMatch, RouteMatch, Rule,

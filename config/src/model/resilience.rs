@@ -1,4 +1,4 @@
-//! When is an endpoint or an upstream left alone? Active checks, ejection, circuit breakers.
+//! When is an endpoint or an upstream left alone? Active checks, ejection, circuit breakers, pacing.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -111,4 +111,11 @@ pub struct CircuitBreaker {
     pub trial_requests: NonZeroU32,
     /// How long it stays open: `base` at first, twice as long each time, `max` at most; up to half of that more by chance.
     pub backoff: Backoff,
+}
+
+/// How requests to an upstream keep to the rate limit that its answers tell: `pacing` of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pacing {
+    /// How long one may wait for its turn; 429 beyond.
+    pub max_wait: Duration,
 }

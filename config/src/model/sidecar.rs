@@ -155,6 +155,7 @@ impl Inbound {
             health_check: self.health_check.clone(),
             outlier_detection: off(),
             circuit_breaker: off(),
+            pacing: off(),
             cache: off(),
             retry_budget: defaults::RETRY_BUDGET,
             limits: UpstreamLimits { max_requests: None, ..defaults::UPSTREAM_LIMITS },

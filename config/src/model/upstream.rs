@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::priority::Shares;
 use super::{
     ActiveCheck, AdaptiveLimit, Applied, Balancing, Cache, CircuitBreakers, Location, Name, OutlierDetection,
-    QueueLimits, Setting, TrafficPolicy,
+    Pacing, QueueLimits, Setting, TrafficPolicy,
 };
 
 /// Position of an upstream in [`super::Config::upstreams`].
@@ -34,6 +34,8 @@ pub struct Upstream {
     pub outlier_detection: Setting<Option<Applied<OutlierDetection>>>,
     /// When requests are refused at once.
     pub circuit_breaker: Setting<Option<Applied<CircuitBreakers>>>,
+    /// Whether requests keep to the rate that its answers tell.
+    pub pacing: Setting<Option<Applied<Pacing>>>,
     /// Which of its responses are kept.
     pub cache: Setting<Option<Applied<Cache>>>,
     /// How many retries its traffic earns. Always on.

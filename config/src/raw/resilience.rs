@@ -75,6 +75,16 @@ mapping! {
     }
 }
 
+mapping! {
+    /// Keeps requests to the rate limit that the upstream's answers tell: `RateLimit` fields, `Retry-After`, 429.
+    Pacing {
+        /// Whether it acts.
+        "mode" => mode: Mode;
+        /// How long a request may wait for its turn; one that would wait longer gets 429 at once.
+        "maxWait" => max_wait: Lasting<1, 60_000>;
+    }
+}
+
 words!(BreakerScope { "upstream" => Self::Upstream, "endpoint" => Self::Endpoint, "both" => Self::Both, });
 
 /// Whether a policy acts.

@@ -5,7 +5,7 @@ use super::declare::{mapping, words};
 use super::fallback::Cache;
 use super::limits::UpstreamLimits;
 use super::policy::{Retry, RetryBudget, Timeouts};
-use super::resilience::{CircuitBreaker, HealthCheck, OutlierDetection};
+use super::resilience::{CircuitBreaker, HealthCheck, OutlierDetection, Pacing};
 use super::types::{List, Whole};
 use super::upgrade::Upgrades;
 use crate::model::{Name, Protocol};
@@ -28,6 +28,8 @@ mapping! {
         "outlierDetection" => outlier_detection: OutlierDetection;
         /// Of every upstream; without a threshold, of those that write one.
         "circuitBreaker" => circuit_breaker: CircuitBreaker;
+        /// Of every upstream.
+        "pacing" => pacing: Pacing;
         /// Of every upstream.
         "cache" => cache: Cache;
         /// Of every upstream.
@@ -58,6 +60,8 @@ mapping! {
         "outlierDetection" => outlier_detection: OutlierDetection;
         /// When requests are refused at once; never unless written.
         "circuitBreaker" => circuit_breaker: CircuitBreaker;
+        /// Whether requests keep to the rate limit that it tells; not unless written.
+        "pacing" => pacing: Pacing;
         /// Which of its responses are kept; none unless written.
         "cache" => cache: Cache;
         /// How many retries its traffic earns.

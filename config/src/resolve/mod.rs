@@ -12,6 +12,7 @@ mod layers;
 mod listeners;
 mod matches;
 mod outlier;
+mod pacing;
 mod policy;
 mod rate_limit;
 mod route;

@@ -9,6 +9,7 @@ use super::cache;
 use super::health;
 use super::layers::Layers;
 use super::outlier;
+use super::pacing;
 use super::policy::{self, Layer};
 use super::unique;
 use crate::defaults;
@@ -84,6 +85,7 @@ fn one(
         health_check: health::checks(written.health_check.as_ref(), defaults, faults),
         outlier_detection: outlier::resolve(written, defaults, faults),
         circuit_breaker: breaker::resolve(written, defaults, faults),
+        pacing: pacing::resolve(written, defaults, faults),
         cache: cache::resolve(written, defaults, faults),
         retry_budget: budget.retry_budget(),
         limits: limits.limits(faults),

@@ -89,7 +89,7 @@ fn faults(snapshot: &Snapshot, now: Instant) -> Value {
     snapshot.experiments.iter().map(one).collect()
 }
 
-/// Times in milliseconds.
+/// Times in milliseconds, the pace in requests a second.
 fn upstream(direction: Direction, upstream: &Upstream, now: Instant) -> Value {
     let roster = upstream.roster();
     json!({
@@ -102,6 +102,7 @@ fn upstream(direction: Direction, upstream: &Upstream, now: Instant) -> Value {
         "breaker": upstream.breaker().map(Phase::label),
         "endpoints": roster.endpoints.iter().map(|found| endpoint(found, now)).collect::<Vec<_>>(),
         "pending": upstream.pending(),
+        "pace": upstream.pacing.as_ref().and_then(|pacing| pacing.show(now)).map(|pace| (pace * 10.0).round() / 10.0),
         "retry_budget_balance": upstream.balance(now),
     })
 }

@@ -92,11 +92,16 @@ fn take(upstream: &Weak<Upstream>, update: Update) {
     *upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(update);
 }
 
-/// Penalties end by time; requests see to it themselves, the gauges are told here.
+/// Penalties end by time, and so does a pace of which nothing is heard; requests see to it themselves, the gauges are told here.
 async fn wake(shared: Weak<Shared>) {
     loop {
         tokio::time::sleep(WAKING).await;
         let Some(shared) = shared.upgrade() else { return };
-        shared.snapshot.load().everyone().for_each(|upstream| upstream.wake(now()));
+        for upstream in shared.snapshot.load().everyone() {
+            upstream.wake(now());
+            if let Some(pacing) = &upstream.pacing {
+                pacing.show(now());
+            }
+        }
     }
 }

@@ -44,6 +44,11 @@ pub enum Failure {
     },
     /// The caller has as many requests in flight as it may.
     CallerLimit,
+    /// The upstream's own rate limit, which its answers tell, has no room for it soon enough.
+    Paced {
+        /// Seconds until there would be.
+        retry_after: u32,
+    },
     /// There is more to do than can be done, and others come first.
     Overload,
     /// The upstream has as many requests in flight as it may.
@@ -92,7 +97,7 @@ impl Failure {
             Self::SlowHead | Self::BodyIdle => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::RateLimit { .. } | Self::CallerLimit => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimit { .. } | Self::CallerLimit | Self::Paced { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoEndpoint
             | Self::NoHealthyEndpoint
             | Self::BreakerOpen { .. }
@@ -123,7 +128,9 @@ impl Failure {
             Self::BadRequest(_) | Self::BadBody(_) | Self::BadDeadline => grpc::Status::Internal,
             Self::NoRoute => grpc::Status::Unimplemented,
             Self::ConnectNotAllowed | Self::UpgradeNotAllowed => grpc::Status::PermissionDenied,
-            Self::RateLimit { .. } | Self::CallerLimit => grpc::Status::ResourceExhausted,
+            Self::RateLimit { .. } | Self::CallerLimit | Self::Paced { .. } => {
+                grpc::Status::ResourceExhausted
+            }
             Self::NoEndpoint
             | Self::NoHealthyEndpoint
             | Self::BreakerOpen { .. }
@@ -161,7 +168,7 @@ impl Failure {
             Self::NotCached => Flag::None,
             Self::NoEndpoint | Self::NoHealthyEndpoint => Flag::NoHealthyUpstream,
             Self::Connect(_) => Flag::UpstreamConnectionFailure,
-            Self::RateLimit { .. } | Self::CallerLimit => Flag::RateLimited,
+            Self::RateLimit { .. } | Self::CallerLimit | Self::Paced { .. } => Flag::RateLimited,
             Self::BreakerOpen { .. }
             | Self::Overload
             | Self::RequestLimit
@@ -206,6 +213,7 @@ impl Failure {
             Self::Connect(ConnectFailure::TimedOut) => "connect-timeout",
             Self::RateLimit { .. } => "rate-limit",
             Self::CallerLimit => "limit-caller",
+            Self::Paced { .. } => "paced",
             Self::Overload => "overload",
             Self::RequestLimit => "limit-requests",
             Self::ConnectionLimit => "limit-connections",
@@ -237,7 +245,9 @@ impl Failure {
     /// The caller may well try again, after so many seconds.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::BreakerOpen { retry_after } | Self::RateLimit { retry_after } => Some(retry_after),
+            Self::BreakerOpen { retry_after }
+            | Self::RateLimit { retry_after }
+            | Self::Paced { retry_after } => Some(retry_after),
             Self::NoEndpoint
             | Self::NoHealthyEndpoint
             | Self::CallerLimit
@@ -296,6 +306,7 @@ impl Failure {
             | Self::NotCached
             | Self::RateLimit { .. }
             | Self::CallerLimit
+            | Self::Paced { .. }
             | Self::Overload
             | Self::NoEndpoint
             | Self::NoHealthyEndpoint

@@ -15,6 +15,7 @@ use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::limits;
+use super::pacing;
 use super::relay;
 use super::retry::{self, answered};
 use super::upload::Upload;
@@ -71,7 +72,7 @@ pub async fn until_found<'s>(
     }
 }
 
-/// Asks an upstream, whether it is the first or stands in, by its own policy: a place among its requests, then attempts.
+/// Asks an upstream, whether it is the first or stands in, by its own policy: its pace, a place among its requests, then attempts.
 async fn ask(
     exchange: &mut Exchange<'_>,
     backend: &Backend,
@@ -79,6 +80,7 @@ async fn ask(
     upload: &mut Upload,
     down: &mut Down<'_>,
 ) -> Result<Answer, Failure> {
+    pacing::turn(exchange, backend, down).await?;
     limits::place(exchange, backend, down, admission).await?;
     let answer = retry::until_answered(exchange, backend, upload, down).await;
     limits::learn(exchange, admission, &answer);
@@ -220,9 +222,11 @@ fn conditions(failure: Failure) -> &'static [FallbackCondition] {
         Failure::AttemptTimeout | Failure::Deadline => &[On::Timeout],
         Failure::NoEndpoint | Failure::NoHealthyEndpoint => &[On::NoEndpoint],
         Failure::BreakerOpen { .. } => &[On::BreakerOpen],
-        Failure::RequestLimit | Failure::ConnectionLimit | Failure::PendingLimit | Failure::Exhausted => {
-            &[On::Limit]
-        }
+        Failure::RequestLimit
+        | Failure::ConnectionLimit
+        | Failure::PendingLimit
+        | Failure::Exhausted
+        | Failure::Paced { .. } => &[On::Limit],
         Failure::Injected(status) if status.is_server_error() => &[On::ServerError],
         Failure::Injected(_)
         | Failure::BadRequest(_)
@@ -277,6 +281,7 @@ mod tests {
             (Failure::PendingLimit, FallbackCondition::Limit),
             (Failure::RequestLimit, FallbackCondition::Limit),
             (Failure::ConnectionLimit, FallbackCondition::Limit),
+            (Failure::Paced { retry_after: 1 }, FallbackCondition::Limit),
         ];
         for (failure, on) in theirs {
             let trouble = Trouble { is: conditions(failure), cause: failure.cause(), flag: failure.flag() };

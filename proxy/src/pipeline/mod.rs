@@ -14,6 +14,7 @@ pub mod headers;
 mod ids;
 mod lease;
 mod limits;
+mod pacing;
 mod relay;
 mod retry;
 mod tunnel;

@@ -11,6 +11,7 @@ use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::headers::is_settled;
+use super::pacing;
 use super::relay;
 use super::upload::Upload;
 use crate::clock::now;
@@ -38,6 +39,7 @@ pub async fn until_answered(
         if let Some(load) = ended.load() {
             backend.upstream.report(load, &outcome, exchange.sent_whole, now);
         }
+        pacing::hear(exchange, backend, &ended, &outcome, retries > 0, now);
         if outcome.class() == Class::Success {
             return ended.result;
         }
@@ -125,6 +127,7 @@ fn classify(ended: &Attempt, grpc: bool) -> Outcome {
             | Failure::BodyIdle
             | Failure::RateLimit { .. }
             | Failure::CallerLimit
+            | Failure::Paced { .. }
             | Failure::Overload
             | Failure::RequestLimit
             | Failure::ConnectionLimit

@@ -20,6 +20,10 @@
 //! Closed admits all and counts; Open refuses all; `HalfOpen` admits `trialRequests` and refuses the rest. Each admitted
 //! attempt holds a [`Permit`] and hands it back with its outcome, or without ([`Breaker::cancel`]).
 //!
+//! An attempt is judged by its end. A trial whose head was good holds its place until its content has ended too, so that
+//! one which breaks off has failed; but a stream need never end, so content that still flows when the shortest penalty
+//! has passed since the head is proof enough.
+//!
 //! What counts: a failure of the upstream's making ([`Class::System`]); where `slowCallDuration` is set, also a success
 //! that took as long, and a call that was given up after as long. A success or a 4xx is a good answer. 429 and what
 //! says nothing about the upstream are no evidence: they are not counted, and a trial that ends so is given back. What
@@ -83,6 +87,12 @@ enum State {
         passed: u32,
         /// When those that are out are given up.
         given_up: Instant,
+        /// Those of them whose head was good.
+        answered: u32,
+        /// When these are taken for successes, ended or not.
+        proven: Instant,
+        /// How often that has happened.
+        rounds: u32,
     },
 }
 
@@ -103,12 +113,14 @@ pub enum Admission {
 #[must_use = "an outcome that is never reported delays recovery"]
 pub struct Permit {
     epoch: u64,
+    /// The attempt is a trial with a good head, among those that are proven next after so many rounds.
+    answered: Option<u32>,
 }
 
 impl Permit {
     /// The permit of all who came while the circuit was [closed](Breaker::closed_epoch) in this epoch.
     pub fn while_closed(epoch: u64) -> Self {
-        Self { epoch }
+        Self { epoch, answered: None }
     }
 }
 
@@ -123,20 +135,20 @@ impl Breaker {
         let transition = self.on_wakeup(now);
         let free = self.places(now);
         let admission = match &mut self.state {
-            State::Closed { .. } => Admission::Admitted(Permit { epoch: self.epoch }),
+            State::Closed { .. } => Admission::Admitted(Permit::while_closed(self.epoch)),
             State::Open { until } => Admission::Refused { retry_after: until.saturating_duration_since(now) },
             State::HalfOpen { .. } if free == 0 => {
                 Admission::Refused { retry_after: self.config.backoff.base }
             }
-            State::HalfOpen { out, given_up, .. } => {
+            State::HalfOpen { out, given_up, answered, .. } => {
                 // Those before it, which nobody has reported, are given up: whatever they say now comes too late.
                 if now >= *given_up && *out > 0 {
-                    *out = 0;
+                    (*out, *answered) = (0, 0);
                     self.epoch += 1;
                 }
                 *out += 1;
                 *given_up = now + penalty::longest(&self.config.backoff);
-                Admission::Admitted(Permit { epoch: self.epoch })
+                Admission::Admitted(Permit { epoch: self.epoch, answered: None })
             }
         };
         (admission, transition)
@@ -147,7 +159,10 @@ impl Breaker {
         match &self.state {
             State::Closed { .. } => true,
             State::Open { until } => now >= *until,
-            State::HalfOpen { .. } => self.places(now) > 0,
+            State::HalfOpen { passed, answered, .. } => {
+                let proven = self.next_wakeup().is_some_and(|at| now >= at);
+                self.places(now) > 0 || proven && passed + answered >= self.config.trial_requests.get()
+            }
         }
     }
 
@@ -157,15 +172,28 @@ impl Breaker {
         matches!(self.state, State::Closed { .. }).then_some(self.epoch)
     }
 
-    /// An admitted attempt ended, `took` after the request was sent whole: with its response head, or without one.
-    /// `draw`, uniform in `[0, 1]`, decides on the jitter should it open.
+    /// A good head has come for an admitted attempt, `took` after the request was sent whole; its content goes on.
+    pub fn on_head(&mut self, permit: &mut Permit, outcome: &Outcome, took: Duration, now: Instant) {
+        let good = self.failed(outcome, took) == Some(false);
+        if let State::HalfOpen { answered, proven, rounds, .. } = &mut self.state
+            && good
+            && (permit.epoch, permit.answered) == (self.epoch, None)
+        {
+            *answered += 1;
+            *proven = now + self.config.backoff.base;
+            permit.answered = Some(*rounds);
+        }
+    }
+
+    /// An admitted attempt ended, all its content too; its head came, or it ended without one, `took` after the request
+    /// was sent whole. `draw`, uniform in `[0, 1]`, is asked for the jitter should it open.
     pub fn on_outcome(
         &mut self,
         permit: Permit,
         outcome: &Outcome,
         took: Duration,
         now: Instant,
-        draw: f64,
+        draw: impl FnOnce() -> f64,
     ) -> Option<Transition> {
         if permit.epoch != self.epoch {
             return None;
@@ -181,13 +209,12 @@ impl Breaker {
                 *streak = if failed { streak.saturating_add(1) } else { 0 };
                 let cause = if failed { cause(&self.config, *streak, window) } else { None };
                 let behaved = now.saturating_duration_since(*since);
-                cause.map(|cause| self.open(cause, behaved, now, draw))
+                cause.map(|cause| self.open(cause, behaved, now, draw()))
             }
-            State::HalfOpen { .. } if failed => Some(self.open(Cause::Trial, Duration::ZERO, now, draw)),
-            State::HalfOpen { out, passed, .. } => {
-                *out = out.saturating_sub(1);
-                *passed += 1;
-                self.close_if_passed(now)
+            State::HalfOpen { .. } if failed => Some(self.open(Cause::Trial, Duration::ZERO, now, draw())),
+            State::HalfOpen { .. } => {
+                let counts = self.comes_back(&permit);
+                self.pass(u32::from(counts), now)
             }
         }
     }
@@ -195,10 +222,8 @@ impl Breaker {
     /// An admitted attempt was not made, or nothing is known of how it ended: its place is free again.
     #[expect(clippy::needless_pass_by_value, reason = "a permit is handed back once")]
     pub fn cancel(&mut self, permit: Permit) {
-        if let State::HalfOpen { out, .. } = &mut self.state
-            && permit.epoch == self.epoch
-        {
-            *out = out.saturating_sub(1);
+        if permit.epoch == self.epoch {
+            self.comes_back(&permit);
         }
     }
 
@@ -207,19 +232,25 @@ impl Breaker {
     pub fn next_wakeup(&self) -> Option<Instant> {
         match self.state {
             State::Open { until } => Some(until),
+            State::HalfOpen { answered: 1.., proven, .. } => Some(proven),
             State::Closed { .. } | State::HalfOpen { .. } => None,
         }
     }
 
-    /// Lets trials begin if it is time.
+    /// Lets trials begin if it is time, and takes those for successes that have been answering for long.
     pub fn on_wakeup(&mut self, now: Instant) -> Option<Transition> {
-        match self.state {
-            State::Open { until } if now >= until => {
-                self.enter(State::HalfOpen { out: 0, passed: 0, given_up: now });
-                Some(Transition::HalfOpened)
-            }
-            _ => None,
+        if self.next_wakeup().is_none_or(|at| now < at) {
+            return None;
         }
+        if let State::HalfOpen { out, answered, rounds, .. } = &mut self.state {
+            let proven = std::mem::take(answered);
+            *out = out.saturating_sub(proven);
+            *rounds += 1;
+            return self.pass(proven, now);
+        }
+        let (given_up, proven) = (now, now);
+        self.enter(State::HalfOpen { out: 0, passed: 0, given_up, answered: 0, proven, rounds: 0 });
+        Some(Transition::HalfOpened)
     }
 
     /// Other thresholds from now on; what is known stays.
@@ -228,9 +259,10 @@ impl Breaker {
         match &mut self.state {
             State::Closed { window, .. } => window.resize(config.window, now),
             State::Open { until } => *until = (*until).min(now + penalty::longest(&config.backoff)),
-            State::HalfOpen { given_up, .. } => {
+            State::HalfOpen { given_up, proven, .. } => {
                 *given_up = (*given_up).min(now + penalty::longest(&config.backoff));
-                return self.close_if_passed(now);
+                *proven = (*proven).min(now + config.backoff.base);
+                return self.pass(0, now);
             }
         }
         None
@@ -262,7 +294,7 @@ impl Breaker {
     /// Trials that may begin now.
     fn places(&self, now: Instant) -> u32 {
         match self.state {
-            State::HalfOpen { out, passed, given_up } => {
+            State::HalfOpen { out, passed, given_up, .. } => {
                 let out = if now >= given_up { 0 } else { out };
                 self.config.trial_requests.get().saturating_sub(passed + out)
             }
@@ -276,9 +308,23 @@ impl Breaker {
         Transition::Opened { cause, penalty }
     }
 
-    fn close_if_passed(&mut self, now: Instant) -> Option<Transition> {
-        let State::HalfOpen { passed, .. } = self.state else { return None };
-        (passed >= self.config.trial_requests.get()).then(|| {
+    /// A trial is out no more; `false`: it was taken for a success before.
+    fn comes_back(&mut self, permit: &Permit) -> bool {
+        let State::HalfOpen { out, answered, rounds, .. } = &mut self.state else { return false };
+        match permit.answered {
+            Some(round) if round != *rounds => return false,
+            Some(_) => *answered = answered.saturating_sub(1),
+            None => {}
+        }
+        *out = out.saturating_sub(1);
+        true
+    }
+
+    /// So many more trials have succeeded.
+    fn pass(&mut self, trials: u32, now: Instant) -> Option<Transition> {
+        let State::HalfOpen { passed, .. } = &mut self.state else { return None };
+        *passed += trials;
+        (*passed >= self.config.trial_requests.get()).then(|| {
             self.enter(closed(&self.config, now));
             Transition::Closed
         })

@@ -22,6 +22,7 @@ pub mod lease;
 pub mod locality;
 pub mod outcome;
 pub mod outlier;
+pub mod pacing;
 pub mod panic;
 pub mod penalty;
 pub mod priority;

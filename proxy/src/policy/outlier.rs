@@ -165,6 +165,11 @@ impl Ejections {
         self.release_excess(now)
     }
 
+    /// Whether this one is out.
+    pub fn is_out(&self, id: u64) -> bool {
+        self.members.iter().any(|member| member.id == id && member.until().is_some())
+    }
+
     /// How many are out.
     pub fn ejected(&self) -> usize {
         self.members.iter().filter(|member| member.until().is_some()).count()

@@ -118,6 +118,7 @@ fn same(old: &model::Upstream, new: &model::Upstream) -> bool {
         && old.health_check.value == new.health_check.value
         && old.outlier_detection.value == new.outlier_detection.value
         && old.circuit_breaker.value == new.circuit_breaker.value
+        && old.pacing.value == new.pacing.value
         && old.retry_budget == new.retry_budget
         && old.limits == new.limits
         && *old.cache == *new.cache

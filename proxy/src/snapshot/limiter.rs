@@ -76,13 +76,11 @@ pub(super) fn build(
 ) -> Vec<Arc<RateLimiter>> {
     let one = |wanted: &RateLimitPolicy| {
         let old = previous.iter().find(|old| old.config.name == wanted.name);
-        match old.filter(|old| old.config == *wanted) {
-            Some(same) => Arc::clone(same),
-            None => {
-                let crowd = crowds.of(Of::Policy, wanted.name.as_str());
-                Arc::new(RateLimiter::new(wanted, service, old.map(|old| &**old), (metrics, &crowd), now))
-            }
+        if let Some(same) = old.filter(|old| old.config == *wanted) {
+            return Arc::clone(same);
         }
+        let crowd = crowds.of(Of::Policy, wanted.name.as_str());
+        Arc::new(RateLimiter::new(wanted, service, old.map(|old| &**old), (metrics, &crowd), now))
     };
     policies.iter().map(one).collect()
 }

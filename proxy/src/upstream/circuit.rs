@@ -75,15 +75,15 @@ impl Circuit {
         self.is_closed() || self.lock().would_admit(now)
     }
 
-    /// How an admitted attempt ended. `took`: from the request sent whole to its head, or to its end without one.
+    /// How an admitted attempt ended, its content too. `took`: from the request sent whole to its head, or to its end
+    /// without one.
     pub fn report(&self, pass: Pass, outcome: &Outcome, took: Duration, now: Instant) -> Option<Transition> {
         let permit = match pass {
             Pass::Free => return None,
             Pass::Closed(epoch) => Permit::while_closed(epoch),
             Pass::Trial(mut trial) => trial.permit.take()?,
         };
-        let draw = fastrand::f64();
-        self.change(|breaker| breaker.on_outcome(permit, outcome, took, now, draw))
+        self.change(|breaker| breaker.on_outcome(permit, outcome, took, now, fastrand::f64))
     }
 
     /// Lets trials begin if it is time.
@@ -109,7 +109,7 @@ impl Circuit {
         self.lock().phase()
     }
 
-    /// How long it will be before trials may begin; `None`: it is not open.
+    /// How long it will be before more may be admitted by time alone; `None`: time changes nothing.
     pub fn opens_for(&self, now: Instant) -> Option<Duration> {
         Some(self.lock().next_wakeup()?.saturating_duration_since(now))
     }
@@ -140,6 +140,13 @@ impl Pass {
     /// The circuit waits for this one's outcome.
     pub fn is_trial(&self) -> bool {
         matches!(self, Self::Trial(_))
+    }
+
+    /// A good head has come, its content goes on. Only a trial has to say so.
+    pub fn on_head(&mut self, outcome: &Outcome, took: Duration, now: Instant) {
+        if let Self::Trial(Trial { circuit, permit: Some(permit) }) = self {
+            circuit.change(|breaker| breaker.on_head(permit, outcome, took, now));
+        }
     }
 }
 
@@ -193,7 +200,7 @@ mod tests {
         assert_eq!(turned, Some(Transition::HalfOpened));
         assert!(circuit.admit(now).0.is_err(), "one trial is out");
         drop(trial);
-        assert!(circuit.admit(now).0.is_ok_and(|pass| pass.is_trial()));
+        assert!(circuit.admit(now).0.is_ok_and(|pass| matches!(pass, Pass::Trial(_))));
     }
 
     /// Four workers meet again and again at a circuit whose penalty is just served: trials are never two.
@@ -211,7 +218,7 @@ mod tests {
                         let now = start + 2 * SECOND * round;
                         for _ in 0..20 {
                             let Ok(pass) = circuit.admit(now).0 else { continue };
-                            if pass.is_trial() {
+                            if matches!(pass, Pass::Trial(_)) {
                                 assert_eq!(out.fetch_add(1, Ordering::SeqCst), 0, "a second trial");
                                 std::thread::yield_now();
                                 out.fetch_sub(1, Ordering::SeqCst);

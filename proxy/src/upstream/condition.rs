@@ -127,7 +127,8 @@ impl Condition {
     }
 
     fn restart(&self, since: Instant) {
-        lock(&self.streak).restart(since);
+        let mut streak = lock(&self.streak);
+        streak.restart(since);
         self.failing.store(false, Ordering::Relaxed);
     }
 }

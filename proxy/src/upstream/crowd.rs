@@ -80,6 +80,7 @@ pub struct Crowds(BTreeMap<(Of, Box<str>), Weak<Crowd>>);
 
 impl Crowds {
     /// The same without those of whom nobody is left.
+    #[must_use]
     pub fn living(&self) -> Self {
         let living = self.0.iter().filter(|(_, crowd)| crowd.strong_count() > 0);
         Self(living.map(|(name, crowd)| (name.clone(), Weak::clone(crowd))).collect())

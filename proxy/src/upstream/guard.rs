@@ -2,8 +2,7 @@
 //!
 //! [`Upstream::pick`] asks the breaker of the upstream, then the [roster](super::roster), then the breaker of the endpoint.
 //! What was picked owes them its outcome: a failure as soon as it is known, a good answer when its content has ended, so
-//! that one which breaks off is no success. A trial alone is judged by its head: who waited for the end of a stream would
-//! keep the circuit from closing meanwhile. What we refuse ourselves owes nothing to anybody (EC-1).
+//! that one which breaks off is no success. What we refuse ourselves owes nothing to anybody (EC-1).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -59,9 +58,11 @@ impl Guard {
             Some(known) => Arc::clone(known),
             None => Circuit::new(&breakers.thresholds, now),
         });
-        let ejections = config.outlier_detection.as_ref().map(|outliers| {
-            let known = old.and_then(|old| old.ejections.clone());
-            known.unwrap_or_else(|| Arc::new(Mutex::new(Ejections::new(outliers.policy))))
+        // Where nobody is ejected any more, those who are out still return in their time, and through the same list: should
+        // ejection be switched on again, it must know of them.
+        let ejections = old.and_then(|old| old.ejections.clone()).or_else(|| {
+            let outliers = config.outlier_detection.as_ref()?;
+            Some(Arc::new(Mutex::new(Ejections::new(outliers.policy))))
         });
         Self { circuit, ejections }
     }
@@ -72,14 +73,13 @@ impl Guard {
         self.circuit.as_ref()?.reconfigure(&breakers.thresholds, now)
     }
 
-    /// These are the endpoints from now on. Returned are those whose ejection has thereby ended although they stay.
-    pub(super) fn set_members(&self, config: &model::Upstream, ids: &[u64], now: Instant) -> Vec<u64> {
-        let Some(mut known) = self.ejections() else { return Vec::new() };
-        let mut released = known.set_members(ids, now);
+    /// These are the endpoints from now on.
+    pub(super) fn set_members(&self, config: &model::Upstream, ids: &[u64], now: Instant) {
+        let Some(mut known) = self.ejections() else { return };
+        known.set_members(ids, now);
         if let Some(outliers) = config.outlier_detection.as_ref() {
-            released.extend(known.reconfigure(outliers, now));
+            known.reconfigure(outliers, now);
         }
-        released
     }
 
     /// Who is ejected, if anybody ever is.
@@ -129,8 +129,13 @@ impl Upstream {
                 None => Some(Pass::Free),
             };
             if let Some(own) = own.or(panics.then_some(Pass::Free)) {
-                let owes = Owed::new(upstream, own, self.guard.ejections.is_some(), now);
+                let owes = Owed::new(upstream, own, self.config.outlier_detection.is_some(), now);
                 return Ok(InFlight::new(Arc::clone(endpoint), owes));
+            }
+            // Its circuit was opened by an attempt of the last generation, which has told its own roster alone.
+            if !roster.is_true(&self.config) {
+                self.remake(now);
+                roster = self.roster.load();
             }
         }
         Err(self.refused(nobody(&roster, now)))
@@ -187,10 +192,12 @@ impl Upstream {
     pub fn report(&self, load: &mut InFlight, outcome: &Outcome, whole: Option<Instant>, now: Instant) {
         load.on_outcome(outcome, now.saturating_duration_since(load.owes.began), now);
         load.owes.took = whole.map(|whole| now.saturating_duration_since(whole)).unwrap_or_default();
-        if outcome.class() != Class::Success {
+        if outcome.class() == Class::Success {
+            let took = load.owes.took;
+            load.owes.upstream.on_head(outcome, took, now);
+            load.owes.endpoint.on_head(outcome, took, now);
+        } else {
             self.conclude(load, outcome, || now);
-        } else if load.owes.is_trial() {
-            self.settle(load, outcome, now);
         }
     }
 
@@ -254,11 +261,17 @@ impl Upstream {
 
     /// An endpoint has failed too often in a row.
     fn suspect(&self, endpoint: &Endpoint, now: Instant) {
-        let verdict = self.guard.ejections().map(|mut known| known.eject(endpoint.id, now, fastrand::f64()));
+        let verdict = self.guard.ejections().map(|mut known| {
+            let verdict = known.eject(endpoint.id, now, fastrand::f64());
+            // Before anybody else looks at the list.
+            if let Verdict::Ejected { until, .. } = verdict {
+                endpoint.condition.eject(until);
+            }
+            verdict
+        });
         let (mode, upstream, addr) = (word(self.outlier_mode()), &self.config.name, endpoint.addr);
         match verdict {
             Some(Verdict::Ejected { until, chronic }) => {
-                endpoint.condition.eject(until);
                 self.metrics.guards.ejected("consecutive-failures", mode);
                 let seconds = until.saturating_duration_since(now).as_secs_f64();
                 tracing::warn!(%upstream, endpoint = %addr, mode, seconds, "endpoint ejected: it fails real requests");
@@ -275,27 +288,35 @@ impl Upstream {
 
     /// Lets those return whose time is up, and trials begin. Called by whoever picks, and now and then where nobody does.
     pub fn wake(&self, now: Instant) {
-        let returned = self.guard.ejections().map(|mut known| known.on_wakeup(now)).unwrap_or_default();
-        self.release(&returned, now);
+        let roster = self.roster.load();
+        self.release(&roster.endpoints, now);
         if let Some(turned) = self.guard.circuit().and_then(|circuit| circuit.wake(now)) {
             self.turned(None, turned, now);
         }
-        let roster = self.roster.load();
         for endpoint in &roster.endpoints {
             if let Some(turned) = self.own_circuit(endpoint).and_then(|circuit| circuit.wake(now)) {
                 self.turned(Some(endpoint), turned, now);
             }
         }
-        if !returned.is_empty() || !roster.is_true(&self.config) || roster.wakes.is_some_and(|at| now >= at) {
+        let roster = self.roster.load();
+        if !roster.is_true(&self.config) || roster.wakes.is_some_and(|at| now >= at) {
             self.remake(now);
         }
     }
 
-    /// The ejection of these has ended.
-    pub(super) fn release(&self, ids: &[u64], now: Instant) {
-        for endpoint in self.roster.load().endpoints.iter().filter(|endpoint| ids.contains(&endpoint.id)) {
-            endpoint.condition.release(now);
-            tracing::info!(upstream = %self.config.name, endpoint = %endpoint.addr, "endpoint returns from ejection");
+    /// Lets those return who are not out, or not any more. The list is held meanwhile, so that nobody who is ejected in the
+    /// same moment comes back by mistake.
+    pub(super) fn release(&self, endpoints: &[Arc<Endpoint>], now: Instant) {
+        let mut known = self.guard.ejections();
+        if let Some(known) = &mut known {
+            known.on_wakeup(now);
+        }
+        let is_out = |id| known.as_ref().is_some_and(|known| known.is_out(id));
+        for endpoint in endpoints {
+            if endpoint.condition.is_ejected() && !is_out(endpoint.id) {
+                endpoint.condition.release(now);
+                tracing::info!(upstream = %self.config.name, endpoint = %endpoint.addr, "endpoint returns from ejection");
+            }
         }
     }
 

@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod guard;
 pub mod health;
 pub mod multiplexed;
+pub mod pacing;
 pub mod pool;
 pub mod roster;
 
@@ -26,6 +27,7 @@ use self::crowd::{Crowd, On};
 use self::discovery::Update;
 use self::endpoint::Endpoint;
 use self::guard::Guard;
+use self::pacing::Pacing;
 use self::roster::{Roster, Standing};
 use crate::cache::Cache;
 use crate::policy::breaker::Transition;
@@ -48,6 +50,8 @@ pub struct Upstream {
     pub requests: Option<Arc<Bulkhead>>,
     /// How many connections there may be; `None`: as many as requests need.
     pub connections: Option<Arc<Bulkhead>>,
+    /// How fast it may be asked, as its answers tell; `None`: nobody wants to know.
+    pub pacing: Option<Pacing>,
     /// Where we are ourselves.
     near: Option<Locality>,
     roster: ArcSwap<Roster>,
@@ -66,8 +70,8 @@ impl Upstream {
     /// An upstream with its static endpoints, or none until discovery publishes some.
     ///
     /// It takes over what the `old` one of the same name has learned in the last generation: its breaker, who is ejected,
-    /// its cache, and the endpoints that stay, with load, health and idle connections. A name that is looked up again serves
-    /// its last answer until the next. The limits are those of its `crowd`, with whoever is inside.
+    /// its pace, its cache, and the endpoints that stay, with load, health and idle connections. A name that is looked up
+    /// again serves its last answer until the next. The limits are those of its `crowd`, with whoever is inside.
     pub fn new(
         config: model::Upstream,
         near: Option<&Locality>,
@@ -82,6 +86,10 @@ impl Upstream {
         let connections = bulkhead::next(&crowd, On::Connections, rules, &metrics.connections, now);
         let opening = old.map(|old| Arc::clone(&old.opening)).unwrap_or_default();
         let cache = cache(&config, old, &metrics);
+        let known = old.and_then(|old| old.pacing.as_ref());
+        let pacing = config
+            .pacing
+            .map(|pacing| Pacing::new((pacing, config.limits.max_pending), &metrics, known, now));
         let upstream = Self {
             near: near.cloned(),
             metrics,
@@ -89,6 +97,7 @@ impl Upstream {
             connections,
             discovered: Mutex::default(),
             cache,
+            pacing,
             roster: ArcSwap::default(),
             remaking: Mutex::default(),
             guard: Guard::new(&config, old.map(|old| &old.guard), now),
@@ -137,13 +146,10 @@ impl Upstream {
             |endpoint: &Arc<Endpoint>| Some((Some(Arc::clone(endpoint)), self.reconfigure(endpoint, now)?));
         let turned: Vec<_> = whole.into_iter().chain(endpoints.iter().filter_map(own)).collect();
         let ids: Vec<_> = endpoints.iter().map(|endpoint| endpoint.id).collect();
-        let released = self.guard.set_members(&self.config, &ids, now);
+        self.guard.set_members(&self.config, &ids, now);
+        self.release(&endpoints, now);
         self.replace(Some(endpoints), now);
         self.metrics.set_endpoints(addrs.len());
-        if !released.is_empty() {
-            self.release(&released, now);
-            self.remake(now);
-        }
         for (endpoint, turned) in turned {
             self.turned(endpoint.as_deref(), turned, now);
         }

@@ -86,6 +86,25 @@ impl Metrics {
         scrape.gauges("pending_requests", "Requests that wait for a connection.", |row| {
             self.visit_live_upstreams(|name, of| row(&[name], of.pending.get()));
         });
+        scrape.counters(
+            "paced_total",
+            "Requests to an upstream whose answers tell how fast it may be asked.",
+            |row| {
+                self.upstreams.visit(|upstream, of, _| {
+                    acts(&of.paced, |decision, mode, count| {
+                        row(&[("upstream", upstream), ("mode", mode), ("decision", decision)], count);
+                    });
+                });
+            },
+        );
+        scrape.gauges("pace_now", "Requests a second that pass; no row: as many as come.", |row| {
+            self.visit_live_upstreams(|name, of| {
+                Some(of.pace.load(Relaxed))
+                    .filter(|pace| *pace > 0)
+                    .into_iter()
+                    .for_each(|pace| row(&[name], pace));
+            });
+        });
         self.fill_families(scrape);
     }
 

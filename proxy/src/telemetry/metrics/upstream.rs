@@ -21,6 +21,9 @@ pub struct UpstreamMetrics {
     pub(super) refused: Series<&'static str>,
     pub(super) dns: Series<&'static str>,
     pub(super) cache: Series<Acted>,
+    pub(super) paced: Series<Acted>,
+    /// Requests a second; 0: as many as come.
+    pub(super) pace: AtomicI64,
     pub(super) stale: Counter,
     pub(super) pending: Gauge,
     pub(super) endpoints: AtomicI64,
@@ -35,9 +38,9 @@ pub struct UpstreamMetrics {
 }
 
 impl UpstreamMetrics {
-    /// Series that exist from the start: three plain ones, three a limit, three of a cache, five places for words that find none, and those
-    /// of the guards.
-    pub(super) const SERIES: usize = 17 + GuardMetrics::SERIES;
+    /// Series that exist from the start: four plain ones, three a limit, three of a cache, six places for words that find
+    /// none, and those of the guards.
+    pub(super) const SERIES: usize = 19 + GuardMetrics::SERIES;
 
     pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
         Self {
@@ -46,6 +49,8 @@ impl UpstreamMetrics {
             refused: Series::new(workers, cap),
             dns: Series::new(workers, cap),
             cache: Series::new(workers, cap),
+            paced: Series::new(workers, cap),
+            pace: AtomicI64::new(0),
             stale: Counter::new(workers),
             pending: Gauge::new(workers),
             endpoints: AtomicI64::new(0),
@@ -89,6 +94,18 @@ impl UpstreamMetrics {
     /// The cache was looked at, with this result.
     pub fn cache(&self, worker: WorkerId, result: &'static str, mode: Mode) {
         self.cache.inc(worker, (result, mode));
+    }
+
+    /// A request met the pace that the upstream's answers ask for, with this decision.
+    pub fn paced(&self, worker: WorkerId, decision: &'static str, mode: Mode) {
+        self.paced.inc(worker, (decision, mode));
+    }
+
+    /// So many requests a second pass now; `None`: as many as come.
+    pub fn set_pace(&self, pace: Option<f64>) {
+        #[expect(clippy::cast_possible_truncation, reason = "saturates; a gauge of whole requests")]
+        let pace = pace.map_or(0, |pace| pace.round().max(1.0) as i64);
+        self.pace.store(pace, Relaxed);
     }
 
     /// So many endpoints are known now.

@@ -106,6 +106,39 @@ fn lb_6_a_smaller_set_frees_the_ejected() {
     assert_eq!(attempt(&up, |_| 200, now), Ok(1), "of one, nobody is ejected");
 }
 
+/// Outlier detection is switched off while somebody is ejected, and on again.
+#[test]
+fn lb_5_an_ejection_ends_in_its_time_although_a_reload_switched_it_off_and_on() {
+    let now = Instant::now();
+    let on = format!("{TURNS}\noutlierDetection: {{consecutiveFailures: 1, baseEjectionTime: 30s}}");
+    let two = "10.0.0.1:1, 10.0.0.2:2";
+    let first = upstream(two, &on, None, now);
+    while first.roster().wakes.is_none() {
+        attempt(&first, |port| if port == 1 { 503 } else { 200 }, now).expect("the other serves");
+    }
+    let off = upstream(two, &format!("{TURNS}\noutlierDetection: {{mode: off}}"), Some(&first), now);
+    assert_eq!(shares(&off, 10, now), [5, 5, 0, 0], "nobody judges");
+    let again = upstream(two, &on, Some(&off), now);
+    assert_eq!(shares(&again, 10, now), [0, 10, 0, 0], "its time is not up");
+    assert_eq!(shares(&again, 10, now + 45 * SECOND), [5, 5, 0, 0]);
+}
+
+/// An attempt that began under the last generation opens a circuit: the next one's roster does not know of it yet.
+#[test]
+fn cb_9_an_attempt_of_the_last_generation_is_heard_by_the_next() {
+    let now = Instant::now();
+    let first = upstream("10.0.0.1:1", &EACH.replace("outlierDetection: {mode: off}", ""), None, now);
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut late = [(); 2].map(|()| first.pick(&[], None, &mut rng, now).expect("it is closed"));
+    let next = upstream("10.0.0.1:1", EACH, Some(&first), now);
+    for load in &mut late {
+        first.report(load, &status(503), Some(now), now);
+    }
+    let Err(Refusal::Open { .. }) = attempt(&next, |_| 200, now) else {
+        panic!("it is open, and that is why")
+    };
+}
+
 #[test]
 fn lb_8_who_returns_begins_with_little() {
     let now = Instant::now();
@@ -188,6 +221,8 @@ fn cb_8_a_replica_comes_back_by_a_trial_of_its_own() {
     let mut trial = trial.expect("it is its turn again");
     assert_eq!(shares(&up, 10, now), [0, 10, 0, 0], "one trial is enough");
     up.report(&mut trial, &status(200), Some(now), now);
+    assert_eq!(shares(&up, 10, now), [0, 10, 0, 0], "its content has not ended");
+    up.conclude(&mut trial, &status(200), || now);
     assert_eq!(shares(&up, 10, now), [5, 5, 0, 0]);
 }
 

@@ -14,7 +14,9 @@ use crate::policy::penalty;
 enum Event {
     Wait(u64),
     Admit,
-    /// Of those that are out, the n-th ends.
+    /// Of those that are out, the n-th has a head.
+    Head(usize, Outcome, u64),
+    /// The n-th ends.
     End(usize, Outcome, u64, f64),
     Cancel(usize),
     /// The n-th is never heard of again.
@@ -28,6 +30,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => prop_oneof![5 => 0u64..200, 1 => 0u64..100_000].prop_map(Event::Wait),
         8 => Just(Event::Admit),
         8 => (nth(), any_outcome(), 0u64..1_000, 0.0..=1.0f64).prop_map(|(n, o, t, d)| Event::End(n, o, t, d)),
+        3 => (nth(), any_outcome(), 0u64..1_000).prop_map(|(n, o, t)| Event::Head(n, o, t)),
         1 => nth().prop_map(Event::Cancel),
         1 => nth().prop_map(Event::Lose),
         1 => any_config().prop_map(Event::Reload),
@@ -61,14 +64,17 @@ impl World {
                 }
                 return transition;
             }
+            Event::Head(n, outcome, took) if len > 0 => {
+                self.breaker.on_head(&mut self.out[n % len], &outcome, MS(took), self.now);
+            }
             Event::End(n, outcome, took, draw) if len > 0 => {
                 let permit = self.out.swap_remove(n % len);
-                return self.breaker.on_outcome(permit, &outcome, MS(took), self.now, draw);
+                return self.breaker.on_outcome(permit, &outcome, MS(took), self.now, || draw);
             }
             Event::Cancel(n) if len > 0 => self.breaker.cancel(self.out.swap_remove(n % len)),
             Event::Lose(n) if len > 0 => drop(self.out.swap_remove(n % len)),
             Event::Reload(ref config) => return self.breaker.reconfigure(config, self.now),
-            Event::End(..) | Event::Cancel(_) | Event::Lose(_) => {}
+            Event::Head(..) | Event::End(..) | Event::Cancel(_) | Event::Lose(_) => {}
         }
         None
     }
@@ -85,9 +91,11 @@ proptest! {
             world.step(&event);
             let now_allowed = world.breaker.config.trial_requests.get();
             most = if was == Phase::HalfOpen { now_allowed.max(most) } else { now_allowed };
-            if let State::HalfOpen { out, passed, .. } = world.breaker.state {
-                let held = world.out.iter().filter(|permit| permit.epoch == world.breaker.epoch).count();
-                prop_assert!(held <= out as usize, "{held} held, {out} known");
+            if let State::HalfOpen { out, passed, answered, rounds, .. } = world.breaker.state {
+                let counts = |permit: &&Permit| permit.answered.is_none_or(|round| round == rounds);
+                let of_now = world.out.iter().filter(|permit| permit.epoch == world.breaker.epoch);
+                let held = of_now.filter(counts).count();
+                prop_assert!(held <= out as usize && answered <= out, "{held} held, {answered} of {out} known");
                 prop_assert!(out + passed <= most && passed < now_allowed, "{out} out, {passed} passed");
             }
         }
@@ -101,7 +109,7 @@ proptest! {
             let (asks, now) = (matches!(event, Event::Admit), world.now);
             let transition = world.step(&event);
             let (Phase::Open, Some(until)) = before else {
-                prop_assert_eq!(before.1, None);
+                prop_assert!(before.0 == Phase::HalfOpen || before.1.is_none());
                 continue;
             };
             prop_assert_eq!(transition.is_some(), asks && now >= until, "{:?}", transition);
@@ -156,7 +164,7 @@ proptest! {
         let mut now = world.now + penalty::longest(&breaker.config.backoff);
         for _ in 0..breaker.config.trial_requests.get() {
             let Some(permit) = permit(breaker, now) else { panic!("refused: {breaker:?}") };
-            breaker.on_outcome(permit, &status(200), Duration::ZERO, now, 0.0);
+            breaker.on_outcome(permit, &status(200), Duration::ZERO, now, || 0.0);
             now += MS(1);
         }
         prop_assert_eq!(breaker.phase(), Phase::Closed);
