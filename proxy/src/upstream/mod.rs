@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use outrigger_config::model::{self, Applied, Locality};
 
 use self::bulkhead::{Bulkhead, Rules};
-use self::crowd::Crowd;
+use self::crowd::{Crowd, On};
 use self::discovery::Update;
 use self::endpoint::Endpoint;
 use self::guard::Guard;
@@ -70,24 +70,22 @@ impl Upstream {
     /// An upstream with its static endpoints, or none until discovery publishes some.
     ///
     /// It takes over what the `old` one of the same name has learned in the last generation: its breaker, who is ejected,
-    /// its limits with whoever is inside, its pace, its cache, what its budget holds where that is unchanged, and the
-    /// endpoints that stay, with load, health and idle connections. A name that is looked up again serves its last answer
-    /// until the next.
+    /// its pace, its cache, what its budget holds where that is unchanged, and the endpoints that stay, with load, health and
+    /// idle connections. A name that is looked up again serves its last answer until the next. The limits are those of its
+    /// `crowd`, with whoever is inside.
     pub fn new(
         config: model::Upstream,
         near: Option<&Locality>,
         metrics: Arc<UpstreamMetrics>,
+        crowd: Arc<Crowd>,
         old: Option<&Self>,
         now: Instant,
     ) -> Arc<Self> {
-        let [crowd, opening] =
-            old.map_or_else(Default::default, |old| [&old.crowd, &old.opening].map(Arc::clone));
-        let requests = old.and_then(|old| old.requests.clone());
         let rules = Rules::of_requests(&config.limits);
-        let requests = bulkhead::next(requests, rules, &crowd, &metrics.requests, now);
-        let connections = old.and_then(|old| old.connections.clone());
+        let requests = bulkhead::next(&crowd, On::Requests, rules, &metrics.requests, now);
         let rules = Rules::of_connections(&config.limits);
-        let connections = bulkhead::next(connections, rules, &crowd, &metrics.connections, now);
+        let connections = bulkhead::next(&crowd, On::Connections, rules, &metrics.connections, now);
+        let opening = old.map(|old| Arc::clone(&old.opening)).unwrap_or_default();
         let cache = cache(&config, old, &metrics);
         let budget = old.filter(|old| old.config.retry_budget == config.retry_budget);
         let budget = budget.map(|old| Arc::clone(&old.budget));
