@@ -87,6 +87,7 @@ pub async fn accept(
     open: Open,
     stop: impl Future<Output = ()>,
 ) {
+    let _stay = worker.stay(id);
     let mut stop = pin!(stop);
     let mut stopping = false;
     loop {
@@ -138,7 +139,7 @@ fn admit(
         return;
     }
     metrics.accepted(worker.id);
-    let held = (permit, open.enter(id.direction));
+    let held = (permit, open.enter(id.direction), worker.stay(id));
     if let Some(side) = worker.snapshot_for(id).server_side(id) {
         let side = Arc::clone(side);
         spawn(worker, tls::serve(Rc::clone(worker), id, side, stream, peer), held);

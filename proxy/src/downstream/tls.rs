@@ -94,9 +94,9 @@ async fn greet(
     let first = loop {
         // Nothing is in hand yet: a drain doesn't wait for it.
         if listener.drains() {
-            alarm.set_idle(until)
+            alarm.set_idle(until);
         } else {
-            alarm.set(until)
+            alarm.set(until);
         }
         match within(alarm, first_octets(worker, &mut tcp, &mut ahead)).await {
             Ok(first) => break first,
