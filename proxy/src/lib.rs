@@ -26,7 +26,7 @@
 //! # A request, in a straight line
 //!
 //! 1. [`downstream`]: a worker accepts the connection; it lives and dies on that thread, and so do the upstream
-//!    connections it uses. A head is read and checked by [`http1`] or [`http2`], and is a [`message`] from there on.
+//!    connections it uses. Where the port asks for it, a handshake of [`tls`] proves who calls. A head is read and checked by [`http1`] or [`http2`], and is a [`message`] from there on.
 //! 2. [`pipeline::handle`] takes one [`snapshot`] and holds it to the end of the request.
 //! 3. [`policy::path`] brings the path into its one form, if any rule looks at it. None: 400.
 //!    [`policy::router`] finds the rule, [`policy::weights`] the backend. None: 404. [`policy::authz`]: may it? No: 403.

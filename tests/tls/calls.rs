@@ -106,7 +106,7 @@ fn se_1_another_endpoint_is_tried_where_one_proves_nothing() {
     for _ in 0..4 {
         assert_eq!(client.caller().send(&get("origin")).unwrap().status(), 200);
     }
-    client.counts("retries_total", &[("upstream", "origin"), ("cause", "tls-wrong-identity")], 2);
+    assert!(client.metric("retries_total", &[("upstream", "origin"), ("cause", "tls-wrong-identity")]) >= 2);
 }
 
 #[test]

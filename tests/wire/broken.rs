@@ -128,7 +128,7 @@ fn a_malformed_request_harms_nobody_else() {
     let sidecar = Sidecar::before(origin.addr);
     let mut good = sidecar.calls_out();
     assert_eq!(good.send(GET).message().text(), "ok");
-    for bad in ["GET / HTTP/1.1\r\nx y: 1\r\n\r\n", "\x16\x03\x01\x02\x00\x01", "GET / HTTP/1.1\r\n\r\n"] {
+    for bad in ["GET / HTTP/1.1\r\nx y: 1\r\n\r\n", "\x17\x03\x01\x02\x00\x01", "GET / HTTP/1.1\r\n\r\n"] {
         for mut peer in [sidecar.calls_out(), sidecar.is_called()] {
             let answer = peer.send(bad).message();
             assert_eq!((answer.status(), answer.field("connection")), (400, Some("close")), "{bad:?}");

@@ -87,6 +87,7 @@ pub async fn accept(
     open: Open,
     stop: impl Future<Output = ()>,
 ) {
+    let _stay = worker.stay(id);
     let mut stop = pin!(stop);
     let mut stopping = false;
     loop {
@@ -138,16 +139,13 @@ fn admit(
         return;
     }
     metrics.accepted(worker.id);
-    let held = (permit, open.enter(id.direction));
-    match worker.snapshot_for(id).server_side(id) {
-        Some(side) => {
-            let side = Arc::clone(side);
-            spawn(worker, tls::serve(Rc::clone(worker), id, side, stream, peer), held);
-        }
-        None => {
-            let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
-            spawn(worker, http1::serve(Rc::clone(worker), id, down), held);
-        }
+    let held = (permit, open.enter(id.direction), worker.stay(id));
+    if let Some(side) = worker.snapshot_for(id).server_side(id) {
+        let side = Arc::clone(side);
+        spawn(worker, tls::serve(Rc::clone(worker), id, side, stream, peer), held);
+    } else {
+        let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
+        spawn(worker, http1::serve(Rc::clone(worker), id, down), held);
     }
 }
 

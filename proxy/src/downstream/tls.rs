@@ -39,9 +39,8 @@ pub async fn serve(
     let metrics = worker.shared.metrics.downstream(listener.direction);
     let unknown = metrics.active(worker.id, Protocol::Unknown);
     let alarm = worker.timers.alarm();
-    alarm.set(now() + worker.snapshot().limits().handshake_timeout);
     // Boxed, so that a connection doesn't hold the room for its handshake as long as it lives.
-    let greeted = Box::pin(greet(&worker, &side, tcp, &alarm)).await;
+    let greeted = Box::pin(greet(&worker, listener, &side, tcp, &alarm)).await;
     let arrival = match greeted {
         Ok(arrival) => arrival,
         Err(Parted::Quietly) => return,
@@ -85,25 +84,31 @@ enum Parted {
 /// The first octets, and the handshake if they begin one.
 async fn greet(
     worker: &Worker,
+    listener: ListenerId,
     side: &ServerSide,
     mut tcp: TcpStream,
     alarm: &Alarm,
 ) -> Result<Arrival, Parted> {
+    let until = now() + worker.snapshot_for(listener).limits().handshake_timeout;
     let mut ahead = Vec::new();
-    let first = poll_fn(|cx| {
-        worker.scratch.lend(|buffer| {
-            let mut buf = ReadBuf::new(buffer);
-            if ready!(pin!(&mut tcp).poll_read(cx, &mut buf)).is_ok() {
-                ahead.extend_from_slice(buf.filled());
-            }
-            Poll::Ready(ahead.first().copied())
-        })
-    });
-    match within(alarm, first).await {
-        Err(Late) => return Err(Parted::Failed("timeout")),
-        Ok(None) => return Err(Parted::Quietly),
-        Ok(Some(HANDSHAKE)) => {}
-        Ok(Some(_)) => return Ok(Arrival::Plain(tcp, ahead)),
+    let first = loop {
+        // Nothing is in hand yet: a drain doesn't wait for it.
+        if listener.drains() {
+            alarm.set_idle(until);
+        } else {
+            alarm.set(until);
+        }
+        match within(alarm, first_octets(worker, &mut tcp, &mut ahead)).await {
+            Ok(first) => break first,
+            Err(Late) if worker.leaves(listener) => return Err(Parted::Quietly),
+            Err(Late) if now() >= until => return Err(Parted::Failed("timeout")),
+            Err(Late) => {}
+        }
+    };
+    match first {
+        None => return Err(Parted::Quietly),
+        Some(HANDSHAKE) => alarm.set(until),
+        Some(_) => return Ok(Arrival::Plain(tcp, ahead)),
     }
     let place = enter(worker, alarm).await.ok_or(Parted::Failed("timeout"))?;
     let shaken = within(alarm, side.accept(tcp, &ahead, Alpn::Either)).await;
@@ -122,6 +127,20 @@ async fn greet(
     worker.shared.metrics.handshake(worker.id, result);
     let alpn = tls.alpn();
     Ok(Arrival::Tls(tls.into(), alpn))
+}
+
+/// Reads what comes first; answers the first octet of it, `None`: it ended.
+async fn first_octets(worker: &Worker, tcp: &mut TcpStream, ahead: &mut Vec<u8>) -> Option<u8> {
+    poll_fn(|cx| {
+        worker.scratch.lend(|buffer| {
+            let mut buf = ReadBuf::new(buffer);
+            if ready!(pin!(&mut *tcp).poll_read(cx, &mut buf)).is_ok() {
+                ahead.extend_from_slice(buf.filled());
+            }
+            Poll::Ready(ahead.first().copied())
+        })
+    })
+    .await
 }
 
 /// A place among the handshakes of this worker; `None`: there was none in time.

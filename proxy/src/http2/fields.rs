@@ -118,16 +118,18 @@ pub fn response_head(
     Ok(ResponseHead { status, version: Version::Http2, headers, known, framing, keep_alive: true })
 }
 
-/// A request as it goes; `headers` are its fields. An upgrade goes as extended CONNECT (RFC 8441 §4).
+/// A request as it goes, `within_tls` or in plaintext; `headers` are its fields. An upgrade goes as extended CONNECT (RFC
+/// 8441 §4).
 ///
 /// Errors: a head whose authority is none of HTTP/2's; the downstream's doing.
 pub fn request(
     head: &RequestHead,
     mut headers: HeaderMap,
     upgrade: Option<&str>,
+    within_tls: bool,
 ) -> Result<Request<()>, HeadError> {
     let mut request = Request::new(());
-    *request.uri_mut() = target(head)?;
+    *request.uri_mut() = target(head, if within_tls { Scheme::HTTPS } else { Scheme::HTTP })?;
     *request.method_mut() = if upgrade.is_some() { Method::CONNECT } else { head.method.clone() };
     if let Some(protocol) = upgrade {
         request.extensions_mut().insert(Protocol::from(protocol));
@@ -140,14 +142,18 @@ pub fn request(
     Ok(request)
 }
 
-/// Scheme, authority and path. What came over HTTP/2 has them; HTTP/1 says its authority in `Host`.
-fn target(head: &RequestHead) -> Result<Uri, HeadError> {
-    if head.target.scheme().is_some() && head.target.authority().is_some() {
+/// Scheme, authority and path. What came over HTTP/2 has them; HTTP/1 says its authority in `Host`. The scheme is that of
+/// the connection it goes over: there are servers that compare (RFC 9113 §8.3.1).
+fn target(head: &RequestHead, scheme: Scheme) -> Result<Uri, HeadError> {
+    if head.target.scheme() == Some(&scheme) && head.target.authority().is_some() {
         return Ok(head.target.clone());
     }
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(Authority::try_from(head.authority()).map_err(|_| HeadError::Host)?);
+    parts.scheme = Some(scheme);
+    parts.authority = Some(match head.target.authority() {
+        Some(authority) => authority.clone(),
+        None => Authority::try_from(head.authority()).map_err(|_| HeadError::Host)?,
+    });
     let path = head.target.path_and_query().cloned();
     parts.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
     Uri::from_parts(parts).map_err(|_| HeadError::Syntax)

@@ -154,7 +154,8 @@ fn send(exchange: &Exchange<'_>, upload: &Upload, up: &mut Up, began: Instant) -
                 Some(Upgrade::Protocol(protocol)) => Some(&**protocol),
                 Some(Upgrade::Connect) | None => None,
             };
-            let request = fields::request(&exchange.head, http2::request(exchange, began), upgrade)
+            let headers = http2::request(exchange, began);
+            let request = fields::request(&exchange.head, headers, upgrade, stream.is_within_tls())
                 .map_err(Failure::BadRequest)?;
             let ended = upload.is_complete() && upgrade.is_none();
             stream.send(request, ended).map_err(|error| failure_of(error).0)

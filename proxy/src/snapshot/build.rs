@@ -21,6 +21,7 @@ use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, LineSink, Metrics};
 use crate::tls::{ClientSide, ServerSide};
 use crate::upstream::Upstream;
+use crate::upstream::crowd::{Crowd, Crowds, Of};
 
 /// Label of what has no name.
 const NONE: &str = "-";
@@ -52,12 +53,14 @@ pub fn build(
     let body_files = BodyFiles::of(&config);
     stand_in::check(&config)?;
     let sides = client_sides(&config, tls.as_deref())?;
+    let mut crowds = previous.map(|previous| previous.crowds.living()).unwrap_or_default();
     let wanted = config.upstreams.iter().zip(sides);
     let upstreams: Vec<_> = wanted
         .map(|(wanted, side)| {
             let mut known = previous.iter().flat_map(|previous| &previous.upstreams);
             let old = known.find(|old| old.config.name == wanted.name);
-            next(old, wanted.clone(), side, config.sidecar.locality.as_ref(), metrics, now)
+            let crowd = crowds.of(Of::Upstream, wanted.name.as_str());
+            next(old, wanted.clone(), side, config.sidecar.locality.as_ref(), (metrics, crowd), now)
         })
         .collect();
     let caps = previous.map(|previous| Arc::clone(&previous.caps)).unwrap_or_default();
@@ -66,7 +69,8 @@ pub fn build(
     let authorizers = [Direction::Inbound, Direction::Outbound]
         .map(|direction| authorizer::build(&config.authorization, direction, metrics));
     let known = previous.map_or(&[][..], |previous| &previous.limiters);
-    let limiters = limiter::build(&config.rate_limits, &config.sidecar.name, known, metrics, now);
+    let limiters =
+        limiter::build(&config.rate_limits, &config.sidecar.name, known, (metrics, &mut crowds), now);
     let policies = Policies { authorizers: &authorizers, limiters: &limiters };
     let builder =
         Builder { config: &config, upstreams: &upstreams, experiments: &experiments, policies, metrics };
@@ -75,7 +79,7 @@ pub fn build(
         .sidecar
         .inbound
         .iter()
-        .map(|port| Ok((port.listen, builder.inbound(port, previous, now)?)))
+        .map(|port| Ok((port.listen, builder.inbound(port, previous, &mut crowds, now)?)))
         .collect::<Result<_, BodyFileError>>()?;
     for old in previous.iter().flat_map(|previous| &previous.experiments) {
         if !experiments.iter().any(|new| Arc::ptr_eq(old, new)) {
@@ -101,6 +105,7 @@ pub fn build(
         authorizers,
         experiments,
         caps,
+        crowds,
         outbound,
         inbound,
         upstreams,
@@ -119,7 +124,7 @@ fn next(
     wanted: model::Upstream,
     tls: Option<ClientSide>,
     near: Option<&Locality>,
-    metrics: &Metrics,
+    (metrics, crowd): (&Metrics, Arc<Crowd>),
     now: Instant,
 ) -> Arc<Upstream> {
     let same = |old: &&Arc<Upstream>| {
@@ -129,7 +134,7 @@ fn next(
         return Arc::clone(old);
     }
     let counters = metrics.upstream(wanted.name.as_str());
-    Upstream::new(wanted, tls, near, counters, old.map(|old| &**old), now)
+    Upstream::new(wanted, tls, near, counters, crowd, old.map(|old| &**old), now)
 }
 
 /// How each upstream is spoken with.
@@ -237,6 +242,7 @@ impl Builder<'_> {
         &self,
         port: &model::Inbound,
         previous: Option<&Snapshot>,
+        crowds: &mut Crowds,
         now: Instant,
     ) -> Result<Table, BodyFileError> {
         let wanted = port.application();
@@ -244,7 +250,8 @@ impl Builder<'_> {
             let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == port.listen)?;
             Some(&table.otherwise.as_ref()?.backends.first()?.upstream)
         });
-        let application = next(old, wanted, None, None, self.metrics, now);
+        let crowd = crowds.of(Of::Application, wanted.name.as_str());
+        let application = next(old, wanted, None, None, (self.metrics, crowd), now);
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             vec![self.backend(Direction::Inbound, &route.name, &application, rule.policy.clone())]
         };
@@ -393,17 +400,24 @@ outbound: {}
         outrigger_config::parse(&[Source { name: "a.yaml".to_owned(), text: text.to_owned() }]).unwrap()
     }
 
-    /// Two generations, the second with every occurrence of a text replaced; the endpoints' ids of each upstream.
-    fn ids(from: &str, to: &str) -> [Vec<Vec<u64>>; 2] {
+    /// Two generations, the second with every occurrence of a text replaced; what happens to the first in between.
+    fn generations(from: &str, to: &str, meanwhile: impl FnOnce(&Snapshot)) -> [Snapshot; 2] {
         let metrics = Metrics::new(1, 1000);
         let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped()).unwrap();
         let first = build(config(POLICY), None, None, &metrics, &log, now()).unwrap();
-        first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
+        meanwhile(&first);
         let second =
             build(config(&POLICY.replace(from, to)), Some(&first), None, &metrics, &log, now()).unwrap();
+        [first, second]
+    }
+
+    /// The endpoints' ids of each upstream of both.
+    fn ids(from: &str, to: &str) -> [Vec<Vec<u64>>; 2] {
+        let answered =
+            |first: &Snapshot| first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
         let ids =
             |upstream: &Arc<Upstream>| upstream.roster().endpoints.iter().map(|found| found.id).collect();
-        [first, second].map(|snapshot| snapshot.upstreams.iter().map(ids).collect())
+        generations(from, to, answered).map(|snapshot| snapshot.upstreams.iter().map(ids).collect())
     }
 
     #[test]
@@ -413,11 +427,32 @@ outbound: {}
     }
 
     #[test]
+    fn lb_11_patience_with_a_resolver_may_change_while_it_fails() {
+        let [old, new] = ids("port: 80}", "port: 80, staleFor: 1m}");
+        assert_eq!((old[0].len(), &old), (1, &new));
+    }
+
+    #[test]
     fn a_changed_list_keeps_the_endpoints_that_stay() {
         let [old, new] = ids("10.0.0.1:80", "10.0.0.3:80");
         assert_eq!(old[0], new[0]);
         assert_ne!(old[1][0], new[1][0]);
         assert_eq!(old[1][1], new[1][1]);
+    }
+
+    #[test]
+    fn rt_5_a_budget_begins_anew_only_where_it_is_changed_itself() {
+        let earned = |first: &Snapshot| first.upstreams[1].deposit(100, now());
+        for (settings, stays) in [("limits: {maxPending: 7}", true), ("retryBudget: {percent: 25%}", false)] {
+            let [old, new] = generations("discovery:", &format!("{settings}, discovery:"), earned);
+            assert_eq!(new.upstreams[1].balance(now()) >= 20, stays, "{settings}");
+            old.upstreams[1].deposit(100, now());
+            assert_eq!(
+                new.upstreams[1].balance(now()) >= 40,
+                stays,
+                "who is under way still earns: {settings}"
+            );
+        }
     }
 
     #[test]

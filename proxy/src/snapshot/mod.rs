@@ -22,6 +22,7 @@ use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::tls::ServerSide;
 use crate::upstream::Upstream;
+use crate::upstream::crowd::Crowds;
 
 use self::authorizer::Authorizer;
 use self::fault::{Caps, Fault};
@@ -51,6 +52,7 @@ pub struct Snapshot {
     /// Experiments that inject faults.
     pub experiments: Vec<Arc<Fault>>,
     caps: Arc<Caps>,
+    crowds: Crowds,
     via: [Via; 2],
     /// What is written of exchanges.
     pub access_log: AccessLog,

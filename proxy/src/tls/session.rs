@@ -33,11 +33,22 @@ pub struct Session {
     /// Records that were not asked for by who writes: of the handshake, tickets, alerts.
     own: Vec<u8>,
     closed: bool,
+    /// What came was wrong, and nothing more is to be done with it.
+    broken: bool,
 }
 
 enum Side {
     Client(UnbufferedClientConnection),
     Server(UnbufferedServerConnection),
+}
+
+impl Side {
+    fn state(&self) -> &CommonState {
+        match self {
+            Self::Client(conn) => conn,
+            Self::Server(conn) => conn,
+        }
+    }
 }
 
 /// Runs the state machine one step on `$octets`, whichever side it is.
@@ -63,15 +74,12 @@ impl Session {
 
     fn new(side: Side) -> Self {
         let (partial, content, own) = (Vec::new(), Vec::new(), Vec::new());
-        Self { side, partial, content, read: 0, own, closed: false }
+        Self { side, partial, content, read: 0, own, closed: false, broken: false }
     }
 
     /// What both sides know.
     pub fn state(&self) -> &CommonState {
-        match &self.side {
-            Side::Client(conn) => conn,
-            Side::Server(conn) => conn,
-        }
+        self.side.state()
     }
 
     /// The peer has said that nothing more comes (RFC 8446 §6.1).
@@ -112,6 +120,9 @@ impl Session {
     /// Opens what came, which begins with [`partial`](Self::partial); answers how much content is in `into`. After an
     /// error, [`take_own`](Self::take_own) has the alert that tells the peer.
     pub fn open(&mut self, came: &mut [u8], into: &mut [u8]) -> Result<usize, Error> {
+        if self.broken {
+            return Err(Error::HandshakeNotComplete);
+        }
         let (mut done, mut count) = (0, 0);
         let Self { side, content, own, .. } = self;
         let mut take = |record: &[u8]| {
@@ -128,8 +139,11 @@ impl Session {
                 Ok(Next::Closed) => self.closed = true,
                 Ok(Next::Rest) => break,
                 Err(error) => {
-                    // What there was to say comes next, with the alert, and then the same error again.
-                    while let (_, Ok(Next::Step)) = on!(side, &mut came[done..], step(own, &mut take)) {}
+                    self.broken = true;
+                    // What there was to say, with the alert; what came is not to be looked at again.
+                    while side.state().wants_write() {
+                        let _ = on!(side, &mut came[done..], step(own, &mut take));
+                    }
                     return Err(error);
                 }
             }
@@ -178,7 +192,7 @@ impl Session {
     }
 
     fn write(&mut self, what: &Write<'_>, mut room: usize, sealed: &mut Sealed) -> Result<(), Error> {
-        loop {
+        while !self.broken {
             let Self { side, partial, content, own, .. } = self;
             let (discard, written) = on!(side, partial, write(what, sealed.room(room), own, content));
             self.partial.drain(..discard);
@@ -194,6 +208,7 @@ impl Session {
                 Err(Unwritten::Broken(error)) => return Err(error),
             }
         }
+        Err(Error::HandshakeNotComplete)
     }
 
     /// Gives back what an idle connection has no use for.

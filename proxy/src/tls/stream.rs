@@ -205,7 +205,11 @@ impl Tls {
             self.stage = Stage::Over;
             self.queue_own();
             // As far as it still reads.
-            poll_fn(|cx| Poll::Ready(drop(self.poll_sent(cx)))).await;
+            poll_fn(|cx| {
+                let _ = self.poll_sent(cx);
+                Poll::Ready(())
+            })
+            .await;
         }
         shaken
     }
@@ -241,8 +245,9 @@ impl Tls {
             }
             let opened = ready!(self.poll_records(cx, into));
             self.queue_own();
-            if !self.is_flushed() && self.poll_sent(cx)?.is_pending() && opened.is_err() {
-                self.stage = Stage::Over;
+            if !self.is_flushed() {
+                // That it cannot be sent is for who writes to see.
+                let _ = self.poll_sent(cx);
             }
             match opened? {
                 0 => {}

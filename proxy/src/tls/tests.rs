@@ -3,5 +3,6 @@
 mod believed;
 mod hands;
 mod issuer;
+mod octets;
 mod renewed;
 mod secret;

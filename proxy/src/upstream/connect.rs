@@ -32,7 +32,8 @@ pub async fn connect(
     let tcp = connect_tcp(addr).await?;
     let Some(side) = &upstream.tls else { return Ok(tcp.into()) };
     stage.set(true);
-    let shaken = side.connect(tcp, addr.ip(), alpn).await;
+    // Boxed, so that who never shakes hands doesn't hold the room for it.
+    let shaken = Box::pin(side.connect(tcp, addr.ip(), alpn)).await;
     stage.set(false);
     match shaken {
         Ok(tls) => {
@@ -57,9 +58,10 @@ impl Stage {
 
     /// What it is when time runs out.
     pub fn timed_out(&self) -> ConnectFailure {
-        match self.0.load(Ordering::Relaxed) {
-            true => ConnectFailure::Tls(TlsFailure::TimedOut),
-            false => ConnectFailure::TimedOut,
+        if self.0.load(Ordering::Relaxed) {
+            ConnectFailure::Tls(TlsFailure::TimedOut)
+        } else {
+            ConnectFailure::TimedOut
         }
     }
 }

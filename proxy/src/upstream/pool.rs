@@ -151,8 +151,8 @@ impl Pools {
         // One of an identity that was replaced has served its last.
         let yields = !conn.channel.wire.stream().is_current()
             || conn.is_wanted() && (next.is_none() || conn.exchanges.is_multiple_of(TURN));
+        conn.channel.wire.rest(scratch);
         if !yields && (next.is_some() || pool.idle.len() < limits.max_idle) {
-            conn.channel.wire.rest(scratch);
             pool.idle.push(conn);
         }
         if let Some((_, waker)) = next {

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
-use outrigger_config::model::{Config, Direction, PeerIdentity};
+use outrigger_config::model::{self, Config, Direction, PeerIdentity};
 use outrigger_config::scalars::Percent;
-use outrigger_config::{describe_match, describe_policy, describe_upstream};
+use outrigger_config::{
+    describe_match, describe_policy, describe_rate_limit, describe_treatment, describe_upstream,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -30,6 +32,10 @@ pub(super) struct Explanation {
     pub(super) authorization: Vec<Judgement>,
     /// In order of precedence, up to the match that takes the request.
     pub(super) tried: Vec<Tried>,
+    /// What its rule says of it wherever it goes; null without one.
+    pub(super) treatment: Value,
+    /// The rate limit policies that concern it, in the order in which they are asked.
+    pub(super) rate_limits: Vec<Value>,
     /// Where it goes; empty when it is answered by the sidecar itself.
     pub(super) backends: Vec<Target>,
 }
@@ -94,24 +100,7 @@ pub(super) struct Target {
 
 /// Asks the snapshot as the data path does: the same parser, the same limits, the same router.
 pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked, who: &Asker) -> Explanation {
-    let parsed = parse_request(asked.head.as_bytes(), &snapshot.head_limits, &Scratch::default());
-    let mut authorization = Vec::new();
-    let settled = parsed.map_err(Failure::BadRequest).and_then(|parsed| {
-        let (mut head, _) = parsed.ok_or(Failure::BadRequest(HeadError::Syntax))?;
-        snapshot.settle_path(listener, &mut head).map_err(Failure::AmbiguousPath)?;
-        Ok(head)
-    });
-    let (decision, tried, backends) = match settled {
-        Ok(head) => {
-            authorization = judgements(snapshot, listener, &head, who);
-            let tried = tried(snapshot, listener, &head);
-            let rule = snapshot.route(listener, head.host(), &head);
-            let backends = rule.into_iter().flat_map(Rule::backends).map(target).collect();
-            (decision(&snapshot.config, listener, rule), tried, backends)
-        }
-        Err(failure) => refused(failure),
-    };
-    Explanation {
+    let mut explanation = Explanation {
         method: asked.method.clone(),
         authority: asked.authority.clone(),
         path: asked.path.clone(),
@@ -119,22 +108,56 @@ pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked, 
             Direction::Outbound => "outbound",
             Direction::Inbound => "inbound",
         },
-        decision,
-        authorization,
-        tried,
-        backends,
+        decision: Decision::refused(Failure::BadRequest(HeadError::Syntax)),
+        authorization: Vec::new(),
+        tried: Vec::new(),
+        treatment: Value::Null,
+        rate_limits: Vec::new(),
+        backends: Vec::new(),
+    };
+    match read(snapshot, listener, asked) {
+        Ok(head) => {
+            explanation.authorization = judgements(snapshot, listener, &head, who);
+            meet(&mut explanation, snapshot, listener, &head);
+        }
+        Err(failure) => explanation.decision = Decision::refused(failure),
     }
+    explanation
 }
 
-fn refused(failure: Failure) -> (Decision, Vec<Tried>, Vec<Target>) {
-    (Decision::refused(failure), Vec::new(), Vec::new())
+/// The request as the rules see it.
+fn read(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) -> Result<RequestHead, Failure> {
+    let parsed = parse_request(asked.head.as_bytes(), &snapshot.head_limits, &Scratch::default());
+    let (mut head, _) = parsed.map_err(Failure::BadRequest)?.ok_or(Failure::BadRequest(HeadError::Syntax))?;
+    snapshot.settle_path(listener, &mut head).map_err(Failure::AmbiguousPath)?;
+    Ok(head)
 }
 
-fn decision(config: &Config, listener: ListenerId, rule: Option<&Rule>) -> Decision {
-    let Some(rule) = rule else { return Decision::refused(Failure::NoRoute) };
-    let route = config.routes.iter().find(|route| route.name.as_str() == &*rule.route);
-    let place = route.and_then(|route| route.rules.iter().find(|inner| inner.name.as_str() == &*rule.name));
-    match (place, listener.direction) {
+/// All that a well-formed request meets.
+fn meet(explanation: &mut Explanation, snapshot: &Snapshot, listener: ListenerId, head: &RequestHead) {
+    explanation.tried = tried(snapshot, listener, head);
+    let Some(rule) = snapshot.route(listener, head.host(), head) else {
+        explanation.decision = Decision::refused(Failure::NoRoute);
+        return;
+    };
+    let config = &snapshot.config;
+    let written = written(config, rule);
+    explanation.decision = decision(listener, rule, written);
+    explanation.treatment = written.map(|written| describe_treatment(written, config)).unwrap_or_default();
+    let asked = request(head.host(), head);
+    let concerned = snapshot.limiters.iter().filter(|limiter| limiter.concerns(listener.direction, &asked));
+    explanation.rate_limits = concerned.map(|limiter| describe_rate_limit(&limiter.config)).collect();
+    explanation.backends = rule.backends().map(target).collect();
+}
+
+/// The rule in the policy; `None`: it is nobody's.
+fn written<'c>(config: &'c Config, rule: &Rule) -> Option<&'c model::Rule> {
+    let route = config.routes.iter().find(|route| route.name.as_str() == &*rule.route)?;
+    route.rules.iter().find(|written| written.name.as_str() == &*rule.name)
+}
+
+fn decision(listener: ListenerId, rule: &Rule, written: Option<&model::Rule>) -> Decision {
+    match (written, listener.direction) {
         (Some(place), _) => Decision::Route {
             route: rule.route.to_string(),
             rule: rule.name.to_string(),

@@ -26,7 +26,8 @@ pub(super) async fn get(target: &Target, path: &str) -> Option<StatusCode> {
 
 /// A request to the target, as far as all have it.
 pub(super) fn request(target: &Target, method: Method, path: &str) -> Option<Request<()>> {
-    let uri = format!("http://{}{path}", target.name());
+    let scheme = if target.upstream.tls.is_some() { "https" } else { "http" };
+    let uri = format!("{scheme}://{}{path}", target.name());
     Request::builder().method(method).uri(uri).header("user-agent", "outrigger").body(()).ok()
 }
 
