@@ -43,7 +43,7 @@ mod verify;
 pub use client::ClientSide;
 pub use credentials::Credentials;
 pub use files::Files;
-pub use handshake::{Failed, HandshakeError, is_alert};
+pub use handshake::{Failed, HANDSHAKE, HandshakeError, is_alert};
 pub use identity::{Identity, IdentityError, Standing};
 pub use peer::PeerCert;
 pub use proof::Proof;
