@@ -12,9 +12,9 @@ use super::client::ClientSide;
 use super::proof::{Marks, Proof};
 use super::provider::Alpn;
 use super::refusal::Refusal;
+use super::secure::{ALERT, Tls};
 use super::server::ServerSide;
 use super::session::Session;
-use super::stream::{ALERT, Tls};
 use super::trust::Usage;
 
 /// How a record of a handshake begins, and nothing that HTTP knows (RFC 8446 §5.1).
