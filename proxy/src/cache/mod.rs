@@ -185,9 +185,9 @@ impl Cache {
             Err(unfit) => {
                 // That it fails now says nothing of what it answers when it does not.
                 if exchange.status.is_server_error() {
-                    lead.give_up()
+                    lead.give_up();
                 } else {
-                    lead.unfit(now)
+                    lead.unfit(now);
                 }
                 Err(unfit)
             }

@@ -4,6 +4,9 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+
 use super::After;
 use super::answer::reason;
 use super::attempt::{Answer, Ended};
@@ -53,8 +56,7 @@ pub async fn relay(
     let mark = mark(exchange, &head);
     let mut recording = cached::recording(exchange, backend, &head);
     let kept_for = kept_for(&head);
-    let streams = exchange.deadline.whole.is_some()
-        && head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+    let streams = exchange.deadline.whole.is_some() && head.headers.get(CONTENT_TYPE).is_some_and(are_events);
     answer_with(exchange, &mut head, mark, down)?;
     let (up_end, recorded) = (&mut up, &mut recording);
     let faulty = Faulty::of(exchange);
@@ -88,6 +90,12 @@ pub async fn relay(
     }
     exchange.worker.scratch.recycle(head.headers);
     Ok(())
+}
+
+/// Events are no content that ends (WHATWG HTML §9.2). Parameters and case change nothing (RFC 9110 §8.3.1).
+fn are_events(content_type: &HeaderValue) -> bool {
+    let kind = content_type.as_bytes().split(|&octet| octet == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// The head, as the downstream's version has it.

@@ -29,7 +29,10 @@ pub async fn until_answered(
 ) -> Result<Answer, Failure> {
     let mut tried = SmallVec::<[u64; 4]>::new();
     let (mut retries, mut repaired, mut replaced) = (0, false, 0);
-    backend.upstream.deposit(1, exchange.started);
+    // What is never retried earns nothing, and so takes no lock; a repair of it is paid by the floor.
+    if *backend.policy.retry.attempts > 0 {
+        backend.upstream.deposit(1, exchange.started);
+    }
     loop {
         let load = attempt::pick(exchange, backend, &tried)?;
         let mut ended = attempt::attempt(exchange, backend, upload, down, load, repaired).await;
