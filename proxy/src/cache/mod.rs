@@ -4,7 +4,7 @@
 //! behind a lock that is held for one look; what is found is counted, not copied. When a shard is full, what was asked for
 //! least recently goes. Of several requests that miss the same key at once, one is sent on and the others wait for what it
 //! brings ([`flight`]), unless they ask with credentials or the key was lately answered with what cannot be kept
-//! ([`hopeless`]). Only that one's answer is kept, so that there are few copies under way for each key, and what was
+//! (`hopeless`). Only that one's answer is kept, so that there are few copies under way for each key, and what was
 //! changed meanwhile ([`Cache::forget`]) is not kept.
 
 pub mod flight;
