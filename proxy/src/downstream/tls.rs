@@ -19,11 +19,8 @@ use crate::http1::server::LINGER;
 use crate::message::{Known, RequestHead};
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::telemetry::Protocol;
-use crate::tls::{Alpn, Proof, ServerSide, Stream};
+use crate::tls::{Alpn, HANDSHAKE, Proof, ServerSide, Stream};
 use crate::worker::Worker;
-
-/// How a record of a handshake begins, and nothing that HTTP knows (RFC 8446 §5.1).
-pub const HANDSHAKE: u8 = 22;
 
 /// Says that there is no TLS to be had here, in words that every client understands: `handshake_failure` (RFC 8446 §6.2).
 pub const NO_TLS: [u8; 7] = [21, 3, 1, 0, 2, 2, 40];

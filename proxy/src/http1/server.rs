@@ -12,7 +12,7 @@ use super::head::{ends_head, parse_request};
 use crate::clock::{Alarm, now};
 use crate::message::{HeadError, HeadLimits, RequestHead, Scratch, TrailerLimits};
 use crate::telemetry::Held;
-use crate::tls::Stream;
+use crate::tls::{HANDSHAKE, Stream};
 
 /// What is read ahead of the exchange in hand, at most: pipelined requests wait in the kernel beyond it.
 const READ_AHEAD: usize = 16 * 1024;
@@ -222,8 +222,7 @@ impl HeadReader<'_> {
                 self.begin(count);
                 (count >= PREFACE.len()).then_some(Err(Ended::Http2))
             }
-            // RFC 8446 §5.1: a record of a handshake.
-            Err(_) if self.conn.fresh && buffer[0] == 22 => Some(Err(Ended::Tls)),
+            Err(_) if self.conn.fresh && buffer[0] == HANDSHAKE => Some(Err(Ended::Tls)),
             Err(error) => Some(Err(Ended::Malformed(error))),
         })
     }

@@ -57,8 +57,7 @@ pub fn build(
     let wanted = config.upstreams.iter().zip(sides);
     let upstreams: Vec<_> = wanted
         .map(|(wanted, side)| {
-            let mut known = previous.iter().flat_map(|previous| &previous.upstreams);
-            let old = known.find(|old| old.config.name == wanted.name);
+            let old = previous.and_then(|previous| previous.upstream(&wanted.name));
             let crowd = crowds.of(Of::Upstream, wanted.name.as_str());
             next(old, wanted.clone(), side, config.sidecar.locality.as_ref(), (metrics, crowd), now)
         })

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use http::HeaderValue;
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Config, Direction, InboundTls, Paths, SidecarLimits, TrafficPolicy};
+use outrigger_config::model::{Config, Direction, InboundTls, Name, Paths, SidecarLimits, TrafficPolicy};
 
 use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
 use crate::policy::router::{Request, Router, Step, lower_case};
@@ -190,6 +190,11 @@ impl Snapshot {
                 self.inbound.iter().find(|(addr, _)| *addr == listener.addr).map(|(_, table)| table)
             }
         }
+    }
+
+    /// The upstream of this name.
+    fn upstream(&self, name: &Name) -> Option<&Arc<Upstream>> {
+        self.upstreams.iter().find(|upstream| upstream.config.name == *name)
     }
 
     /// The application behind each inbound port, in the order of the policy.

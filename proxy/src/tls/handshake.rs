@@ -12,11 +12,13 @@ use super::client::ClientSide;
 use super::proof::{Marks, Proof};
 use super::provider::Alpn;
 use super::refusal::Refusal;
+use super::secure::{ALERT, Tls};
 use super::server::ServerSide;
 use super::session::Session;
-use super::stream::{ALERT, Tls};
 use super::trust::Usage;
 
+/// How a record of a handshake begins, and nothing that HTTP knows (RFC 8446 §5.1).
+pub const HANDSHAKE: u8 = 22;
 /// How much we go on reading after a handshake that failed.
 const LINGER: usize = 64 * 1024;
 

@@ -1,31 +1,18 @@
 //! How do octets move on a connection, in plaintext or within TLS?
 //!
-//! Plaintext costs one branch that always goes the same way. Within TLS, records are read into and sent from one buffer of
-//! the thread; what waits for the socket, and only that, is the connection's own.
+//! Plaintext costs one branch that always goes the same way.
 
-use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::HandshakeKind;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::proof::Proof;
-use super::provider::Alpn;
-use super::session::{Sealed, Session};
-
-/// Octets of one read.
-const READ: usize = 32 * 1024;
-/// A whole message of a handshake may be held (64 KiB, RFC 8446 §4), and a read behind it.
-const CAME: usize = 128 * 1024;
-
-/// An alert came. Told by a kind that no socket knows, since the codec of HTTP/2 keeps nothing else of an error.
-pub(super) const ALERT: io::ErrorKind = io::ErrorKind::PermissionDenied;
+use super::secure::Tls;
 
 /// A connection's octets.
 #[derive(Debug)]
@@ -34,43 +21,6 @@ pub enum Stream {
     Plain(TcpStream),
     /// Within TLS.
     Tls(Box<Tls>),
-}
-
-/// A connection within TLS.
-#[derive(Debug)]
-pub struct Tls {
-    tcp: TcpStream,
-    /// Its keys, and what both sides have proved.
-    pub(super) session: Session,
-    /// Records that the socket didn't take.
-    out: Vec<u8>,
-    sent: usize,
-    stage: Stage,
-    /// What the handshake proved.
-    proof: Option<Arc<Proof>>,
-}
-
-/// What our side of it is up to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// A message may be under way: an end now would be none of its own.
-    Busy,
-    /// Nothing is: it may end at any time.
-    Idle,
-    /// We have said that nothing more comes, or it is broken.
-    Over,
-}
-
-thread_local! {
-    static RECORDS: RefCell<Records> = RefCell::default();
-}
-
-/// A thread's memory for records, which its connections use in turn within one poll.
-#[derive(Default)]
-struct Records {
-    came: Vec<u8>,
-    gathered: Vec<u8>,
-    sealed: Sealed,
 }
 
 impl From<TcpStream> for Stream {
@@ -108,7 +58,7 @@ impl Stream {
     /// Lets the socket be reset, not ended, when it is dropped.
     pub fn reset(&mut self) {
         if let Self::Tls(tls) = self {
-            tls.stage = Stage::Over;
+            tls.hush();
         }
         let _ = socket2::SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
     }
@@ -124,10 +74,8 @@ impl Stream {
     /// Something is under way from now on.
     #[inline]
     pub fn rise(&mut self) {
-        if let Self::Tls(tls) = self
-            && tls.stage == Stage::Idle
-        {
-            tls.stage = Stage::Busy;
+        if let Self::Tls(tls) = self {
+            tls.rise();
         }
     }
 
@@ -136,7 +84,7 @@ impl Stream {
     pub fn proof(&self) -> Option<&Arc<Proof>> {
         match self {
             Self::Plain(_) => None,
-            Self::Tls(tls) => tls.proof.as_ref(),
+            Self::Tls(tls) => tls.proof(),
         }
     }
 
@@ -149,243 +97,20 @@ impl Stream {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => &tls.tcp,
+            Self::Tls(tls) => tls.tcp(),
         }
     }
 }
 
 #[inline]
-fn poll_tcp(tcp: &mut TcpStream, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+pub(super) fn poll_tcp(
+    tcp: &mut TcpStream,
+    cx: &mut Context<'_>,
+    into: &mut [u8],
+) -> Poll<io::Result<usize>> {
     let mut buf = ReadBuf::new(into);
     ready!(Pin::new(tcp).poll_read(cx, &mut buf))?;
     Poll::Ready(Ok(buf.filled().len()))
-}
-
-impl Tls {
-    /// Over a connected socket, before its handshake.
-    pub(super) fn new(tcp: TcpStream, session: Session) -> Self {
-        Self { tcp, session, out: Vec::new(), sent: 0, stage: Stage::Busy, proof: None }
-    }
-
-    /// After its handshake, which proved this.
-    pub(super) fn proved(mut self, proof: Arc<Proof>) -> Self {
-        self.proof = Some(proof);
-        self
-    }
-
-    /// Ends our direction without a word of TLS, and reads on until the peer ends its own, or so many octets have come.
-    pub(super) async fn part(&mut self, mut octets: usize) {
-        self.stage = Stage::Over;
-        let _ = self.tcp.shutdown().await;
-        let mut read = [0; 1024];
-        while let Ok(count @ 1..) = self.tcp.read(&mut read).await
-            && octets > 0
-        {
-            octets = octets.saturating_sub(count);
-        }
-    }
-
-    /// What both agreed to speak inside (RFC 7301); `None`: nothing was said.
-    pub fn alpn(&self) -> Option<Alpn> {
-        match self.session.state().alpn_protocol()? {
-            b"h2" => Some(Alpn::Http2),
-            _ => Some(Alpn::Http1),
-        }
-    }
-
-    /// The handshake took up an earlier session (RFC 8446 §2.2).
-    pub fn is_resumed(&self) -> bool {
-        self.session.state().handshake_kind() == Some(HandshakeKind::Resumed)
-    }
-
-    /// Takes the handshake to its end; `ahead` was read of the socket already. The peer is told why, where it fails.
-    pub(super) async fn shake_hands(&mut self, ahead: &[u8]) -> io::Result<()> {
-        let shaken = self.exchange_hellos(ahead).await;
-        if shaken.is_err() {
-            self.stage = Stage::Over;
-            self.queue_own();
-            // As far as it still reads.
-            poll_fn(|cx| {
-                let _ = self.poll_sent(cx);
-                Poll::Ready(())
-            })
-            .await;
-        }
-        shaken
-    }
-
-    async fn exchange_hellos(&mut self, ahead: &[u8]) -> io::Result<()> {
-        self.session.begin().map_err(broken)?;
-        if !ahead.is_empty() {
-            self.with_records(|tls, records| {
-                records.came[..ahead.len()].copy_from_slice(ahead);
-                tls.open(&mut records.came[..ahead.len()], &mut [])
-            })?;
-        }
-        poll_fn(|cx| {
-            loop {
-                self.queue_own();
-                ready!(self.poll_sent(cx))?;
-                if !self.session.state().is_handshaking() {
-                    return Poll::Ready(Ok(()));
-                }
-                ready!(self.poll_records(cx, &mut []))?;
-            }
-        })
-        .await
-    }
-
-    fn poll_content(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            if let Some(count) = self.session.take_content(into) {
-                return Poll::Ready(Ok(count));
-            }
-            if self.session.is_closed() {
-                return Poll::Ready(Ok(0));
-            }
-            let opened = ready!(self.poll_records(cx, into));
-            self.queue_own();
-            if !self.is_flushed() {
-                // That it cannot be sent is for who writes to see.
-                let _ = self.poll_sent(cx);
-            }
-            match opened? {
-                0 => {}
-                count => return Poll::Ready(Ok(count)),
-            }
-        }
-    }
-
-    /// Reads records, and opens those that are whole; answers how much content is in `into`.
-    fn poll_records(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.with_records(|tls, records| {
-            let held = tls.session.partial().len();
-            if held + READ > records.came.len() {
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-            }
-            let count = match ready!(poll_tcp(&mut tls.tcp, cx, &mut records.came[held..held + READ])) {
-                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-                read => read,
-            };
-            let opened = count.and_then(|count| {
-                records.came[..held].copy_from_slice(tls.session.partial());
-                tls.open(&mut records.came[..held + count], into)
-            });
-            if opened.is_err() {
-                tls.stage = Stage::Over;
-            }
-            Poll::Ready(opened)
-        })
-    }
-
-    fn open(&mut self, came: &mut [u8], into: &mut [u8]) -> io::Result<usize> {
-        self.session.open(came, into).map_err(broken)
-    }
-
-    fn poll_seal(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        // Those who wait are sent first, so that what waits stays bounded.
-        ready!(self.poll_sent(cx))?;
-        let taken = self.with_records(|tls, records| {
-            let Records { gathered, sealed, .. } = records;
-            sealed.clear();
-            let taken = tls.session.seal(slices, gathered, sealed).map_err(broken)?;
-            tls.send(cx, sealed.as_slice())?;
-            io::Result::Ok(taken)
-        })?;
-        Poll::Ready(Ok(taken))
-    }
-
-    /// Sends records; what the socket doesn't take waits.
-    fn send(&mut self, cx: &mut Context<'_>, records: &[u8]) -> io::Result<()> {
-        let written = match Pin::new(&mut self.tcp).poll_write(cx, records) {
-            Poll::Ready(written) => written?,
-            Poll::Pending => 0,
-        };
-        if written < records.len() {
-            self.out.extend_from_slice(&records[written..]);
-            // For the wake-up; that it is not ready is known.
-            let _ = self.poll_sent(cx)?;
-        }
-        Ok(())
-    }
-
-    /// Ready once nothing waits.
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.out.len() {
-            match ready!(Pin::new(&mut self.tcp).poll_write(cx, &self.out[self.sent..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.sent += written,
-            }
-        }
-        self.out.clear();
-        self.sent = 0;
-        Poll::Ready(Ok(()))
-    }
-
-    fn is_flushed(&self) -> bool {
-        self.sent == self.out.len()
-    }
-
-    /// Tickets, changes of keys, alerts.
-    fn queue_own(&mut self) {
-        self.session.take_own(&mut self.out);
-    }
-
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.say_end()?;
-        ready!(self.poll_sent(cx))?;
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-
-    /// Once, that nothing more comes (RFC 8446 §6.1).
-    fn say_end(&mut self) -> io::Result<()> {
-        if self.stage == Stage::Over {
-            return Ok(());
-        }
-        self.stage = Stage::Over;
-        self.with_records(|tls, records| {
-            records.sealed.clear();
-            tls.session.close(&mut records.sealed).map_err(broken)?;
-            tls.out.extend_from_slice(records.sealed.as_slice());
-            Ok(())
-        })
-    }
-
-    fn rest(&mut self) {
-        if self.stage == Stage::Busy {
-            self.stage = Stage::Idle;
-        }
-        self.session.rest();
-        if self.is_flushed() {
-            (self.out, self.sent) = (Vec::new(), 0);
-        }
-    }
-
-    fn with_records<R>(&mut self, with: impl FnOnce(&mut Self, &mut Records) -> R) -> R {
-        RECORDS.with_borrow_mut(|records| {
-            if records.came.is_empty() {
-                records.came = vec![0; CAME];
-            }
-            with(self, records)
-        })
-    }
-}
-
-impl Drop for Tls {
-    /// An idle connection takes its leave; one in the middle of a message must not, since that would pass for its end.
-    fn drop(&mut self) {
-        if self.stage == Stage::Idle && self.is_flushed() && self.say_end().is_ok() {
-            let _ = self.tcp.try_write(&self.out[self.sent..]);
-        }
-    }
-}
-
-fn broken(error: rustls::Error) -> io::Error {
-    let kind = match error {
-        rustls::Error::AlertReceived(_) => ALERT,
-        _ => io::ErrorKind::InvalidData,
-    };
-    io::Error::new(kind, error)
 }
 
 impl AsyncRead for Stream {

@@ -8,6 +8,7 @@
 //! is a cap on the series: what comes after it shares one `overflow` handle (OB-11).
 
 mod authorization;
+mod cache;
 mod downstream;
 mod exchange;
 mod families;
@@ -16,7 +17,6 @@ mod flag;
 mod generation;
 mod guards;
 mod identity;
-mod kept;
 mod rate_limit;
 mod registry;
 mod route;
@@ -38,6 +38,7 @@ use self::series::{OVERFLOW, Series, SeriesCap};
 use super::cells::{Counter, WorkerId};
 
 pub use self::authorization::AuthorizationMetrics;
+pub use self::cache::CacheMetrics;
 pub use self::downstream::{DownstreamMetrics, Protocol};
 pub use self::exchange::ExchangeMetrics;
 pub use self::fill::{Fill, Fills};
@@ -45,7 +46,6 @@ pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
 pub use self::guards::{EndpointState, GuardMetrics, Turn};
 pub use self::identity::IdentityMetrics;
-pub use self::kept::Kept;
 pub use self::rate_limit::RateLimitMetrics;
 pub use self::route::RouteMetrics;
 pub use self::upstream::UpstreamMetrics;
@@ -57,6 +57,7 @@ pub struct Metrics {
     inbound: Side,
     outbound: Side,
     upstreams: Registry<Box<str>, UpstreamMetrics>,
+    caches: Arc<Registry<Box<str>, CacheMetrics>>,
     /// By policy and mode.
     rate_limits: Registry<(Box<str>, &'static str), RateLimitMetrics>,
     /// By policy and mode.
@@ -96,12 +97,16 @@ impl Metrics {
             }
         };
         let outbound = side();
-        let overflow = (OVERFLOW.into(), UpstreamMetrics::new(workers, &cap, &outbound.handshakes));
+        let caches = (OVERFLOW.into(), CacheMetrics::new(workers, &cap));
+        let caches = Arc::new(Registry::new(&cap, caches));
+        let overflow = UpstreamMetrics::new(OVERFLOW, workers, &cap, &caches, &outbound.handshakes);
+        let overflow = (OVERFLOW.into(), overflow);
         Arc::new(Self {
             workers,
             inbound: side(),
             outbound,
             upstreams: Registry::new(&cap, overflow),
+            caches,
             rate_limits: Registry::new(
                 &cap,
                 ((OVERFLOW.into(), OVERFLOW), RateLimitMetrics::new(workers, &cap)),
@@ -131,7 +136,8 @@ impl Metrics {
 
     /// The counters of an upstream. For snapshot builds: takes a lock and compares names.
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
-        let new = || UpstreamMetrics::new(self.workers, &self.cap, &self.outbound.handshakes);
+        let handshakes = &self.outbound.handshakes;
+        let new = || UpstreamMetrics::new(name, self.workers, &self.cap, &self.caches, handshakes);
         self.upstreams.resolve(name.into(), UpstreamMetrics::SERIES, new)
     }
 
@@ -218,9 +224,10 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The overflow handles: an exchange a direction, an upstream, a policy of each kind, and a route.
+/// The overflow handles: an exchange a direction, an upstream, a cache, a policy of each kind, and a route.
 const OVERFLOW_SERIES: usize = 2 * ExchangeMetrics::SERIES
     + UpstreamMetrics::SERIES
+    + CacheMetrics::SERIES
     + RateLimitMetrics::SERIES
     + AuthorizationMetrics::SERIES
     + RouteMetrics::SERIES;
