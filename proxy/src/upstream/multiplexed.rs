@@ -21,7 +21,7 @@ use super::connect::{ConnectError, connect};
 use super::endpoint::Endpoint;
 use super::pool::TURN;
 use crate::clock::now;
-use crate::http2::client::{Driver, is_broken};
+use crate::http2::client::{Driver, NotOpened};
 use crate::http2::{ClientStream, Connection, life};
 use crate::message::TrailerLimits;
 use crate::policy::outcome::ConnectFailure;
@@ -213,10 +213,11 @@ impl Order {
         let age = life(self.limits.max_connection_age, self.chance);
         let connected = async {
             let stream = connect(self.endpoint.addr).await.map_err(OpenError::Connect)?;
-            // An endpoint that is being started or ended takes a connection, and drops it.
-            let refused = OpenError::Connect(ConnectError::Failed(ConnectFailure::Refused));
-            let failed = |error| if is_broken(&error) { refused } else { OpenError::Protocol };
-            Connection::open(stream, &self.limits, age).await.map_err(failed)
+            Connection::open(stream, &self.limits, age).await.map_err(|why| match why {
+                // An endpoint that is being started or ended takes a connection, and drops it.
+                NotOpened::Ended => OpenError::Connect(ConnectError::Failed(ConnectFailure::Refused)),
+                NotOpened::Foreign => OpenError::Protocol,
+            })
         };
         let late = OpenError::Connect(ConnectError::Failed(ConnectFailure::TimedOut));
         tokio::time::timeout(self.timeout, connected).await.unwrap_or(Err(late))
