@@ -19,6 +19,7 @@ use crate::policy::grpc;
 use crate::policy::outcome::{Class, Outcome};
 use crate::policy::retry::{Decision, Kind, Refused, Standing, decide};
 use crate::snapshot::Backend;
+use crate::upstream::endpoint::Endpoint;
 
 /// The answer that stands. Its attempt is counted when its content has ended, all others here.
 pub async fn until_answered(
@@ -33,11 +34,11 @@ pub async fn until_answered(
     loop {
         let load = attempt::pick(exchange, backend, &tried)?;
         let mut ended = attempt::attempt(exchange, backend, upload, down, load, repaired).await;
-        let outcome = classify(&ended, exchange.grpc);
-        upload.sent |= ended.sent;
         let now = now();
+        let outcome = classify(&ended, exchange, backend, now);
+        upload.sent |= ended.sent;
         if let Some(load) = ended.load() {
-            backend.upstream.report(load, &outcome, exchange.sent_whole, now);
+            backend.upstream.report(load, &outcome, exchange.asked, now);
         }
         pacing::hear(exchange, backend, &ended, &outcome, retries > 0, now);
         if outcome.class() == Class::Success {
@@ -107,11 +108,11 @@ fn stand(
 }
 
 /// What happened, in the words that breaker, retry and metrics share.
-fn classify(ended: &Attempt, grpc: bool) -> Outcome {
+fn classify(ended: &Attempt, exchange: &Exchange<'_>, backend: &Backend, now: Instant) -> Outcome {
     match &ended.result {
         Ok(answer) => answered(answer),
         Err(failure) => match failure {
-            Failure::Injected(status) => injected(*status, grpc),
+            Failure::Injected(status) => injected(*status, exchange.grpc),
             Failure::Connect(kind) => Outcome::ConnectFailure(*kind),
             Failure::Reset if ended.stale => Outcome::Stale,
             Failure::Reset => Outcome::Reset { responded: false },
@@ -119,7 +120,13 @@ fn classify(ended: &Attempt, grpc: bool) -> Outcome {
             Failure::GoneAway { progressed } => Outcome::GoneAway { progressed: *progressed },
             Failure::Garbage(_) => Outcome::Garbage,
             Failure::AttemptTimeout => Outcome::AttemptTimeout,
-            Failure::Deadline | Failure::Expired => Outcome::DeadlineExceeded,
+            Failure::Deadline | Failure::Expired => {
+                let given = exchange.asked.turn.map(|turn| now.saturating_duration_since(turn));
+                let load = ended.load.as_deref();
+                let fair =
+                    given.zip(load).is_some_and(|(given, load)| had_a_chance(load, backend, given, now));
+                Outcome::DeadlineExceeded { fair }
+            }
             Failure::BrokenBody => Outcome::Reset { responded: true },
             // What the downstream did, or we refused, says nothing about the upstream.
             Failure::Canceled
@@ -146,6 +153,11 @@ fn classify(ended: &Attempt, grpc: bool) -> Outcome {
             | Failure::BreakerOpen { .. } => Outcome::Canceled,
         },
     }
+}
+
+/// Whether a deadline that ran out says anything about the endpoint that was `given` so much time.
+pub fn had_a_chance(load: &Endpoint, backend: &Backend, given: Duration, now: Instant) -> bool {
+    load.had_a_chance(given, backend.policy.timeouts.request.limit(), now)
 }
 
 /// What an endpoint in whose place we answer is taken to have said.

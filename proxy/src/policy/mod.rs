@@ -24,6 +24,7 @@ pub mod outcome;
 pub mod outlier;
 pub mod pacing;
 pub mod panic;
+pub mod patience;
 pub mod penalty;
 pub mod priority;
 pub mod rate_limit;
