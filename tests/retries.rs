@@ -88,6 +88,22 @@ fn rt_5_a_storm_is_bounded_by_the_budget() {
 }
 
 #[test]
+fn rt_5_what_is_never_retried_earns_nothing() {
+    let origin = Origin::always(200);
+    let settings = |attempts: u32| {
+        format!("retry: {{attempts: {attempts}}}\nretryBudget: {{percent: 100%, interval: 1m, minRate: 0/s}}")
+    };
+    let upstreams = [0, 1].map(|n| upstream(&format!("up-{n}"), &[origin.addr], &settings(n)));
+    let rig = Rig::start(&upstreams);
+    for nth in 0..20 {
+        rig.caller().send(&get(&format!("up-{}", nth % 2))).unwrap();
+    }
+    let page = Caller::of(rig.control).send(&ask("GET", "/upstreams", "admin")).unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+    assert_eq!([0, 1].map(|n| told[n]["retry_budget_balance"].as_u64()), [Some(0), Some(10)]);
+}
+
+#[test]
 fn rt_6_what_is_listed_is_retried_and_nothing_else() {
     let listed: [(&str, &[&str]); 7] = [
         ("connect-failure", &[]),

@@ -88,6 +88,27 @@ fn to_2_the_request_timeout_covers_an_upload_that_never_pauses() {
 }
 
 #[test]
+fn to_2_events_are_bounded_by_silence_alone() {
+    let kinds = ["text/event-stream", "text/event-stream;charset=UTF-8", "Text/Event-Stream ; charset=utf-8"];
+    let origin = Origin::start(move |_, request| {
+        let kind = kinds[request.target()[1..].parse::<usize>().unwrap()];
+        Reply::Act(Box::new(move |stream: &mut TcpStream| {
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: 8\r\n\r\n")?;
+            for _ in 0..8 {
+                thread::sleep(MS(50));
+                stream.write_all(b".")?;
+            }
+            Ok(())
+        }))
+    });
+    let rig = Rig::start(&[upstream("up", &[origin.addr], "timeouts: {request: 200ms}")]);
+    for (nth, kind) in kinds.iter().enumerate() {
+        let said = rig.caller().send(&ask("GET", &format!("/{nth}"), "up"));
+        assert_eq!(said.map(|said| said.body.len()).ok(), Some(8), "{kind}");
+    }
+}
+
+#[test]
 fn to_3_each_attempt_has_its_own_time() {
     let origin = Origin::start(|_, request| match request.target() {
         "/stalls" => drip(1, MS(0), 2),

@@ -9,6 +9,7 @@ mod upstream;
 use regex::Regex;
 use serde_json::{Value, json};
 
+pub use rate_limit::describe_rate_limit;
 pub use upstream::describe_upstream;
 use upstream::http2_limits;
 
@@ -28,7 +29,7 @@ pub fn describe(config: &Config) -> Value {
         "sidecar": sidecar(&config.sidecar),
         "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
-        "rateLimits": config.rate_limits.iter().map(rate_limit::policy).collect::<Vec<_>>(),
+        "rateLimits": config.rate_limits.iter().map(describe_rate_limit).collect::<Vec<_>>(),
     })
 }
 
@@ -106,14 +107,10 @@ fn route(route: &HttpRoute, config: &Config) -> Value {
 
 /// An outbound rule's policy is shown where it holds: at each of its backends.
 fn rule(rule: &Rule, config: &Config) -> Value {
-    let mut described = json!({
-        "name": rule.name.as_str(),
-        "matches": rule.matches.iter().map(describe_match).collect::<Vec<_>>(),
-        "priority": rule.priority.map(Words::word),
-        "fallback": rule.fallback.as_ref().map(|chain| fallback::chain(chain, config)),
-        "fault": rule.fault.as_ref().map(fault::experiment),
-        "location": rule.location.to_string(),
-    });
+    let mut described = describe_treatment(rule, config);
+    described["name"] = json!(rule.name.as_str());
+    described["matches"] = rule.matches.iter().map(describe_match).collect();
+    described["location"] = json!(rule.location.to_string());
     if rule.backends.is_empty() {
         described["policy"] = describe_policy(&rule.policy);
     } else {
@@ -121,6 +118,15 @@ fn rule(rule: &Rule, config: &Config) -> Value {
             rule.backends.iter().map(|backend| self::backend(backend, config)).collect();
     }
     described
+}
+
+/// What holds for the requests of a rule, whichever backend they go to.
+pub fn describe_treatment(rule: &Rule, config: &Config) -> Value {
+    json!({
+        "priority": rule.priority.map(Words::word),
+        "fallback": rule.fallback.as_ref().map(|chain| fallback::chain(chain, config)),
+        "fault": rule.fault.as_ref().map(fault::experiment),
+    })
 }
 
 fn backend(backend: &Backend, config: &Config) -> Value {

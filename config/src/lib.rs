@@ -108,7 +108,9 @@ mod raw;
 mod resolve;
 pub mod scalars;
 
-pub use describe::{describe, describe_match, describe_policy, describe_upstream};
+pub use describe::{
+    describe, describe_match, describe_policy, describe_rate_limit, describe_treatment, describe_upstream,
+};
 pub use error::{Diagnostic, Errors};
 
 use model::Config;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,9 +84,19 @@ pub struct Worker {
     pub descriptors: u64,
     rng: RefCell<fastrand::Rng>,
     current: RefCell<Held>,
-    /// The last snapshot that had each listener: connections of one that is gone are served by it to their end.
-    homes: RefCell<BTreeMap<ListenerId, Held>>,
+    homes: RefCell<BTreeMap<ListenerId, Home>>,
 }
+
+/// The last snapshot that had a listener: connections of one that is gone are served by it to their end.
+#[derive(Debug)]
+struct Home {
+    last: Held,
+    guests: Rc<()>,
+}
+
+/// The right of a listener or a connection to the last snapshot that had its listener.
+#[derive(Debug)]
+pub struct Stay(#[expect(dead_code, reason = "it is only counted")] Rc<()>);
 
 impl Worker {
     /// A worker with nothing in hand.
@@ -126,7 +137,23 @@ impl Worker {
         if newest.serves(listener) {
             return newest;
         }
-        self.homes.borrow().get(&listener).cloned().unwrap_or(newest)
+        self.homes.borrow().get(&listener).map_or(newest, |home| Rc::clone(&home.last))
+    }
+
+    /// Keeps the last snapshot that has this listener, for as long as what is answered.
+    pub fn stay(&self, listener: ListenerId) -> Stay {
+        let newest = self.snapshot();
+        let mut homes = self.homes.borrow_mut();
+        let home = homes.entry(listener).or_insert_with(|| Home { last: newest, guests: Rc::default() });
+        Stay(Rc::clone(&home.guests))
+    }
+
+    /// Lets go of generations that no request has asked for since, and of those that nobody is left to ask for.
+    pub fn tidy(&self) {
+        let newest = self.snapshot();
+        let needed =
+            |id: &ListenerId, home: &mut Home| newest.serves(*id) || Rc::strong_count(&home.guests) > 1;
+        self.homes.borrow_mut().retain(needed);
     }
 
     /// Connections of this listener are to end after the exchange in hand: the process drains, or the listener is gone.
@@ -137,7 +164,12 @@ impl Worker {
     fn settle(&self, newest: &Held) {
         let mut homes = self.homes.borrow_mut();
         for listener in newest.listeners() {
-            homes.insert(listener, Rc::clone(newest));
+            match homes.entry(listener) {
+                Entry::Occupied(mut known) => known.get_mut().last = Rc::clone(newest),
+                Entry::Vacant(free) => {
+                    free.insert(Home { last: Rc::clone(newest), guests: Rc::default() });
+                }
+            }
         }
     }
 

@@ -187,6 +187,19 @@ fn rl_6_a_third_partys_quota_is_kept_by_waiting_then_by_denying() {
 }
 
 #[test]
+fn rl_6_who_cannot_wait_for_its_token_is_told_at_once() {
+    let third = Origin::always(200);
+    let limits = "direction: outbound\nhosts: [third]\ntotal: {rate: 0.05/s, burst: 1, queueTimeout: 1m}";
+    let rig = Rig::start(&[policy(limits), upstream("third", &[third.addr], "")]);
+    let mut caller = rig.caller();
+    assert_eq!(caller.send(&get("third")).unwrap().status(), 200);
+    let denied = caller.send(&get("third").with("x-deadline", 10_000)).unwrap();
+    assert_eq!((denied.status(), denied.reason()), (429, "rate-limit"));
+    decided(&rig, "enforce", "denied-rate", 1);
+    decided(&rig, "enforce", "abandoned", 0);
+}
+
+#[test]
 fn rl_9_an_application_gone_mad_is_held_back_here() {
     let victim = Origin::always(200);
     let limits = "direction: outbound\nhosts: [victim]\ntotal: {rate: 0.001/s, burst: 5}";

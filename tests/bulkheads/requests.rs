@@ -150,6 +150,28 @@ fn bh_2_a_reload_keeps_count_of_who_is_inside() {
 }
 
 #[test]
+fn bh_2_an_upstream_that_comes_back_knows_who_is_inside_still() {
+    for (limit, on) in [("maxRequests", "requests"), ("maxConnections", "connections")] {
+        let gate = Gate::closed();
+        let documents = [limited(&gate, &format!("{limit}: 1, queueTimeout: 10s"))];
+        let rig = two_workers(&documents);
+        let labels = [("upstream", "up"), ("limit", on)];
+        let mut first = begin(rig.outbound, &get("up"));
+        rig.counts("limit_in_flight", &labels, 1);
+        rig.reload(&[]);
+        rig.reload(&documents);
+        let mut second = begin(rig.outbound, &get("up"));
+        rig.counts("limit_waiting", &labels, 1);
+        assert_eq!(rig.metric("limit_in_flight", &labels), 1);
+        gate.open();
+        for caller in [&mut first, &mut second] {
+            assert_eq!(caller.message().status(), 200, "{limit}");
+        }
+        assert_eq!(gate.most(), 1);
+    }
+}
+
+#[test]
 fn bh_5_metrics_and_reloads_need_no_place() {
     let gate = Gate::closed();
     let rig = Rig::start(&[limited(&gate, "maxRequests: 1, maxPending: 1, queueTimeout: 10s")]);

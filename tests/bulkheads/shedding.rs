@@ -3,13 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use super::rates::{before, policy};
-use super::{Gate, begin};
+use super::{Gate, Latch, begin};
 use crate::support::caller::Caller;
-use crate::support::draft::{answer, ask, get};
+use crate::support::draft::{answer, ask, get, post};
+use crate::support::inside::run;
+use crate::support::inside::service::{answering, connect, message};
+use crate::support::inside::sidecar::Sidecar;
 use crate::support::origin::{Origin, Reply};
-use crate::support::rig::{Rig, eventually, upstream};
+use crate::support::rig::{Rig, Wishes, eventually, upstream};
+use crate::support::server::Server;
 
 const CLASSES: &str = "priorities:\n\
     - {match: {path: {type: PathPrefix, value: /pay}}, class: critical}\n\
@@ -114,6 +123,71 @@ fn rl_2_an_upstreams_places_go_to_the_worthiest_too() {
     }
     let order: Vec<_> = gate.origin.seen().iter().map(|seen| seen.message.target().to_owned()).collect();
     assert_eq!(order, ["/look", "/pay", "/report"]);
+}
+
+#[test]
+fn rl_2_the_worthiest_have_the_next_stream_of_a_shared_connection() {
+    let latch = Arc::<Latch>::default();
+    let gate = Arc::clone(&latch);
+    // One request at a time.
+    let server = Server::treating_with(&[(3, 1)], move |link, stream, _| {
+        gate.wait();
+        link.answer(stream, &[(":status", "200")], b"");
+    });
+    let limits = "protocol: http2\nlimits: {maxConnections: 1, queueTimeout: 10s}";
+    let documents = [
+        policy(&format!("direction: outbound\nconcurrency: {{max: 1000}}\n{CLASSES}")),
+        upstream("up", &[server.addr], limits),
+    ];
+    let rig = Rig::with(&Wishes { workers: Some(1), ..Wishes::default() }, &documents);
+    let mut calls = Vec::new();
+    for (nth, path) in ["/look", "/report", "/look/1", "/pay"].into_iter().enumerate() {
+        calls.push(begin(rig.outbound, &ask("GET", path, "up")));
+        let labels = [("upstream", "up"), ("limit", "connections")];
+        rig.counts("limit_in_flight", &labels, 1);
+        rig.counts("limit_waiting", &labels, u64::try_from(nth).unwrap());
+    }
+    latch.open();
+    for peer in &mut calls {
+        assert_eq!(peer.message().status(), 200);
+    }
+    let order: Vec<_> = server.seen().iter().map(|seen| seen.head.get(":path").unwrap().to_owned()).collect();
+    assert_eq!(order, ["/look", "/pay", "/look/1", "/report"]);
+}
+
+#[test]
+fn bp_4_a_callers_slow_upload_is_no_slowness_of_the_upstreams() {
+    run(Duration::ZERO, async {
+        let origin = answering(|_| async {
+            sleep(Duration::from_millis(10)).await;
+            answer(200)
+        });
+        let limits = "limits: {adaptive: {min: 1, max: 100}, queueTimeout: 10s}";
+        let sidecar = Sidecar::beside(origin, &[upstream("up", &[origin], limits)]);
+        let storm = async |pause: Duration| {
+            let callers = (0..8).map(|_| {
+                let to = sidecar.outbound;
+                spawn_local(async move {
+                    for _ in 0..20 {
+                        let request = post("up", "all").octets();
+                        let (before, last) = request.split_at(request.len() - 1);
+                        let mut stream = connect(to).await.unwrap();
+                        stream.write_all(before).await.unwrap();
+                        sleep(pause).await;
+                        stream.write_all(last).await.unwrap();
+                        assert_eq!(message(&mut stream, &mut Vec::new()).await.unwrap().status(), 200);
+                    }
+                })
+            });
+            for caller in callers.collect::<Vec<_>>() {
+                caller.await.unwrap();
+            }
+            sidecar.metric("limit_now", &[("upstream", "up"), ("limit", "requests")])
+        };
+        let fast = storm(Duration::ZERO).await;
+        let slow = storm(Duration::from_secs(1)).await;
+        assert!(slow >= fast, "{fast}, then {slow}");
+    });
 }
 
 #[test]

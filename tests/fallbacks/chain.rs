@@ -12,7 +12,7 @@ use crate::support::caller::timed;
 use crate::support::draft::{answer, get, post};
 use crate::support::free_addr;
 use crate::support::origin::{Origin, Reply};
-use crate::support::rig::{Rig, upstream};
+use crate::support::rig::{Rig, eventually, upstream};
 
 const REASON: &str = "x-outrigger-reason";
 
@@ -83,7 +83,7 @@ fn fb_5_a_policy_whose_file_is_missing_is_refused_and_the_old_one_stays() {
     let wanted = route("fallback: [{on: [any], static: {bodyFile: /nowhere/to/be/found}}]");
     std::fs::write(rig.policy_file(), rig.policy(&[up(free_addr(), ""), wanted])).unwrap();
     rig.counts("config_reloads_total", &[("result", "rejected")], 1);
-    assert!(rig.complaints().contains("/nowhere/to/be/found"), "{}", rig.complaints());
+    eventually("its reason", || rig.complaints().contains("/nowhere/to/be/found").then_some(()));
     assert_eq!(rig.caller().send(&get("up")).unwrap().body, b"old");
 }
 

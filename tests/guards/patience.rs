@@ -80,6 +80,24 @@ fn ec_1_a_hasty_caller_opens_no_breaker() {
     });
 }
 
+/// The next hop is told the deadline too, and says so a little earlier.
+#[test]
+fn ec_1_a_hasty_caller_opens_no_breaker_two_hops_away() {
+    run(Duration::ZERO, async {
+        let application = taking(&Rc::new(Cell::new(MS(20))));
+        let next = Sidecar::beside(application, &[]);
+        let first = before(next.inbound, "");
+        assert_eq!(Caller::of(first.outbound).send(&get("up")).await.unwrap().status(), 200);
+        for _ in 0..50 {
+            assert_eq!(Caller::of(first.outbound).send(&within(5)).await.unwrap().status(), 504);
+        }
+        assert!(!is_open(&first));
+        for sidecar in [&first, &next] {
+            assert_eq!(sidecar.metric("endpoint_ejections_total", &[]), 0);
+        }
+    });
+}
+
 #[test]
 fn ec_1_who_hangs_is_found_by_the_patient_at_once() {
     run(Duration::ZERO, async {

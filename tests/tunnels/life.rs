@@ -76,6 +76,43 @@ fn to_4_nothing_but_silence_bounds_a_tunnel() {
 }
 
 #[test]
+fn dl_2_a_tunnel_ends_with_its_callers_patience() {
+    let (server, origin) = (parrot(), plain_parrot());
+    for (server, draft) in [(&server, super::websocket("up")), (&origin, connect("up:443"))] {
+        let rig = before(server, "timeouts: {request: 10s}");
+        let mut peer = Peer::connect(rig.outbound);
+        let start = Instant::now();
+        peer.send(draft.with("x-deadline", 500).octets());
+        assert!(matches!(peer.head().status(), 101 | 200));
+        while peer.send("still here").exactly(10).is_ok() {
+            assert!(start.elapsed() < MS(3000), "{:?}", start.elapsed());
+            std::thread::sleep(MS(20));
+        }
+        assert!(start.elapsed() >= MS(500), "{:?}", start.elapsed());
+        rig.counts("deadline_exceeded_total", &[("where", "request")], 1);
+    }
+}
+
+/// The next hop would take what policy allows for the head for all of the tunnel.
+#[test]
+fn dl_1_a_limit_that_ends_with_the_head_is_not_passed_on_as_a_tunnels() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = Upstream::new(move |call| {
+        let _ = tell.send(call.head().and_then(|asked| asked.field("x-deadline").map(str::to_owned)));
+        call.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n.");
+        let _ = call.peer.rest();
+    });
+    let rig = before(&server, "timeouts: {request: 300ms}");
+    let mut peer = Peer::connect(rig.outbound);
+    peer.send(super::websocket("up").octets());
+    assert_eq!(peer.head().status(), 200);
+    assert_eq!(told.recv().unwrap(), None);
+    // An answer instead of the tunnel is bounded to its last octet.
+    let (end, took) = timed(|| peer.rest());
+    assert!(end.1 != End::Open && took < MS(3000), "{end:?} after {took:?}");
+}
+
+#[test]
 fn cf_3_a_tunnel_lives_through_reloads_that_take_its_upstream_away() {
     let (server, origin) = (parrot(), plain_parrot());
     for (server, open) in [(&server, upgraded as fn(&Rig) -> Peer), (&origin, connected)] {

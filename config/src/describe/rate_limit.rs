@@ -9,7 +9,8 @@ use crate::model::{Concurrency, KeyBy, PerKey, QueueLimits, RateLimit, RateLimit
 use crate::raw::{ShareOf, Words};
 use crate::scalars::{NonZeroDuration, Rate};
 
-pub(super) fn policy(policy: &RateLimitPolicy) -> Value {
+/// A rate limit policy, as in [`describe`](super::describe).
+pub fn describe_rate_limit(policy: &RateLimitPolicy) -> Value {
     let priorities = policy.priorities.iter();
     let mut described = json!({
         "name": policy.name.as_str(),

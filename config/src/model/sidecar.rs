@@ -139,6 +139,9 @@ pub struct SidecarLimits {
 }
 
 impl Inbound {
+    /// What the name of each application begins with; its port follows.
+    pub(crate) const PREFIX: &str = "inbound-";
+
     /// The application as an upstream: one endpoint, named after the port, with the built-in bounds. It is not ejected,
     /// since there is no other; who calls it although its checks fail gets through, fit or not; and how many requests it gets is up to the listener and `RateLimitPolicy`.
     pub fn application(&self) -> Upstream {
@@ -146,7 +149,7 @@ impl Inbound {
             Setting { value: None, origin: Origin::BuiltIn }
         }
         Upstream {
-            name: Name(format!("inbound-{}", self.port).into()),
+            name: Name(format!("{}{}", Self::PREFIX, self.port).into()),
             hosts: Vec::new(),
             discovery: Discovery::Static(vec![self.forward_to]),
             protocol: self.protocol,

@@ -14,7 +14,7 @@ use super::policy::{self, Layer};
 use super::unique;
 use crate::defaults;
 use crate::faults::{Faults, Span};
-use crate::model::{Direction, Discovery, Upstream, UpstreamId};
+use crate::model::{Direction, Discovery, Inbound, Upstream, UpstreamId};
 use crate::raw::{self, Spanned, items, or};
 
 /// Upstreams by name, for the routes that lead to them.
@@ -36,6 +36,7 @@ pub(super) fn resolve<'a>(
         faults,
     );
     authorities(written, faults);
+    applications(written, faults);
     let mut upstreams = Upstreams { resolved: Vec::new(), by_name: HashMap::new() };
     for upstream in written {
         let resolved = one(upstream, defaults, sidecar, faults);
@@ -136,6 +137,17 @@ fn discovery(
 /// What is written of a block.
 fn block<B>(written: Option<&Spanned<B>>) -> Option<&B> {
     written.map(|written| &written.value)
+}
+
+/// The application behind an inbound port has a name of that form, by which it is counted and known across reloads.
+fn applications(written: &[Spanned<raw::Upstream>], faults: &mut Faults<'_>) {
+    for Spanned { value: name, span } in written.iter().filter_map(|upstream| upstream.value.name.as_ref()) {
+        let port = name.as_str().strip_prefix(Inbound::PREFIX).and_then(|port| port.parse::<u16>().ok());
+        if let Some(port) = port {
+            let message = format!("`{name}` is the name of the application behind the inbound port {port}");
+            faults.at_with(*span, message, "choose another name");
+        }
+    }
 }
 
 /// An authority leads to one upstream, by its name or by one of its hosts.

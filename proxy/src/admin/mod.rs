@@ -22,7 +22,9 @@ use outrigger_config::model;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
+use self::server::Wish;
 pub use self::standing::Standing;
+use crate::telemetry::WorkerId;
 use crate::worker::Shared;
 
 /// Both ports, bound and not served yet: connections wait in the backlog.
@@ -95,11 +97,14 @@ fn work(ports: Ports, shared: Arc<Shared>, standing: Arc<Standing>, stopped: one
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "no admin interface, no metrics and no probes"),
     };
-    let probed = Arc::clone(&shared);
+    let (same, metrics) = (Arc::clone(&shared), Arc::clone(&shared.metrics));
+    let crowded = || metrics.limit_exceeded(WorkerId::CONTROL, "admin-connections");
+    let pages = move |wish: Wish, path: &str| pages::page(&shared, &standing, wish, path);
+    let probes = move |wish: Wish, path: &str| probes::page(&same, wish, path);
     let serving = async {
         tokio::join!(
-            server::serve(ports.admin, move |wish, path| pages::page(&shared, &standing, wish, path)),
-            server::serve(ports.metrics, move |wish, path| probes::page(&probed, wish, path)),
+            server::serve(ports.admin, pages, crowded),
+            server::serve(ports.metrics, probes, crowded),
         )
     };
     runtime.block_on(async {

@@ -119,7 +119,7 @@ fn discovery(upstream: &Upstream, now: Instant) -> Value {
         "port": port,
         "answer_age_ms": answered.map(|at| millis(now.saturating_duration_since(at))),
         "ttl_ms": answered.and(update.as_ref()).map(|update: &Update| millis(update.ttl)),
-        "stale": update.as_ref().is_some_and(|update| update.stale),
+        "stale": update.as_ref().is_some_and(Update::is_stale),
         "error": update.and_then(|update| update.error),
     })
 }

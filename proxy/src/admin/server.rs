@@ -1,13 +1,15 @@
 //! How does a page reach its reader? One request a connection, a bound on all of it, the data path's own parser.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::http1::head::parse_request;
@@ -18,6 +20,8 @@ use crate::message::{HeadLimits, RequestHead};
 const CONNECTIONS: usize = 32;
 /// From a connection's start to its end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// From a connection's start to the end of its head: who asks, asks at once.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
 /// What a request may be; a probe's is 200 octets.
 const LIMITS: HeadLimits = HeadLimits { bytes: 8 << 10, fields: 64, target: 1 << 10 };
 /// How long accepting rests when the process has no file descriptor left.
@@ -52,37 +56,56 @@ pub(super) enum Wish {
     Act,
 }
 
-/// Serves `page` for the paths and wishes that it knows, until dropped.
+/// A connection that is open.
+struct Guest {
+    task: AbortHandle,
+    /// It is being answered; else we wait for it, before or after.
+    served: Arc<AtomicBool>,
+}
+
+/// Serves `page` for the paths and wishes that it knows, until dropped. Nobody takes all places: where there is none left,
+/// the oldest connection that is not being answered makes room, and `crowded` counts it.
 pub(super) async fn serve(
     listener: std::net::TcpListener,
     page: impl Fn(Wish, &str) -> Option<Page> + Send + Sync + 'static,
+    crowded: impl Fn(),
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let (page, places) = (Arc::new(page), Arc::new(Semaphore::new(CONNECTIONS)));
+    let (page, mut guests) = (Arc::new(page), VecDeque::new());
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let page = Arc::clone(&page);
-                tokio::spawn(async move {
-                    // Nobody is told of a reader that went away or took too long: it knows.
-                    let _ = timeout(PATIENCE, exchange(stream, &*page)).await;
-                    drop(place);
-                });
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(EXHAUSTED_PAUSE).await;
+            continue;
+        };
+        guests.retain(|guest: &Guest| !guest.task.is_finished());
+        if guests.len() >= CONNECTIONS {
+            let waited_for = guests.iter().position(|guest| !guest.served.load(Ordering::Relaxed));
+            if let Some(leaves) = guests.remove(waited_for.unwrap_or_default()) {
+                leaves.task.abort();
             }
-            Err(_) => sleep(EXHAUSTED_PAUSE).await,
+            crowded();
         }
+        let served = Arc::new(AtomicBool::new(false));
+        let (page, seen) = (Arc::clone(&page), Arc::clone(&served));
+        let task = tokio::spawn(async move {
+            // Nobody is told of a reader that went away or took too long: it knows.
+            let _ = timeout(PATIENCE, exchange(stream, &*page, &seen)).await;
+        });
+        guests.push_back(Guest { task: task.abort_handle(), served });
     }
 }
 
 async fn exchange(
     mut stream: TcpStream,
     page: &(impl Fn(Wish, &str) -> Option<Page> + Sync),
+    served: &AtomicBool,
 ) -> io::Result<()> {
-    let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
+    let Some(head) = timeout(HEAD_PATIENCE, read_head(&mut stream)).await?? else { return Ok(()) };
+    served.store(true, Ordering::Relaxed);
     stream.write_all(&respond(head, page)).await?;
     stream.shutdown().await?;
+    served.store(false, Ordering::Relaxed);
     // Closing with something unread would reset the connection, and the answer with it (RFC 9112 §9.6).
     while stream.read(&mut [0; 1024]).await? > 0 {}
     Ok(())

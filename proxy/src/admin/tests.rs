@@ -147,11 +147,22 @@ fn a_request_is_bounded() {
     assert_eq!(ask(rig.metrics, &format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", &long[..2000])).0, 414);
 }
 
-/// BH-5: who connects and says nothing does not keep others from being answered.
+/// BH-5: who connects and says nothing, or has its answer and stays, does not keep others from being answered.
 #[test]
-fn bh_5_silent_connections_do_not_stop_a_probe() {
+fn bh_5_nobody_takes_all_places_before_a_probe() {
     let rig = rig();
-    let silent: Vec<_> = (0..8).map(|_| TcpStream::connect(rig.metrics).unwrap()).collect();
-    assert_eq!(get(rig.metrics, "/livez").0, 200);
-    drop(silent);
+    for said in ["", "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        let connect = |_| {
+            let mut stream = TcpStream::connect(rig.metrics).unwrap();
+            stream.write_all(said.as_bytes()).unwrap();
+            stream
+        };
+        let staying: Vec<_> = (0..40).map(connect).collect();
+        let start = std::time::Instant::now();
+        assert_eq!(get(rig.metrics, "/livez").0, 200);
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        drop(staying);
+    }
+    let scrape = get(rig.metrics, "/metrics").1;
+    assert!(scrape.contains("outrigger_limit_exceeded_total{limit=\"admin-connections\"} "), "{scrape}");
 }

@@ -62,12 +62,14 @@ fn tend(upstream: &Arc<Upstream>, resolver: &Resolver) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     if let Discovery::Dns { name, port, stale_for } = &upstream.config.discovery {
         let target = Arc::downgrade(upstream);
+        let known = upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let publish = move |update| take(&target, update);
         tasks.push(tokio::spawn(discovery::watch(
             resolver.clone(),
             name.clone(),
             *port,
             *stale_for,
+            known,
             publish,
         )));
     }
@@ -83,12 +85,9 @@ fn take(upstream: &Weak<Upstream>, update: Update) {
     let result = if update.error.is_some() { "failure" } else { "success" };
     upstream.metrics.dns_refresh(WorkerId::CONTROL, result);
     if let Some(error) = &update.error {
-        tracing::warn!(upstream = %upstream.config.name, error, stale = update.stale, "name resolution failed");
+        tracing::warn!(upstream = %upstream.config.name, error, stale = update.is_stale(), "name resolution failed");
     }
-    // A question that was never answered knows no better than the endpoints of the last generation, if there are any.
-    if update.answered_at.is_some() {
-        upstream.publish(&update.endpoints, now());
-    }
+    upstream.publish(&update.endpoints, now());
     *upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(update);
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use outrigger_config::model::Direction;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::listener::{Occupancy, Open, accept, bind};
 use crate::clock::now;
@@ -22,6 +22,9 @@ use crate::worker::{Shared, Worker};
 
 /// How often idle upstream connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long they are left alone after that, however many want one of them: hardly longer than it takes to connect, and
+/// long beside a look at them all.
+const REST: Duration = Duration::from_millis(5);
 
 /// All workers.
 #[derive(Debug)]
@@ -201,14 +204,57 @@ async fn obey(worker: Rc<Worker>, open: Open, mut orders: mpsc::UnboundedReceive
 async fn sweep(worker: Rc<Worker>) {
     let mut wanted = worker.shared.wanted.subscribe();
     loop {
-        let _ = tokio::time::timeout(SWEEP, wanted.changed()).await;
+        due(&mut wanted).await;
         poll_fn(|cx| {
-            // Lets go of a generation that no request has asked for since.
-            drop(worker.snapshot());
+            worker.tidy();
             worker.pools.sweep(cx, &worker.scratch, now());
             worker.multiplexed.sweep(now());
             Poll::Ready(())
         })
         .await;
+    }
+}
+
+/// Until they are to be looked after again. Who asks meanwhile is heard after the rest.
+async fn due(wanted: &mut watch::Receiver<()>) {
+    tokio::time::sleep(REST).await;
+    let _ = tokio::time::timeout(SWEEP, wanted.changed()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn bh_2_many_who_want_a_connection_cost_one_look() {
+        let (wants, mut wanted) = watch::channel(());
+        let began = Instant::now();
+        let looking = async {
+            for looks in 1.. {
+                due(&mut wanted).await;
+                if began.elapsed() >= 20 * REST {
+                    return looks;
+                }
+            }
+            0
+        };
+        let asking = async {
+            loop {
+                wants.send_replace(());
+                sleep(REST / 5).await;
+            }
+        };
+        let looks = tokio::select! {
+            looks = looking => looks,
+            () = asking => unreachable!("it asks for ever"),
+        };
+        assert!((10..=20).contains(&looks), "{looks}");
+        due(&mut wanted).await;
+        let began = Instant::now();
+        wants.send_replace(());
+        due(&mut wanted).await;
+        assert!(began.elapsed() < 2 * REST, "who asks during the rest is heard after it");
     }
 }

@@ -87,6 +87,7 @@ pub async fn accept(
     open: Open,
     stop: impl Future<Output = ()>,
 ) {
+    let _stay = worker.stay(id);
     let mut stop = pin!(stop);
     let mut stopping = false;
     loop {
@@ -140,7 +141,7 @@ fn admit(
     metrics.accepted(worker.id);
     let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
     let connection = contained(Rc::clone(worker), http1::serve(Rc::clone(worker), id, down));
-    let counted = open.enter(id.direction);
+    let counted = (open.enter(id.direction), worker.stay(id));
     tokio::task::spawn_local(async move {
         connection.await;
         drop((permit, counted));

@@ -10,6 +10,7 @@ use h2::Reason;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{Method, Request};
 use outrigger_config::model::UpstreamLimits;
+use outrigger_config::model::priority::Class;
 use tokio::net::TcpStream;
 
 use super::channel::Channel;
@@ -33,8 +34,8 @@ pub struct Connection {
     closed: Cell<bool>,
     retired: Cell<bool>,
     idle_since: Cell<Instant>,
-    /// Who waits for a place on it.
-    wakers: RefCell<Vec<Waker>>,
+    /// Who waits for a place on it: the worthiest first, then the oldest.
+    wakers: RefCell<Vec<(Class, Waker)>>,
     /// From then on it takes no more requests.
     until: Instant,
 }
@@ -128,11 +129,12 @@ impl Connection {
         self.send.is_extended_connect_protocol_enabled()
     }
 
-    /// Wakes up who polls when an exchange has ended.
-    pub fn wake_at_room(&self, cx: &mut Context<'_>) {
+    /// Wakes up who polls when an exchange has ended. All who wait are woken, in the order in which they are served.
+    pub fn wake_at_room(&self, cx: &mut Context<'_>, class: Class) {
         let mut wakers = self.wakers.borrow_mut();
-        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            wakers.push(cx.waker().clone());
+        if !wakers.iter().any(|(known, waker)| *known == class && waker.will_wake(cx.waker())) {
+            let place = wakers.partition_point(|(other, _)| *other <= class);
+            wakers.insert(place, (class, cx.waker().clone()));
         }
     }
 
@@ -250,7 +252,7 @@ impl Drop for ClientStream {
     fn drop(&mut self) {
         let connection = &self.connection;
         connection.streams.set(connection.streams.get() - 1);
-        connection.wakers.take().into_iter().for_each(Waker::wake);
+        connection.wakers.take().into_iter().for_each(|(_, waker)| waker.wake());
         if connection.streams.get() == 0 {
             connection.idle_since.set(now());
         }

@@ -135,7 +135,8 @@ async fn shared(
         let joined = worker.multiplexed.join(load, limits);
         let mut place = None;
         if joined.is_none() {
-            let free = |cx: &mut Context<'_>| worker.multiplexed.poll_take(cx, load, trailers);
+            let class = exchange.class;
+            let free = |cx: &mut Context<'_>| worker.multiplexed.poll_take(cx, load, trailers, class);
             match room(exchange, backend, load, down, free).await? {
                 Room::New(new) => place = new,
                 Room::Used(stream) => return Ok(Up::Http2(Box::new(stream))),

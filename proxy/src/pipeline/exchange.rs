@@ -142,15 +142,24 @@ impl<'s> Exchange<'s> {
         Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
     }
 
-    /// A stream may be silent and long-lived by intent: the call of a gRPC method, whatever it is.
+    /// A stream may be silent and long-lived by intent: the call of a gRPC method, whatever it is, or a tunnel.
     pub fn set_deadline(&mut self, backend: &Backend) {
         let timeouts = &backend.policy.timeouts;
         let (now, request) = (self.started, *timeouts.request);
-        self.deadline = if self.grpc {
+        self.deadline = if self.tunnel.is_some() {
+            Deadline::of_tunnel(now, request, &self.told)
+        } else if self.grpc {
             Deadline::of_stream(now, request, *timeouts.idle, &self.told)
         } else {
             Deadline::new(now, request, &self.told)
         };
+    }
+
+    /// What has come instead of the tunnel that was wanted is an answer like any other.
+    pub fn stays_a_request(&mut self, backend: &Backend) {
+        if self.tunnel.is_some() {
+            self.deadline = Deadline::new(self.started, *backend.policy.timeouts.request, &self.told);
+        }
     }
 
     /// What it belongs to where its upstream has a ring; `None`: the field is missing, and any endpoint will do.

@@ -65,7 +65,7 @@ pub async fn meet(
 ) -> Result<Instant, Failure> {
     (exchange.met, exchange.injected) = (None, None);
     let Some(fault) = of(exchange) else { return Ok(began) };
-    let (met, capped) = fault.meet(exchange.worker.id, began);
+    let (met, capped) = fault.meet(exchange.worker.id, exchange.tunnel.is_some(), began);
     if capped {
         exchange.worker.shared.metrics.limit_exceeded(exchange.worker.id, "faults");
     }

@@ -37,7 +37,8 @@ pub async fn token<'s>(
         };
         waited = exchange.attempt_began.saturating_duration_since(exchange.started) + retry_after;
         turn = turn.or_else(|| shared.queue());
-        if turn.as_ref().is_none_or(|turn| waited > turn.timeout) {
+        let patience = exchange.deadline.head.saturating_duration_since(exchange.started);
+        if turn.as_ref().is_none_or(|turn| waited > turn.timeout.min(patience)) {
             return Err(deny(limiter, exchange, Denial::Rate(shared.denied(exchange.class, retry_after))));
         }
         queue(exchange, down, waited).await?;

@@ -79,11 +79,14 @@ pub fn learn(exchange: &Exchange<'_>, admission: &mut Admission<'_>, answer: &Re
         return;
     }
     let now = now();
-    let ended = match answer {
-        Ok(answer) if is_too_much(answer) => Ended::TooMuch,
-        Ok(_) => Ended::Answered(now.saturating_duration_since(exchange.attempt_began)),
-        Err(Failure::AttemptTimeout | Failure::Deadline | Failure::Refused) => Ended::TooMuch,
-        Err(_) => return,
+    // A caller takes its time over its content, and where that still flows, the upstream has not had its turn.
+    let ended = match (answer, exchange.asked.whole) {
+        (Ok(answer), _) if is_too_much(answer) => Ended::TooMuch,
+        (Ok(_), Some(sent)) => Ended::Answered(now.saturating_duration_since(sent)),
+        (Err(Failure::Refused), _) | (Err(Failure::AttemptTimeout | Failure::Deadline), Some(_)) => {
+            Ended::TooMuch
+        }
+        _ => return,
     };
     admission.ended(ended, now);
 }
@@ -117,7 +120,8 @@ async fn pass<'s>(
         _ => exchange.class,
     };
     let draw = exchange.worker.rng(fastrand::Rng::f64);
-    let taken = limiter.take(&caller(exchange), class, exchange.started, draw, admission);
+    let times = (exchange.started, exchange.deadline.head);
+    let taken = limiter.take(&caller(exchange), class, times, draw, admission);
     let decided = match taken {
         Ok(wait) => {
             let entered = if limiter.acts() {

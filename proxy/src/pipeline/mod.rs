@@ -90,7 +90,10 @@ async fn carry(exchange: &mut Exchange<'_>, down: &mut Down<'_>) -> Result<(), F
             relay::lay_aside(exchange, backend, answer, upload.is_complete());
             at_hand::give(exchange, at_hand.ok_or(Failure::NotCached)?, down).await
         }
-        Found::Answer(backend, answer) => relay::relay(exchange, backend, upload, answer, down).await,
+        Found::Answer(backend, answer) => {
+            exchange.stays_a_request(backend);
+            relay::relay(exchange, backend, upload, answer, down).await
+        }
         Found::AtHand(at_hand) => at_hand::give(exchange, at_hand, down).await,
     }
 }

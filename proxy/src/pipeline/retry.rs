@@ -19,7 +19,10 @@ use crate::policy::grpc;
 use crate::policy::outcome::{Class, Outcome};
 use crate::policy::retry::{Decision, Kind, Refused, Standing, decide};
 use crate::snapshot::Backend;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::{Endpoint, InFlight};
+
+/// A hop below is told our deadline in whole milliseconds, rounded down, and so gives up before we do.
+const ROUNDING: Duration = Duration::from_millis(2);
 
 /// The answer that stands. Its attempt is counted when its content has ended, all others here.
 pub async fn until_answered(
@@ -30,7 +33,10 @@ pub async fn until_answered(
 ) -> Result<Answer, Failure> {
     let mut tried = SmallVec::<[u64; 4]>::new();
     let (mut retries, mut repaired, mut replaced) = (0, false, 0);
-    backend.upstream.deposit(1, exchange.started);
+    // What is never retried earns nothing, and so takes no lock; a repair of it is paid by the floor.
+    if *backend.policy.retry.attempts > 0 {
+        backend.upstream.deposit(1, exchange.started);
+    }
     loop {
         let load = attempt::pick(exchange, backend, &tried)?;
         let mut ended = attempt::attempt(exchange, backend, upload, down, load, repaired).await;
@@ -39,6 +45,10 @@ pub async fn until_answered(
         upload.sent |= ended.sent;
         if let Some(load) = ended.load() {
             backend.upstream.report(load, &outcome, exchange.asked, now);
+        }
+        if outcome == (Outcome::DeadlineExceeded { fair: false }) {
+            // Nor is it evidence to limits that adapt themselves.
+            exchange.asked.whole = None;
         }
         pacing::hear(exchange, backend, &ended, &outcome, retries > 0, now);
         if outcome.class() == Class::Success {
@@ -109,8 +119,16 @@ fn stand(
 
 /// What happened, in the words that breaker, retry and metrics share.
 fn classify(ended: &Attempt, exchange: &Exchange<'_>, backend: &Backend, now: Instant) -> Outcome {
+    let deadline = |load: Option<&InFlight>| {
+        let given = exchange.asked.turn.map(|turn| now.saturating_duration_since(turn));
+        let fair = given.zip(load).is_some_and(|(given, load)| had_a_chance(load, backend, given, now));
+        Outcome::DeadlineExceeded { fair }
+    };
     match &ended.result {
-        Ok(answer) => answered(answer),
+        Ok(answer) => match answered(answer) {
+            said if is_of_deadline(&said, exchange, now) => deadline(Some(&answer.load)),
+            said => said,
+        },
         Err(failure) => match failure {
             Failure::Injected(status) => injected(*status, exchange.grpc),
             Failure::Connect(kind) => Outcome::ConnectFailure(*kind),
@@ -120,13 +138,7 @@ fn classify(ended: &Attempt, exchange: &Exchange<'_>, backend: &Backend, now: In
             Failure::GoneAway { progressed } => Outcome::GoneAway { progressed: *progressed },
             Failure::Garbage(_) => Outcome::Garbage,
             Failure::AttemptTimeout => Outcome::AttemptTimeout,
-            Failure::Deadline | Failure::Expired => {
-                let given = exchange.asked.turn.map(|turn| now.saturating_duration_since(turn));
-                let load = ended.load.as_deref();
-                let fair =
-                    given.zip(load).is_some_and(|(given, load)| had_a_chance(load, backend, given, now));
-                Outcome::DeadlineExceeded { fair }
-            }
+            Failure::Deadline | Failure::Expired => deadline(ended.load.as_ref()),
             Failure::BrokenBody => Outcome::Reset { responded: true },
             // What the downstream did, or we refused, says nothing about the upstream.
             Failure::Canceled
@@ -153,6 +165,16 @@ fn classify(ended: &Attempt, exchange: &Exchange<'_>, backend: &Backend, now: In
             | Failure::BreakerOpen { .. } => Outcome::Canceled,
         },
     }
+}
+
+/// A hop below has answered because the deadline that it was told is over.
+fn is_of_deadline(said: &Outcome, exchange: &Exchange<'_>, now: Instant) -> bool {
+    let timed_out = match said {
+        Outcome::Response { status, .. } => *status == StatusCode::GATEWAY_TIMEOUT,
+        Outcome::Grpc { status, .. } => *status == grpc::Status::DeadlineExceeded,
+        _ => false,
+    };
+    timed_out && exchange.deadline.whole.is_some_and(|at| at.saturating_duration_since(now) < ROUNDING)
 }
 
 /// Whether a deadline that ran out says anything about the endpoint that was `given` so much time.

@@ -1,8 +1,8 @@
 //! What becomes of a connection that shall speak something else? Once both sides agree, octets go both ways until each
-//! has ended, or nothing moves for too long.
+//! has ended, nothing moves for too long, or the time is up that the caller gave it.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, UPGRADE};
@@ -169,18 +169,30 @@ impl Tunnel<'_, '_, '_> {
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let moved = self.exchange.bytes_in + self.exchange.bytes_out;
         if self.waiting != Some(moved) {
+            let now = now();
+            // Octets that never pause move the alarm on each poll, so it would never be heard.
+            if self.is_over(now) {
+                return Poll::Ready(Err(Failure::Deadline));
+            }
             self.waiting = Some(moved);
-            self.down.alarm().set(self.limit());
+            self.down.alarm().set(self.limit(now));
         }
         if self.down.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(Failure::Canceled));
         }
-        self.down.alarm().poll(cx).map(|()| Err(Failure::BodyIdle))
+        ready!(self.down.alarm().poll(cx));
+        Poll::Ready(Err(if self.is_over(now()) { Failure::Deadline } else { Failure::BodyIdle }))
     }
 
-    fn limit(&self) -> Instant {
+    fn limit(&self, now: Instant) -> Instant {
         let idle = *self.backend.policy.timeouts.idle;
-        now() + idle.min(self.exchange.snapshot.limits().body_idle_timeout)
+        let idle = now + idle.min(self.exchange.snapshot.limits().body_idle_timeout);
+        self.exchange.deadline.whole.map_or(idle, |whole| whole.min(idle))
+    }
+
+    /// The caller waits no longer.
+    fn is_over(&self, now: Instant) -> bool {
+        self.exchange.deadline.whole.is_some_and(|whole| now >= whole)
     }
 }
 

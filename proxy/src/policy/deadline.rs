@@ -130,9 +130,9 @@ impl Told {
 /// the exchange to its last byte. So a limit that says nothing about the body is not passed on either: the next hop
 /// would take it for the whole and cut a download that flows.
 ///
-/// A *stream* (a gRPC exchange, a tunnel) may be silent and long-lived by intent, so no built-in limit applies to it, and
-/// a written one only from the end of the request's content to the response head; else it is bounded by `idle` and by
-/// what the caller said.
+/// A *stream* (a gRPC exchange) may be silent and long-lived by intent, so no built-in limit applies to it, and a written
+/// one only from the end of the request's content to the response head; else it is bounded by `idle` and by what the
+/// caller said. So is a *tunnel*, once it stands; until then it is a request like any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     /// The response head must be there. No attempt begins at or after it.
@@ -164,6 +164,11 @@ impl Deadline {
         };
         let deadline = Self { whole: told.until(now), ..Self::at(now) }.set(now + idle);
         Self { ahead: Some(idle), answer: Some(answer), ..deadline }
+    }
+
+    /// Of a request for a tunnel that begins `now`. What policy allows ends with the head, and so is not passed on.
+    pub fn of_tunnel(now: Instant, policy: RequestTimeout, told: &Told) -> Self {
+        Self { whole: told.until(now), ..Self::at(now) }.set(now + policy.limit())
     }
 
     /// That stands at `head`, whatever happens.

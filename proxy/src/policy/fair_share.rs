@@ -54,6 +54,8 @@ pub struct FairShare {
     pressure: f64,
     /// Requests an interval.
     level: f64,
+    /// For the level: a request in flight is no time to ask for memory.
+    demands: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +82,7 @@ impl FairShare {
             arrived: 0.0,
             pressure: 0.0,
             level: shedding_nobody(order),
+            demands: Vec::new(),
         }
     }
 
@@ -133,11 +136,12 @@ impl FairShare {
         // What a full limit would have served: shedding holds it below.
         let supply = self.served / (self.pressure / self.arrived.max(1.0)).clamp(PRESSED, 1.0);
         (self.began, self.passed, self.arrived, self.pressure) = (now, 0.0, 0.0, 0.0);
-        let mut demands: Vec<_> = self.callers.iter().map(|caller| caller.demand).collect();
-        demands.sort_by(f64::total_cmp);
+        self.demands.clear();
+        self.demands.extend(self.callers.iter().map(|caller| caller.demand));
+        self.demands.sort_unstable_by(f64::total_cmp);
         self.level = match self.order {
-            Order::GreedyFirst => water_level(&demands, supply),
-            Order::UncommonFirst => least_kept(&demands, supply),
+            Order::GreedyFirst => water_level(&self.demands, supply),
+            Order::UncommonFirst => least_kept(&self.demands, supply),
         };
     }
 

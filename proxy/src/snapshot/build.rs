@@ -17,6 +17,7 @@ use crate::policy::router::Router;
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, LineSink, Metrics};
 use crate::upstream::Upstream;
+use crate::upstream::crowd::{Crowd, Crowds, Of};
 
 /// Label of what has no name.
 const NONE: &str = "-";
@@ -32,13 +33,15 @@ pub fn build(
     // First: what changes while they are read is seen as a change.
     let body_files = BodyFiles::of(&config);
     stand_in::check(&config)?;
+    let mut crowds = previous.map(|previous| previous.crowds.living()).unwrap_or_default();
     let upstreams: Vec<_> = config
         .upstreams
         .iter()
         .map(|wanted| {
             let mut known = previous.iter().flat_map(|previous| &previous.upstreams);
             let old = known.find(|old| old.config.name == wanted.name);
-            next(old, wanted.clone(), config.sidecar.locality.as_ref(), metrics, now)
+            let crowd = crowds.of(Of::Upstream, wanted.name.as_str());
+            next(old, wanted.clone(), config.sidecar.locality.as_ref(), (metrics, crowd), now)
         })
         .collect();
     let caps = previous.map(|previous| Arc::clone(&previous.caps)).unwrap_or_default();
@@ -50,7 +53,7 @@ pub fn build(
         .sidecar
         .inbound
         .iter()
-        .map(|port| Ok((port.listen, builder.inbound(port, previous, now)?)))
+        .map(|port| Ok((port.listen, builder.inbound(port, previous, &mut crowds, now)?)))
         .collect::<Result<_, _>>()?;
     for old in previous.iter().flat_map(|previous| &previous.experiments) {
         if !experiments.iter().any(|new| Arc::ptr_eq(old, new)) {
@@ -58,7 +61,8 @@ pub fn build(
         }
     }
     let known = previous.map_or(&[][..], |previous| &previous.limiters);
-    let limiters = limiter::build(&config.rate_limits, &config.sidecar.name, known, metrics, now);
+    let limiters =
+        limiter::build(&config.rate_limits, &config.sidecar.name, known, (metrics, &mut crowds), now);
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
@@ -80,6 +84,7 @@ pub fn build(
         limiters,
         experiments,
         caps,
+        crowds,
         outbound,
         inbound,
         upstreams,
@@ -93,14 +98,14 @@ fn next(
     old: Option<&Arc<Upstream>>,
     wanted: model::Upstream,
     near: Option<&Locality>,
-    metrics: &Metrics,
+    (metrics, crowd): (&Metrics, Arc<Crowd>),
     now: Instant,
 ) -> Arc<Upstream> {
     if let Some(old) = old.filter(|old| same(&old.config, &wanted) && old.is_near(near)) {
         return Arc::clone(old);
     }
     let counters = metrics.upstream(wanted.name.as_str());
-    Upstream::new(wanted, near, counters, old.map(|old| &**old), now)
+    Upstream::new(wanted, near, counters, crowd, old.map(|old| &**old), now)
 }
 
 /// Nothing that an upstream's state depends on has changed. (What a request is treated by is the snapshot's.)
@@ -179,6 +184,7 @@ impl Builder<'_> {
         &self,
         port: &model::Inbound,
         previous: Option<&Snapshot>,
+        crowds: &mut Crowds,
         now: Instant,
     ) -> Result<Table, BodyFileError> {
         let wanted = port.application();
@@ -186,7 +192,8 @@ impl Builder<'_> {
             let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == port.listen)?;
             Some(&table.otherwise.as_ref()?.backends.first()?.upstream)
         });
-        let application = next(old, wanted, None, self.metrics, now);
+        let crowd = crowds.of(Of::Application, wanted.name.as_str());
+        let application = next(old, wanted, None, (self.metrics, crowd), now);
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             vec![self.backend(Direction::Inbound, &route.name, &application, rule.policy.clone())]
         };
@@ -315,16 +322,23 @@ outbound: {}
         outrigger_config::parse(&[Source { name: "a.yaml".to_owned(), text: text.to_owned() }]).unwrap()
     }
 
-    /// Two generations, the second with every occurrence of a text replaced; the endpoints' ids of each upstream.
-    fn ids(from: &str, to: &str) -> [Vec<Vec<u64>>; 2] {
+    /// Two generations, the second with every occurrence of a text replaced; what happens to the first in between.
+    fn generations(from: &str, to: &str, meanwhile: impl FnOnce(&Snapshot)) -> [Snapshot; 2] {
         let metrics = Metrics::new(1, 1000);
         let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped()).unwrap();
         let first = build(config(POLICY), None, &metrics, &log, now()).unwrap();
-        first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
+        meanwhile(&first);
         let second = build(config(&POLICY.replace(from, to)), Some(&first), &metrics, &log, now()).unwrap();
+        [first, second]
+    }
+
+    /// The endpoints' ids of each upstream of both.
+    fn ids(from: &str, to: &str) -> [Vec<Vec<u64>>; 2] {
+        let answered =
+            |first: &Snapshot| first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
         let ids =
             |upstream: &Arc<Upstream>| upstream.roster().endpoints.iter().map(|found| found.id).collect();
-        [first, second].map(|snapshot| snapshot.upstreams.iter().map(ids).collect())
+        generations(from, to, answered).map(|snapshot| snapshot.upstreams.iter().map(ids).collect())
     }
 
     #[test]
@@ -334,11 +348,32 @@ outbound: {}
     }
 
     #[test]
+    fn lb_11_patience_with_a_resolver_may_change_while_it_fails() {
+        let [old, new] = ids("port: 80}", "port: 80, staleFor: 1m}");
+        assert_eq!((old[0].len(), &old), (1, &new));
+    }
+
+    #[test]
     fn a_changed_list_keeps_the_endpoints_that_stay() {
         let [old, new] = ids("10.0.0.1:80", "10.0.0.3:80");
         assert_eq!(old[0], new[0]);
         assert_ne!(old[1][0], new[1][0]);
         assert_eq!(old[1][1], new[1][1]);
+    }
+
+    #[test]
+    fn rt_5_a_budget_begins_anew_only_where_it_is_changed_itself() {
+        let earned = |first: &Snapshot| first.upstreams[1].deposit(100, now());
+        for (settings, stays) in [("limits: {maxPending: 7}", true), ("retryBudget: {percent: 25%}", false)] {
+            let [old, new] = generations("discovery:", &format!("{settings}, discovery:"), earned);
+            assert_eq!(new.upstreams[1].balance(now()) >= 20, stays, "{settings}");
+            old.upstreams[1].deposit(100, now());
+            assert_eq!(
+                new.upstreams[1].balance(now()) >= 40,
+                stays,
+                "who is under way still earns: {settings}"
+            );
+        }
     }
 
     #[test]

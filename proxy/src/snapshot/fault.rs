@@ -105,14 +105,17 @@ impl Fault {
         self.wanted.mode
     }
 
-    /// What an attempt meets that begins `now`, and whether it is spared for the bounds alone.
-    pub fn meet(self: &Arc<Self>, worker: WorkerId, now: Instant) -> (Option<Met>, bool) {
+    /// What an attempt meets that begins `now`, and whether it is spared for the bounds alone. One that wants a `tunnel`
+    /// has no content, so no fault is at work on that.
+    pub fn meet(self: &Arc<Self>, worker: WorkerId, tunnel: bool, now: Instant) -> (Option<Met>, bool) {
         let mut met = Met { delay: None, end: None, body: None, fault: Arc::clone(self), active: 0 };
         let (mut injector, mut capped) = (self.injector(), false);
         for (nth, (_, kind)) in self.wanted.faults.iter().enumerate() {
-            // Those are hidden from the choice of an endpoint.
-            if matches!(kind, Kind::Hide(_)) {
-                continue;
+            match kind {
+                // Those are hidden from the choice of an endpoint.
+                Kind::Hide(_) => continue,
+                Kind::PartialBody(_) | Kind::Throttle(_) if tunnel => continue,
+                _ => {}
             }
             match injector.decide(nth, now) {
                 Decision::Spared => {}
@@ -237,14 +240,14 @@ mod tests {
     fn ch_1_all_experiments_together_have_a_cap_that_is_given_back() {
         let (caps, now) = (caps(2), Instant::now());
         let all = [(); 3].map(|()| fault(Mode::Enforce, &caps, vec![(1.0, Kind::Reset)], now));
-        let first = all[0].meet(WorkerId::CONTROL, now).0.unwrap();
-        let second = all[1].meet(WorkerId::CONTROL, now).0.unwrap();
+        let first = all[0].meet(WorkerId::CONTROL, false, now).0.unwrap();
+        let second = all[1].meet(WorkerId::CONTROL, false, now).0.unwrap();
         assert_eq!(second.end, Some(End::Reset));
-        let (third, capped) = all[2].meet(WorkerId::CONTROL, now);
+        let (third, capped) = all[2].meet(WorkerId::CONTROL, false, now);
         assert!(third.is_none() && capped);
         assert_eq!(all[2].standing(now), (0, None), "nor is its own cap used up by it");
         drop(first);
-        assert!(all[2].meet(WorkerId::CONTROL, now).0.is_some());
+        assert!(all[2].meet(WorkerId::CONTROL, false, now).0.is_some());
     }
 
     #[test]
@@ -252,10 +255,22 @@ mod tests {
         let (caps, now) = (caps(1), Instant::now());
         let fault = fault(Mode::DryRun, &caps, vec![(1.0, Kind::Sever)], now);
         for _ in 0..3 {
-            let (met, capped) = fault.meet(WorkerId::CONTROL, now);
+            let (met, capped) = fault.meet(WorkerId::CONTROL, false, now);
             assert!(met.is_none() && !capped);
         }
         assert_eq!(fault.standing(now), (0, None));
+    }
+
+    #[test]
+    fn ch_1_what_is_done_to_content_spares_a_tunnel() {
+        let delay = Duration::from_millis(5);
+        let kinds = [Kind::PartialBody(1), Kind::Throttle(1), Kind::Delay(delay)].map(|kind| (1.0, kind));
+        let (caps, now) = (caps(9), Instant::now());
+        let fault = fault(Mode::Enforce, &caps, kinds.into(), now);
+        let met = fault.meet(WorkerId::CONTROL, true, now).0.unwrap();
+        assert_eq!((met.delay, met.body, fault.standing(now).0), (Some(delay), None, 1));
+        let met = fault.meet(WorkerId::CONTROL, false, now).0.unwrap();
+        assert_eq!((met.body, fault.standing(now).0), (Some(Body::Partial(1)), 4));
     }
 
     #[test]
@@ -265,9 +280,9 @@ mod tests {
             [Kind::Delay(delay), Kind::Abort(StatusCode::BAD_GATEWAY), Kind::Delay(delay), Kind::Reset];
         let (caps, now) = (caps(9), Instant::now());
         let fault = fault(Mode::Enforce, &caps, kinds.map(|kind| (1.0, kind)).into(), now);
-        let met = fault.meet(WorkerId::CONTROL, now).0.unwrap();
+        let met = fault.meet(WorkerId::CONTROL, false, now).0.unwrap();
         assert_eq!((met.delay, met.end), (Some(2 * delay), Some(End::Abort(StatusCode::BAD_GATEWAY))));
         fault.end();
-        assert!(fault.meet(WorkerId::CONTROL, now).0.is_none() && !fault.is_on(now));
+        assert!(fault.meet(WorkerId::CONTROL, false, now).0.is_none() && !fault.is_on(now));
     }
 }

@@ -17,6 +17,7 @@ use crate::policy::router::{Request, Router};
 use crate::store;
 use crate::telemetry::{Metrics, RateLimitMetrics};
 use crate::upstream::bulkhead::{self, Bulkhead, Permit, Rules};
+use crate::upstream::crowd::{Crowd, Crowds, Of, On};
 
 pub use self::meter::{Caller, Quota};
 pub use self::shared::Shared;
@@ -70,15 +71,16 @@ pub(super) fn build(
     policies: &[RateLimitPolicy],
     service: &Name,
     previous: &[Arc<RateLimiter>],
-    metrics: &Metrics,
+    (metrics, crowds): (&Metrics, &mut Crowds),
     now: Instant,
 ) -> Vec<Arc<RateLimiter>> {
     let one = |wanted: &RateLimitPolicy| {
         let old = previous.iter().find(|old| old.config.name == wanted.name);
-        match old.filter(|old| old.config == *wanted) {
-            Some(same) => Arc::clone(same),
-            None => Arc::new(RateLimiter::new(wanted, service, old.map(|old| &**old), metrics, now)),
+        if let Some(same) = old.filter(|old| old.config == *wanted) {
+            return Arc::clone(same);
         }
+        let crowd = crowds.of(Of::Policy, wanted.name.as_str());
+        Arc::new(RateLimiter::new(wanted, service, old.map(|old| &**old), (metrics, &crowd), now))
     };
     policies.iter().map(one).collect()
 }
@@ -88,7 +90,7 @@ impl RateLimiter {
         config: &RateLimitPolicy,
         service: &Name,
         old: Option<&Self>,
-        metrics: &Metrics,
+        (metrics, crowd): (&Metrics, &Arc<Crowd>),
         now: Instant,
     ) -> Self {
         let dry_run = config.mode == Mode::DryRun;
@@ -103,9 +105,14 @@ impl RateLimiter {
             Meter::of_all(total, !config.priorities.is_empty(), old, epoch, now)
         });
         let places = {
-            let old = old.and_then(|old| old.places.clone());
+            // Its row is that of another mode no more.
+            if let Some(old) = old.filter(|old| !Arc::ptr_eq(&old.metrics, &metrics))
+                && let Some(places) = &old.places
+            {
+                places.hide_from(&old.metrics.places);
+            }
             let rules = config.concurrency.as_ref().map_or(Rules::NONE, rules);
-            bulkhead::next(old, rules, &Arc::default(), &metrics.places, now)
+            bulkhead::next(crowd, On::Requests, rules, &metrics.places, now)
         };
         let shared = Shared::of(config, service, old.and_then(|old| old.shared.as_ref()), &metrics, epoch);
         let sharing = config.concurrency.as_ref().and_then(|concurrency| concurrency.fair_share.as_ref());
@@ -148,22 +155,23 @@ impl RateLimiter {
         self.config.mode == Mode::Enforce
     }
 
-    /// Takes what a request needs, those limits first that are its caller's own; says how long it must wait for it. The
-    /// places in flight are another matter, since they may be waited for: see [`Self::places`].
+    /// Takes what a request needs, those limits first that are its caller's own; says how long it must wait for it, never
+    /// beyond its `deadline`. The places in flight are another matter, since they may be waited for: see [`Self::places`].
     pub fn take<'s>(
         &'s self,
         caller: &Caller<'_>,
         class: Class,
-        now: Instant,
+        (now, deadline): (Instant, Instant),
         draw: f64,
         into: &mut Admission<'s>,
     ) -> Result<Duration, Denial<'s>> {
+        let patience = deadline.saturating_duration_since(now);
         if !self.is_fair(caller, now, draw) {
             return Err(Denial::Share);
         }
         let (before, mut wait) = (into.tokens.len(), Duration::ZERO);
         for meter in self.each.iter().chain(&self.total) {
-            match meter.take(caller, class, now) {
+            match meter.take(caller, class, now, patience) {
                 Ok(mut token) => {
                     token.quota = token.quota.filter(|_| self.acts());
                     wait = wait.max(token.wait);

@@ -19,6 +19,7 @@ use crate::policy::router::{Request, Router, Step, lower_case};
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::upstream::Upstream;
+use crate::upstream::crowd::Crowds;
 
 use self::fault::{Caps, Fault};
 use self::stand_in::{BodyFiles, Chain};
@@ -45,6 +46,7 @@ pub struct Snapshot {
     /// Experiments that inject faults.
     pub experiments: Vec<Arc<Fault>>,
     caps: Arc<Caps>,
+    crowds: Crowds,
     via: [Via; 2],
     /// What is written of exchanges.
     pub access_log: AccessLog,

@@ -19,12 +19,12 @@ use outrigger_config::model::priority::{Class, Shares};
 use outrigger_config::model::{AdaptiveLimit, Applied, Mode, QueueLimits, UpstreamLimits};
 use tokio::sync::oneshot;
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, On};
 use super::guard::Refusal;
 use crate::policy::concurrency::{Ended, Limiter};
 use crate::policy::priority::cap;
 use crate::policy::priority::queue::{Enqueued, Queue, Ticket};
-use crate::telemetry::Fill;
+use crate::telemetry::{Fill, Fills};
 
 /// What a policy says of a limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,22 +68,17 @@ impl Rules {
     }
 }
 
-/// The limit under new rules, if they are any: that of the last generation with whoever is inside, or a new one. One that
+/// The limit under new rules, if they are any: the one that its crowd knows, with whoever is inside, or a new one. One that
 /// there was stays although there is no limit any more, and lets everybody in: whoever is inside still would else be
 /// unknown to the next limit.
-pub fn next(
-    old: Option<Arc<Bulkhead>>,
-    rules: Rules,
-    crowd: &Arc<Crowd>,
-    fill: &Arc<Fill>,
-    now: Instant,
-) -> Option<Arc<Bulkhead>> {
+pub fn next(crowd: &Arc<Crowd>, on: On, rules: Rules, shown: &Fills, now: Instant) -> Option<Arc<Bulkhead>> {
     let draw = fastrand::f64();
-    if let Some(old) = &old {
-        old.reconfigure(rules, now, draw);
-    }
-    let new = || Bulkhead::new(rules, Arc::clone(crowd), Arc::clone(fill), now, draw);
-    old.or_else(|| rules.limit_anything().then(new))
+    let known = crowd.limit(on).inspect(|known| known.reconfigure(rules, now, draw));
+    let new = || Bulkhead::new(rules, Arc::clone(crowd), now, draw);
+    let limit = known.or_else(|| rules.limit_anything().then(new))?;
+    crowd.meet(on, &limit);
+    shown.show(&limit.fill);
+    Some(limit)
 }
 
 /// A limit with its queue.
@@ -92,8 +87,6 @@ pub struct Bulkhead {
     fill: Arc<Fill>,
     /// Of whom all in the queue are.
     crowd: Arc<Crowd>,
-    /// How many are in the queue.
-    waiting: AtomicU32,
     /// What each class may fill, at the limit of the moment.
     caps: [AtomicU32; Class::ALL.len()],
     adapts: AtomicBool,
@@ -130,14 +123,13 @@ pub enum Entry {
 }
 
 impl Bulkhead {
-    /// Nobody inside, or whoever still holds a place that counts in the same `fill`.
-    pub fn new(rules: Rules, crowd: Arc<Crowd>, fill: Arc<Fill>, now: Instant, draw: f64) -> Arc<Self> {
+    /// Nobody inside.
+    pub fn new(rules: Rules, crowd: Arc<Crowd>, now: Instant, draw: f64) -> Arc<Self> {
         let limiter = rules.adaptive.map(|adaptive| Limiter::new(adaptive.policy, now, draw));
         let line = Line { rules, queue: Queue::new(rules.queue.timeout), limiter };
         let bulkhead = Self {
-            fill,
+            fill: Arc::default(),
             crowd,
-            waiting: AtomicU32::new(0),
             caps: Default::default(),
             adapts: AtomicBool::new(false),
             line: Mutex::new(line),
@@ -205,7 +197,7 @@ impl Bulkhead {
 
     /// Somebody waits.
     pub fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
+        self.fill.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Nobody is let in any more: those who wait need not. Who joins after this knows, by the lock, why.
@@ -215,6 +207,11 @@ impl Bulkhead {
             let _ = waiting.send(Err(Turned::Shut(why)));
         }
         self.count(&line);
+    }
+
+    /// Its row in the metrics is this one no more.
+    pub fn hide_from(&self, shown: &Fills) {
+        shown.hide(&self.fill);
     }
 
     /// Turns away one who waits, and leaves its room in the crowd to somebody of `class`.
@@ -229,8 +226,9 @@ impl Bulkhead {
 
     /// How much of it is taken, 0 to 1.
     pub fn pressure(&self) -> f64 {
-        let [inside, limit] =
-            [&self.fill.inside, &self.fill.limit].map(|n| f64::from(n.load(Ordering::Relaxed)));
+        // The limit that is shown may be that of a dry run.
+        let limit = &self.caps[Class::Critical as usize];
+        let [inside, limit] = [&self.fill.inside, limit].map(|n| f64::from(n.load(Ordering::Relaxed)));
         (inside / limit.max(1.0)).min(1.0)
     }
 
@@ -263,10 +261,8 @@ impl Bulkhead {
     /// How many wait now. Who came has joined the crowd; who left leaves it here.
     fn count(&self, line: &Line) {
         let waiting = u32::try_from(line.queue.len()).unwrap_or(u32::MAX);
-        let before = self.waiting.swap(waiting, Ordering::SeqCst);
+        let before = self.fill.waiting.swap(waiting, Ordering::SeqCst);
         self.crowd.leave(before.saturating_sub(waiting) as usize);
-        // The gauge may be another limit's too: one of the same name that is gone, and not yet empty.
-        self.fill.waiting.fetch_add(waiting.wrapping_sub(before), Ordering::Relaxed);
     }
 
     fn set_caps(&self, line: &Line) {

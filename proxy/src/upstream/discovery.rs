@@ -28,24 +28,33 @@ pub struct Update {
     pub answered_at: Option<Instant>,
     /// Its TTL after clamping; zero when nothing serves.
     pub ttl: Duration,
-    /// The resolver failed since that answer.
-    pub stale: bool,
+    /// When the resolver first failed after that answer, if it did.
+    pub failing_since: Option<Instant>,
     /// Why the last question had no good answer.
     pub error: Option<String>,
+}
+
+impl Update {
+    /// The resolver failed since the last good answer.
+    pub fn is_stale(&self) -> bool {
+        self.failing_since.is_some()
+    }
 }
 
 /// Keeps `name` resolved, and calls `publish` after each answer, each failure, and when a stale set expires
 /// (late by one lookup at most). The first question goes out at once. Ends only by being dropped.
 ///
-/// `stale_for` counts from the first failure after a good answer (LB-11).
+/// `stale_for` counts from the first failure after a good answer (LB-11), though the last generation met both: that is
+/// what is `known`.
 pub async fn watch(
     resolver: Resolver,
     name: String,
     port: u16,
     stale_for: Duration,
+    known: Option<Update>,
     publish: impl FnMut(Update),
 ) {
-    let schedule = Schedule::new(stale_for, Bounds::DEFAULT, now());
+    let schedule = Schedule::resume(known, stale_for, Bounds::DEFAULT, now());
     drive(schedule, resolver, name, port, publish).await;
 }
 
@@ -92,7 +101,7 @@ fn snapshot(schedule: &Schedule, error: Option<String>) -> Update {
         endpoints: serving.map(|answer| answer.endpoints.clone()).unwrap_or_default(),
         answered_at: schedule.answered_at(),
         ttl: serving.map(|answer| answer.ttl).unwrap_or_default(),
-        stale: schedule.is_stale(),
+        failing_since: schedule.failing_since(),
         error,
     }
 }

@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use outrigger_config::model::{self, Applied, Locality};
 
 use self::bulkhead::{Bulkhead, Rules};
-use self::crowd::Crowd;
+use self::crowd::{Crowd, On};
 use self::discovery::Update;
 use self::endpoint::Endpoint;
 use self::guard::Guard;
@@ -58,7 +58,7 @@ pub struct Upstream {
     /// Held by who makes the roster anew, so that the last one knows of everything.
     remaking: Mutex<()>,
     guard: Guard,
-    budget: Mutex<Budget>,
+    budget: Arc<Mutex<Budget>>,
     /// Those who wait for a place among the requests or the connections.
     crowd: Arc<Crowd>,
     /// Those whose connection is being opened.
@@ -70,24 +70,25 @@ impl Upstream {
     /// An upstream with its static endpoints, or none until discovery publishes some.
     ///
     /// It takes over what the `old` one of the same name has learned in the last generation: its breaker, who is ejected,
-    /// its limits with whoever is inside, its pace, its cache, and the endpoints that stay, with load, health and idle connections. A
-    /// name that is looked up again serves its last answer until the next.
+    /// its pace, its cache, what its budget holds where that is unchanged, and the endpoints that stay, with load, health and
+    /// idle connections. A name that is looked up again serves its last answer until the next. The limits are those of its
+    /// `crowd`, with whoever is inside.
     pub fn new(
         config: model::Upstream,
         near: Option<&Locality>,
         metrics: Arc<UpstreamMetrics>,
+        crowd: Arc<Crowd>,
         old: Option<&Self>,
         now: Instant,
     ) -> Arc<Self> {
-        let [crowd, opening] =
-            old.map_or_else(Default::default, |old| [&old.crowd, &old.opening].map(Arc::clone));
-        let requests = old.and_then(|old| old.requests.clone());
         let rules = Rules::of_requests(&config.limits);
-        let requests = bulkhead::next(requests, rules, &crowd, &metrics.requests, now);
-        let connections = old.and_then(|old| old.connections.clone());
+        let requests = bulkhead::next(&crowd, On::Requests, rules, &metrics.requests, now);
         let rules = Rules::of_connections(&config.limits);
-        let connections = bulkhead::next(connections, rules, &crowd, &metrics.connections, now);
+        let connections = bulkhead::next(&crowd, On::Connections, rules, &metrics.connections, now);
+        let opening = old.map(|old| Arc::clone(&old.opening)).unwrap_or_default();
         let cache = cache(&config, old, &metrics);
+        let budget = old.filter(|old| old.config.retry_budget == config.retry_budget);
+        let budget = budget.map(|old| Arc::clone(&old.budget));
         let known = old.and_then(|old| old.pacing.as_ref());
         let pacing = config
             .pacing
@@ -103,7 +104,7 @@ impl Upstream {
             roster: ArcSwap::default(),
             remaking: Mutex::default(),
             guard: Guard::new(&config, old.map(|old| &old.guard), now),
-            budget: Mutex::new(Budget::new(&config.retry_budget, now)),
+            budget: budget.unwrap_or_else(|| Arc::new(Mutex::new(Budget::new(&config.retry_budget, now)))),
             crowd,
             opening,
             turn: AtomicUsize::new(0),
@@ -112,7 +113,7 @@ impl Upstream {
         let known = old.map(|old| old.roster().endpoints.clone()).unwrap_or_default();
         match (&upstream.config.discovery, old) {
             (model::Discovery::Static(addrs), _) => upstream.settle_in(addrs, &known, now),
-            (asked, Some(old)) if *asked == old.config.discovery => {
+            (asked, Some(old)) if is_same_name(asked, &old.config.discovery) => {
                 let addrs: Vec<_> = known.iter().map(|endpoint| endpoint.addr).collect();
                 upstream.settle_in(&addrs, &known, now);
                 let known = old.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -246,6 +247,15 @@ pub struct Pending(Arc<Crowd>);
 impl Drop for Pending {
     fn drop(&mut self) {
         self.0.leave(1);
+    }
+}
+
+/// Whether both ask for the same addresses, whatever becomes of them when there is no answer.
+fn is_same_name(one: &model::Discovery, other: &model::Discovery) -> bool {
+    use model::Discovery::Dns;
+    match (one, other) {
+        (Dns { name, port, .. }, Dns { name: other, port: at, .. }) => (name, port) == (other, at),
+        _ => false,
     }
 }
 

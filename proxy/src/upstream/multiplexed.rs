@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use outrigger_config::model::UpstreamLimits;
+use outrigger_config::model::priority::Class;
 
 use super::bulkhead::{Bulkhead, Permit};
 use super::connect::{ConnectError, connect};
@@ -90,18 +91,19 @@ impl Multiplexed {
         shared.connections.iter().find_map(|connection| connection.place(trailers))
     }
 
-    /// The same; where there is none, wakes up when there may be.
+    /// The same; where there is none, wakes up when there may be, the worthiest first.
     pub fn poll_take(
         &self,
         cx: &mut Context<'_>,
         endpoint: &Endpoint,
         trailers: TrailerLimits,
+        class: Class,
     ) -> Poll<ClientStream> {
         if let Some(place) = self.take(endpoint, trailers, now()) {
             return Poll::Ready(place);
         }
         if let Some(shared) = self.shared.borrow().get(&endpoint.id) {
-            shared.connections.iter().for_each(|connection| connection.wake_at_room(cx));
+            shared.connections.iter().for_each(|connection| connection.wake_at_room(cx, class));
         }
         Poll::Pending
     }

@@ -1,8 +1,10 @@
 //! Which way would the request go? The decision of the snapshot, and its account of how it was made.
 
-use outrigger_config::model::{Config, Direction};
+use outrigger_config::model::{self, Config, Direction};
 use outrigger_config::scalars::Percent;
-use outrigger_config::{describe_match, describe_policy, describe_upstream};
+use outrigger_config::{
+    describe_match, describe_policy, describe_rate_limit, describe_treatment, describe_upstream,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,7 +13,7 @@ use crate::http1::head::parse_request;
 use crate::message::{HeadError, RequestHead, Scratch};
 use crate::pipeline::Failure;
 use crate::policy::router::{Obstacle, Step};
-use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
+use crate::snapshot::{Backend, ListenerId, Rule, Snapshot, request};
 
 /// What a request meets.
 #[derive(Debug, Serialize)]
@@ -24,6 +26,10 @@ pub(super) struct Explanation {
     pub(super) decision: Decision,
     /// In order of precedence, up to the match that takes the request.
     pub(super) tried: Vec<Tried>,
+    /// What its rule says of it wherever it goes; null without one.
+    pub(super) treatment: Value,
+    /// The rate limit policies that concern it, in the order in which they are asked.
+    pub(super) rate_limits: Vec<Value>,
     /// Where it goes; empty when it is answered by the sidecar itself.
     pub(super) backends: Vec<Target>,
 }
@@ -70,18 +76,7 @@ pub(super) struct Target {
 
 /// Asks the snapshot as the data path does: the same parser, the same limits, the same router.
 pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) -> Explanation {
-    let parsed = parse_request(asked.head.as_bytes(), &snapshot.head_limits, &Scratch::default());
-    let (decision, tried, backends) = match parsed {
-        Ok(Some((head, _))) => {
-            let tried = tried(snapshot, listener, &head);
-            let rule = snapshot.route(listener, head.host(), &head);
-            let backends = rule.into_iter().flat_map(Rule::backends).map(target).collect();
-            (decision(&snapshot.config, listener, rule), tried, backends)
-        }
-        Ok(None) => refused(Failure::BadRequest(HeadError::Syntax)),
-        Err(error) => refused(Failure::BadRequest(error)),
-    };
-    Explanation {
+    let mut explanation = Explanation {
         method: asked.method.clone(),
         authority: asked.authority.clone(),
         path: asked.path.clone(),
@@ -89,21 +84,45 @@ pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) 
             Direction::Outbound => "outbound",
             Direction::Inbound => "inbound",
         },
-        decision,
-        tried,
-        backends,
+        decision: Decision::refused(Failure::BadRequest(HeadError::Syntax)),
+        tried: Vec::new(),
+        treatment: Value::Null,
+        rate_limits: Vec::new(),
+        backends: Vec::new(),
+    };
+    match parse_request(asked.head.as_bytes(), &snapshot.head_limits, &Scratch::default()) {
+        Ok(Some((head, _))) => meet(&mut explanation, snapshot, listener, &head),
+        Ok(None) => {}
+        Err(error) => explanation.decision = Decision::refused(Failure::BadRequest(error)),
     }
+    explanation
 }
 
-fn refused(failure: Failure) -> (Decision, Vec<Tried>, Vec<Target>) {
-    (Decision::refused(failure), Vec::new(), Vec::new())
+/// All that a well-formed request meets.
+fn meet(explanation: &mut Explanation, snapshot: &Snapshot, listener: ListenerId, head: &RequestHead) {
+    explanation.tried = tried(snapshot, listener, head);
+    let Some(rule) = snapshot.route(listener, head.host(), head) else {
+        explanation.decision = Decision::refused(Failure::NoRoute);
+        return;
+    };
+    let config = &snapshot.config;
+    let written = written(config, rule);
+    explanation.decision = decision(listener, rule, written);
+    explanation.treatment = written.map(|written| describe_treatment(written, config)).unwrap_or_default();
+    let asked = request(head.host(), head);
+    let concerned = snapshot.limiters.iter().filter(|limiter| limiter.concerns(listener.direction, &asked));
+    explanation.rate_limits = concerned.map(|limiter| describe_rate_limit(&limiter.config)).collect();
+    explanation.backends = rule.backends().map(target).collect();
 }
 
-fn decision(config: &Config, listener: ListenerId, rule: Option<&Rule>) -> Decision {
-    let Some(rule) = rule else { return Decision::refused(Failure::NoRoute) };
-    let route = config.routes.iter().find(|route| route.name.as_str() == &*rule.route);
-    let place = route.and_then(|route| route.rules.iter().find(|inner| inner.name.as_str() == &*rule.name));
-    match (place, listener.direction) {
+/// The rule in the policy; `None`: it is nobody's.
+fn written<'c>(config: &'c Config, rule: &Rule) -> Option<&'c model::Rule> {
+    let route = config.routes.iter().find(|route| route.name.as_str() == &*rule.route)?;
+    route.rules.iter().find(|written| written.name.as_str() == &*rule.name)
+}
+
+fn decision(listener: ListenerId, rule: &Rule, written: Option<&model::Rule>) -> Decision {
+    match (written, listener.direction) {
         (Some(place), _) => Decision::Route {
             route: rule.route.to_string(),
             rule: rule.name.to_string(),

@@ -6,6 +6,19 @@ use serde_json::Value;
 
 use super::decide::{Decision, Explanation, Target, Tried};
 
+/// What an upstream's policy says beside them.
+const BLOCKS: &[&str] = &[
+    "protocol",
+    "loadBalancer",
+    "healthCheck",
+    "outlierDetection",
+    "circuitBreaker",
+    "cache",
+    "retryBudget",
+    "pacing",
+    "limits",
+];
+
 /// A policy's values, in the order in which a request meets them.
 const SETTINGS: &[(&str, &str)] = &[
     ("timeouts", "request"),
@@ -35,6 +48,15 @@ impl Display for Explanation {
             let outcome = tried.obstacle.as_ref().map_or("taken".to_owned(), |found| format!("no: {found}"));
             writeln!(f, "  {:name$}  {:wanted$}  {outcome}", tried.name(), describe(&tried.wanted))?;
         }
+        for limit in &self.rate_limits {
+            writeln!(f, "\nlimited by {} ({})", word(&limit["name"]), word(&limit["location"]))?;
+            let shown = ["mode", "share", "store", "total", "perKey", "concurrency", "priorities"];
+            shown.iter().try_for_each(|name| block(f, name, &limit[name], ""))?;
+        }
+        if self.treatment.is_object() {
+            writeln!(f, "\nwherever it goes")?;
+            block(f, "", &self.treatment, "")?;
+        }
         self.backends.iter().try_for_each(|target| write!(f, "\n{target}"))
     }
 }
@@ -62,9 +84,7 @@ impl Display for Target {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let upstream = &self.upstream;
         writeln!(f, "{} to {}: {}", self.share, word(&upstream["name"]), endpoints(&upstream["discovery"]))?;
-        line(f, "protocol", &word(&upstream["protocol"]), "")?;
-        line(f, "loadBalancer.policy", &word(&upstream["loadBalancer"]["policy"]), "")?;
-        line(f, "retryBudget", &word(&upstream["retryBudget"]), "")?;
+        BLOCKS.iter().try_for_each(|name| block(f, name, &upstream[name], ""))?;
         for (block, name) in SETTINGS {
             let setting = &self.policy[block][name];
             let covers = if setting["covers"] == "head" { ", until the response head" } else { "" };
@@ -76,8 +96,26 @@ impl Display for Target {
     }
 }
 
+/// A value of the policy, one line for each that it consists of.
+fn block(f: &mut Formatter<'_>, name: &str, value: &Value, origin: &str) -> fmt::Result {
+    let within = |inner: &str| if name.is_empty() { inner.to_owned() } else { format!("{name}.{inner}") };
+    match value {
+        Value::Object(setting) if setting.contains_key("origin") => {
+            block(f, name, &setting["value"], &word(&setting["origin"]))
+        }
+        Value::Object(fields) => {
+            fields.iter().try_for_each(|(inner, value)| block(f, &within(inner), value, origin))
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            let mut numbered = items.iter().enumerate();
+            numbered.try_for_each(|(nth, item)| block(f, &within(&nth.to_string()), item, origin))
+        }
+        plain => line(f, name, &word(plain), origin),
+    }
+}
+
 fn line(f: &mut Formatter<'_>, name: &str, value: &str, origin: &str) -> fmt::Result {
-    writeln!(f, "{}", format!("  {name:24}  {value:44}  {origin}").trim_end())
+    writeln!(f, "{}", format!("  {name:36}  {value:44}  {origin}").trim_end())
 }
 
 fn endpoints(discovery: &Value) -> String {

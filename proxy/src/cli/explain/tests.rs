@@ -112,6 +112,32 @@ fn d4_each_failed_match_says_why_and_each_value_whence() {
     }
 }
 
+/// Whatever the policy says of a request, it is told of each block that has a say.
+#[test]
+fn d4_no_block_of_a_policy_is_left_out() {
+    let told = |text: &str, nth: usize, asked: &Asked| {
+        let snapshot = snapshot(text);
+        explain(&snapshot, snapshot.listeners()[nth], asked).to_string()
+    };
+    let upstream = told(CANARY, 0, &asked("GET", "market-data/x", &[]));
+    let described = outrigger_config::describe_upstream(&snapshot(CANARY).config.upstreams[0]);
+    for (block, _) in described.as_object().unwrap() {
+        let elsewhere = ["name", "hosts", "discovery", "policy", "location"].contains(&block.as_str());
+        assert!(elsewhere || upstream.contains(&format!("\n  {block}")), "{block} in\n{upstream}");
+    }
+    let faults = include_str!("../../../../config/examples/faults.yaml");
+    let faulted = told(faults, 0, &asked("GET", "market-data/x", &["x-experiment: yes"]));
+    for key in ["fault.seed", "fault.inject.0.delay", "fallback", "priority"] {
+        assert!(faulted.contains(&format!("\n  {key} ")), "{key} in\n{faulted}");
+    }
+    let limits = include_str!("../../../../config/examples/rate-limits.yaml");
+    let limited = told(limits, 0, &asked("GET", "/reports", &[]));
+    for key in ["limited by holdings-in", "perKey.0.maxConcurrent", "concurrency.fairShare.order"] {
+        assert!(limited.contains(key), "{key} in\n{limited}");
+    }
+    assert!(!limited.contains("quotes-quota") && !limited.contains("try-out"), "{limited}");
+}
+
 #[test]
 fn what_the_parser_refuses_is_explained_too() {
     let snapshot = snapshot(CANARY);

@@ -1,4 +1,4 @@
-//! Does one connection's end stay its own?
+//! Does one connection's end stay its own, and what does it leave behind?
 
 use std::cell::Cell;
 
@@ -47,6 +47,28 @@ fn a_panic_ends_its_own_connection_and_is_counted() {
         let (_, metrics) = worker.shared.metrics.render();
         assert!(metrics.contains("panics_total 1\n"), "{metrics}");
     });
+}
+
+#[test]
+fn u_9_a_listener_that_has_gone_keeps_its_generation_as_long_as_its_connections() {
+    let worker = worker();
+    let gone = worker.snapshot().listeners()[0];
+    let first = Arc::downgrade(&worker.snapshot());
+    let stays = [worker.stay(gone), worker.stay(gone)];
+    let log = LineSink::spawn(Box::new(io::sink()), worker.shared.metrics.access_log_dropped()).unwrap().0;
+    let policy = POLICY.replace("{}", "{listen: 127.0.0.1:15999}");
+    let next = outrigger_config::parse(&[Source { name: "a.yaml".to_owned(), text: policy }]).unwrap();
+    let next =
+        snapshot::build(next, first.upgrade().as_deref(), &worker.shared.metrics, &log, now()).unwrap();
+    worker.shared.snapshot.store(Arc::new(next));
+    for stay in stays {
+        worker.tidy();
+        assert_eq!(worker.snapshot_for(gone).generation, 1);
+        drop(stay);
+    }
+    worker.tidy();
+    assert_eq!(worker.snapshot_for(gone).generation, 2);
+    assert!(first.upgrade().is_none(), "nothing else keeps it");
 }
 
 #[test]

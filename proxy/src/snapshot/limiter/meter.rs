@@ -141,12 +141,13 @@ impl Meter {
         matches!(&self.cells, Cells::Keyed { by, max_keys, .. } if *by == each.by && *max_keys == each.max_keys)
     }
 
-    /// One request's worth of it.
+    /// One request's worth of it, waited for no longer than the caller's `patience`.
     pub(super) fn take(
         &self,
         caller: &Caller<'_>,
         class: Class,
         now: Instant,
+        patience: Duration,
     ) -> Result<Token<'_>, Denied<'_>> {
         let (cell, overflowed) = self.cell(caller, now);
         let inside = self.max_concurrent.is_some();
@@ -158,7 +159,7 @@ impl Meter {
         let mut token = Token { cell, rate: None, inside, wait: Duration::ZERO, quota: None, overflowed };
         if let Some(rates) = &self.rates {
             let rate = &rates[class as usize];
-            let (decision, wait) = rate.take(&token.cell.rate, now);
+            let (decision, wait) = rate.take(&token.cell.rate, now, patience);
             let quota = Quota { fields: rate.limit.fields(&decision), policy: &rate.policy };
             if matches!(decision, Decision::Denied { .. }) && wait.is_none() {
                 return Err(Denied::Rate(quota));
@@ -207,13 +208,15 @@ impl Meter {
 
 impl Rate {
     /// What was decided; where the request is to wait for its token, how long.
-    fn take(&self, cell: &AtomicU64, now: Instant) -> (Decision, Option<Duration>) {
+    fn take(&self, cell: &AtomicU64, now: Instant, patience: Duration) -> (Decision, Option<Duration>) {
         let mut before = cell.load(Ordering::Relaxed);
         loop {
             let decision = self.limit.take(before, now);
             let (after, wait) = match (decision, &self.patient) {
                 (Decision::Passed { cell, .. }, _) => (cell, None),
-                (Decision::Denied { retry_after }, Some((patient, timeout))) if retry_after <= *timeout => {
+                (Decision::Denied { retry_after }, Some((patient, timeout)))
+                    if retry_after <= patience.min(*timeout) =>
+                {
                     // A token that is not there yet: who takes it owes it, and the debt is the queue.
                     match patient.take(before, now) {
                         Decision::Passed { cell, .. } => (cell, Some(retry_after)),

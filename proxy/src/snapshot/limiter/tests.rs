@@ -52,7 +52,7 @@ fn concurrency(max: u32, fair_share: Option<FairSharing>) -> Concurrency {
 }
 
 fn limiter(policy: &RateLimitPolicy, now: Instant) -> RateLimiter {
-    RateLimiter::new(policy, &name(), None, &Metrics::new(1, 1000), now)
+    RateLimiter::new(policy, &name(), None, (&Metrics::new(1, 1000), &Arc::default()), now)
 }
 
 /// Asks for one caller, known by its last octet; what it was given is kept.
@@ -60,7 +60,7 @@ fn ask(limiter: &RateLimiter, caller: u8, class: Class, now: Instant) -> Result<
     let mut admission = Admission::default();
     let headers = HeaderMap::new();
     let caller = Caller { source: IpAddr::from([10, 0, 0, caller]), identity: None, headers: &headers };
-    limiter.take(&caller, class, now, 0.5, &mut admission).map(|_| admission)
+    limiter.take(&caller, class, (now, now + SECOND * 60), 0.5, &mut admission).map(|_| admission)
 }
 
 #[test]
@@ -140,7 +140,8 @@ fn rl_5_one_greedy_caller_costs_the_others_nothing() {
         let headers = HeaderMap::new();
         let asks = Caller { source: IpAddr::from([10, 0, 0, caller]), identity: None, headers: &headers };
         let mut admission = Admission::default();
-        let fair = limiter.take(&asks, Class::Default, now, rng.f64(), &mut admission).is_ok();
+        let fair =
+            limiter.take(&asks, Class::Default, (now, now + SECOND * 60), rng.f64(), &mut admission).is_ok();
         let place = fair.then(|| places.try_enter(Class::Default)).flatten();
         if fair && place.is_none() {
             limiter.turned_away();
@@ -162,9 +163,46 @@ fn rl_6_what_is_over_waits_its_turn_and_the_rest_is_denied() {
     let limiter = limiter(&limits, now);
     let headers = HeaderMap::new();
     let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), identity: None, headers: &headers };
-    let take = |_| limiter.take(&caller, Class::Default, now, 0.5, &mut Admission::default()).ok();
+    let take = |_| {
+        limiter.take(&caller, Class::Default, (now, now + SECOND * 60), 0.5, &mut Admission::default()).ok()
+    };
     let waits: Vec<_> = (0..6).map_while(take).collect();
     assert_eq!(waits, [0, 100, 200, 300].map(Duration::from_millis));
+}
+
+#[test]
+fn rl_6_nobody_waits_for_a_token_that_comes_after_its_deadline() {
+    let now = Instant::now();
+    let queue = Some(QueueLimits { capacity: 9, timeout: SECOND * 60 });
+    let limiter = limiter(&RateLimitPolicy { total: Some(total(1.0, 1, queue)), ..policy() }, now);
+    let headers = HeaderMap::new();
+    let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), identity: None, headers: &headers };
+    let waits = |patience| {
+        let mut admission = Admission::default();
+        limiter.take(&caller, Class::Default, (now, now + patience), 0.5, &mut admission)
+    };
+    assert_eq!(waits(SECOND).unwrap(), Duration::ZERO);
+    let Err(Denial::Rate(quota)) = waits(SECOND / 2) else { panic!("its token comes in a second") };
+    assert_eq!(quota.fields.retry_after, Some(1));
+    assert_eq!(waits(SECOND).unwrap(), SECOND, "who was denied owes nothing");
+}
+
+#[test]
+fn rl_8_a_dry_run_that_is_enforced_keeps_its_gauges() {
+    let (now, metrics, mut crowds) = (Instant::now(), Metrics::new(1, 1000), Crowds::default());
+    let mut build = |mode, known: &[_]| {
+        let limits = RateLimitPolicy { mode, concurrency: Some(concurrency(5, None)), ..policy() };
+        build(&[limits], &name(), known, (&metrics, &mut crowds), now)
+    };
+    let dry = build(Mode::DryRun, &[]);
+    let _inside = dry[0].places.as_ref().unwrap().try_enter(Class::Default).unwrap();
+    let _enforced = build(Mode::Enforce, &dry);
+    let scrape = metrics.render().1;
+    for (family, count) in [("in_flight", 1), ("waiting", 0), ("now", 5)] {
+        let row =
+            |mode| format!("outrigger_rate_limit_{family}{{policy=\"gate\",mode=\"{mode}\"}} {count}\n");
+        assert!(scrape.contains(&row("enforce")) && !scrape.contains(&row("dry_run")), "{family}: {scrape}");
+    }
 }
 
 #[test]
@@ -178,7 +216,8 @@ fn rl_7_keys_are_told_apart_and_bounded() {
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-tenant"), tenant.parse().unwrap())]);
         let mut admission = Admission::default();
         let caller = Caller { source: IpAddr::from([10, 0, 0, 1]), identity: None, headers: &headers };
-        let passed = limiter.take(&caller, Class::Default, now, 0.5, &mut admission).is_ok();
+        let passed =
+            limiter.take(&caller, Class::Default, (now, now + SECOND * 60), 0.5, &mut admission).is_ok();
         (passed, admission.overflowed())
     };
     assert_eq!([asks("a"), asks("b")], [(true, false); 2]);
@@ -233,10 +272,12 @@ fn rl_1_a_reload_forgives_no_debt() {
         concurrency: Some(concurrency(5, None)),
         ..policy()
     };
-    let first = build(&[of(1.0, 2)], &name(), &[], &metrics, now);
+    let mut crowds = Crowds::default();
+    let mut build = |limits, known: &[_], now| build(&[limits], &name(), known, (&metrics, &mut crowds), now);
+    let first = build(of(1.0, 2), &[], now);
     let held = ask(&first[0], 1, Class::Default, now).unwrap();
-    assert!(Arc::ptr_eq(&first[0], &build(&[of(1.0, 2)], &name(), &first, &metrics, now)[0]));
-    let second = build(&[of(1.0, 3)], &name(), &first, &metrics, now + SECOND / 10);
+    assert!(Arc::ptr_eq(&first[0], &build(of(1.0, 2), &first, now)[0]));
+    let second = build(of(1.0, 3), &first, now + SECOND / 10);
     assert!(matches!(ask(&second[0], 1, Class::Default, now + SECOND / 10), Err(Denial::Caller)));
     let passed = (2..9).filter(|caller| ask(&second[0], *caller, Class::Default, now + SECOND / 10).is_ok());
     assert_eq!(passed.count(), 2, "one token is spent");
@@ -255,7 +296,9 @@ fn rl_4_who_has_proved_who_it_is_has_a_cell_of_its_own_wherever_it_comes_from() 
     let headers = HeaderMap::new();
     let asks = |source: u8, identity| {
         let caller = Caller { source: IpAddr::from([10, 0, 0, source]), identity, headers: &headers };
-        limiter.take(&caller, Class::Default, now, 0.5, &mut Admission::default()).is_ok()
+        limiter
+            .take(&caller, Class::Default, (now, now + SECOND * 60), 0.5, &mut Admission::default())
+            .is_ok()
     };
     assert_eq!([asks(1, Some("shop")), asks(2, Some("shop"))], [true, false], "two machines of one caller");
     assert_eq!([asks(1, Some("bank")), asks(1, None)], [true; 2], "one machine of several");
@@ -275,7 +318,7 @@ fn bp_4_each_limit_hears_once_how_its_own_request_went() {
         shares: Shares::ALL,
         queue: QueueLimits { capacity: 0, timeout: SECOND },
     };
-    let limit = || Bulkhead::new(rules, Arc::default(), Arc::default(), now, 0.5);
+    let limit = || Bulkhead::new(rules, Arc::default(), now, 0.5);
     let [policy, first, other] = [limit(), limit(), limit()];
     // A stand-in that answers, for an upstream that has too much.
     for nth in 0..120u32 {

@@ -112,9 +112,9 @@ impl Metrics {
         let mut family = |name, help, value: fn(&Fill) -> &AtomicU32| {
             scrape.gauges(name, help, |row| {
                 self.visit_live_upstreams(|name, of| {
-                    for (limit, fill) in [("requests", &of.requests), ("connections", &of.connections)] {
-                        if fill.limit.load(Relaxed) > 0 {
-                            row(&[name, ("limit", limit)], value(fill).load(Relaxed).into());
+                    for (limit, fills) in [("requests", &of.requests), ("connections", &of.connections)] {
+                        if let Some(sum) = fills.sum(value) {
+                            row(&[name, ("limit", limit)], sum);
                         }
                     }
                 });
@@ -153,8 +153,8 @@ impl Metrics {
         let mut family = |name, help, value: fn(&Fill) -> &AtomicU32| {
             scrape.gauges(name, help, |row| {
                 self.rate_limits.visit(|(policy, mode), of, live| {
-                    if live && of.places.limit.load(Relaxed) > 0 {
-                        row(&[("policy", policy), ("mode", mode)], value(&of.places).load(Relaxed).into());
+                    if live && let Some(sum) = of.places.sum(value) {
+                        row(&[("policy", policy), ("mode", mode)], sum);
                     }
                 });
             });

@@ -36,7 +36,7 @@ use super::cells::{Counter, WorkerId};
 
 pub use self::downstream::{DownstreamMetrics, Protocol};
 pub use self::exchange::ExchangeMetrics;
-pub use self::fill::Fill;
+pub use self::fill::{Fill, Fills};
 pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
 pub use self::guards::{EndpointState, GuardMetrics, Turn};

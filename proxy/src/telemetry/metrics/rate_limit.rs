@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::cells::{Counter, WorkerId};
-use super::fill::Fill;
+use super::fill::Fills;
 use super::series::{Series, SeriesCap};
 
 /// The counters of a policy in one mode, shared by all generations that have it so.
@@ -13,7 +13,7 @@ pub struct RateLimitMetrics {
     pub(super) store: Series<&'static str>,
     pub(super) local: Counter,
     /// Requests in flight, where there is a limit on them.
-    pub places: Arc<Fill>,
+    pub places: Fills,
 }
 
 impl RateLimitMetrics {
@@ -25,7 +25,7 @@ impl RateLimitMetrics {
             decisions: Series::new(workers, cap),
             store: Series::new(workers, cap),
             local: Counter::new(workers),
-            places: Arc::default(),
+            places: Fills::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use outrigger_config::model::Mode;
 
 use super::super::cells::{Counter, Gauge, Held, WorkerId};
-use super::fill::Fill;
+use super::fill::Fills;
 use super::guards::GuardMetrics;
 use super::kept::Kept;
 use super::route::Acted;
@@ -30,9 +30,9 @@ pub struct UpstreamMetrics {
     /// Of breakers, ejection and checks.
     pub guards: GuardMetrics,
     /// Requests in flight, where there is a limit on them.
-    pub requests: Arc<Fill>,
+    pub requests: Fills,
     /// Connections, where there is a limit on them.
-    pub connections: Arc<Fill>,
+    pub connections: Fills,
     /// Responses, where there is a cache.
     pub kept: Arc<Kept>,
 }
@@ -55,8 +55,8 @@ impl UpstreamMetrics {
             pending: Gauge::new(workers),
             endpoints: AtomicI64::new(0),
             guards: GuardMetrics::new(workers, cap),
-            requests: Arc::default(),
-            connections: Arc::default(),
+            requests: Fills::default(),
+            connections: Fills::default(),
             kept: Arc::default(),
         }
     }

@@ -2,6 +2,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use super::*;
+use crate::upstream::crowd::{Crowds, Of};
 
 fn rules(max: u32, capacity: usize) -> Rules {
     let queue = QueueLimits { capacity, timeout: Duration::from_mins(1) };
@@ -9,7 +10,7 @@ fn rules(max: u32, capacity: usize) -> Rules {
 }
 
 fn bulkhead(rules: Rules) -> Arc<Bulkhead> {
-    Bulkhead::new(rules, Arc::default(), Arc::default(), Instant::now(), 0.5)
+    Bulkhead::new(rules, Arc::default(), Instant::now(), 0.5)
 }
 
 fn inside(entry: Entry) -> Permit {
@@ -89,17 +90,17 @@ fn a_reload_keeps_who_is_inside_and_lets_in_who_waits() {
 
 #[test]
 fn bh_2_a_limit_that_goes_lets_in_who_waits_and_is_the_same_when_it_comes_back() {
-    let fill = Arc::<Fill>::default();
+    let (crowd, shown) = (Arc::default(), Fills::default());
     let becomes =
-        |old, max| next(old, Rules { max, ..rules(1, 5) }, &Arc::default(), &fill, Instant::now()).unwrap();
-    let limit = becomes(None, Some(1));
+        |max| next(&crowd, On::Requests, Rules { max, ..rules(1, 5) }, &shown, Instant::now()).unwrap();
+    let limit = becomes(Some(1));
     let first = inside(limit.enter(Class::Default, None));
     let mut second = waits(limit.enter(Class::Default, None));
-    let none = becomes(Some(limit), None);
+    let none = becomes(None);
     let second = verdict(&mut second).unwrap().unwrap();
     let third = inside(none.enter(Class::Default, None));
-    assert_eq!(fill.limit.load(Ordering::Relaxed), 0);
-    let limit = becomes(Some(none), Some(1));
+    assert_eq!(none.fill.limit.load(Ordering::Relaxed), 0);
+    let limit = becomes(Some(1));
     let mut fourth = waits(limit.enter(Class::Default, None));
     drop((first, second));
     assert!(verdict(&mut fourth).is_none(), "one is inside still");
@@ -116,13 +117,13 @@ fn cb_3_nobody_waits_for_what_takes_nobody() {
     for waiting in &mut waiting {
         assert_eq!(verdict(waiting).unwrap().err(), Some(Turned::Shut(Refusal::Unfit)));
     }
-    assert_eq!((limit.waiting.load(Ordering::SeqCst), limit.crowd.count()), (0, 0));
+    assert_eq!((limit.is_wanted(), limit.crowd.count()), (false, 0));
 }
 
 #[test]
 fn bh_3_two_queues_are_together_no_longer_than_one_may_be() {
     let crowd = Arc::<Crowd>::default();
-    let limit = || Bulkhead::new(rules(1, 2), Arc::clone(&crowd), Arc::default(), Instant::now(), 0.5);
+    let limit = || Bulkhead::new(rules(1, 2), Arc::clone(&crowd), Instant::now(), 0.5);
     let [outer, inner] = [limit(), limit()];
     let _inside = [&outer, &inner].map(|limit| inside(limit.enter(Class::Default, None)));
     let mut critical = waits(outer.enter(Class::Critical, None));
@@ -146,16 +147,41 @@ fn bh_3_two_queues_are_together_no_longer_than_one_may_be() {
 }
 
 #[test]
+fn bh_2_a_name_that_comes_back_meets_whoever_is_inside_still() {
+    let (mut crowds, shown) = (Crowds::default(), Fills::default());
+    let mut named = |of| {
+        crowds = crowds.living();
+        next(&crowds.of(of, "up"), On::Requests, rules(1, 5), &shown, Instant::now()).unwrap()
+    };
+    let first = inside(named(Of::Upstream).enter(Class::Default, None));
+    // Nobody knows that limit but who is inside.
+    let mut second = waits(named(Of::Upstream).enter(Class::Default, None));
+    drop(inside(named(Of::Application).enter(Class::Default, None)));
+    drop(first);
+    let second = verdict(&mut second).unwrap().unwrap();
+    assert!(named(Of::Upstream).try_enter(Class::Default).is_none());
+    drop(second);
+    assert_eq!(named(Of::Upstream).crowd.count(), 0);
+}
+
+#[test]
+fn rl_5_a_dry_run_of_a_limit_is_no_pressure() {
+    let adaptive = Some(Applied { mode: Mode::DryRun, policy: AdaptiveLimit { min: 1, max: 1 } });
+    let limit = bulkhead(Rules { adaptive, ..rules(4, 0) });
+    let _inside = limit.try_enter(Class::Default).unwrap();
+    assert!((limit.pressure() - 0.25).abs() < 1e-9, "{}", limit.pressure());
+}
+
+#[test]
 fn bp_4_a_dry_run_shows_its_limit_and_keeps_nobody_out() {
-    let fill = Arc::<Fill>::default();
     let adaptive = |mode| Some(Applied { mode, policy: AdaptiveLimit { min: 1, max: 1 } });
     let dry = Rules { adaptive: adaptive(Mode::DryRun), ..rules(3, 0) };
-    let limit = Bulkhead::new(dry, Arc::default(), Arc::clone(&fill), Instant::now(), 0.5);
+    let limit = Bulkhead::new(dry, Arc::default(), Instant::now(), 0.5);
     let fits = || {
         let held: Vec<_> = std::iter::from_fn(|| limit.try_enter(Class::Default)).take(9).collect();
         held.len()
     };
-    assert_eq!((fits(), fill.limit.load(Ordering::Relaxed)), (3, 1));
+    assert_eq!((fits(), limit.fill.limit.load(Ordering::Relaxed)), (3, 1));
     limit.reconfigure(Rules { adaptive: adaptive(Mode::Enforce), ..dry }, Instant::now(), 0.5);
     assert_eq!(fits(), 1);
 }

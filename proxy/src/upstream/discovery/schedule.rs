@@ -29,7 +29,7 @@
 //! or late breaks nothing.
 //!
 //! # On reload
-//! Kept with its upstream; a change of name, port or `stale_for` starts anew.
+//! Goes on where it was, but for a question that is asked at once; a change of name or port starts anew.
 //!
 //! # Source
 //! RFC 8767 (serving stale data; its maximum stale timer is `stale_for`), RFC 2308 (negative answers; their
@@ -37,6 +37,8 @@
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use super::Update;
 
 /// Limits on the times between two questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +90,8 @@ pub struct Answer {
 enum State {
     Unknown { retry: Retry },
     Fresh { answer: Answer, refresh_at: Instant },
-    Stale { answer: Answer, expires_at: Instant, retry: Retry },
-    Empty { answered_at: Instant, retry: Retry },
+    Stale { answer: Answer, since: Instant, retry: Retry },
+    Empty { answered_at: Instant, since: Instant, retry: Retry },
 }
 
 /// When to ask again while the resolver fails, and how long to wait if it fails then.
@@ -112,6 +114,22 @@ impl Schedule {
     pub fn new(stale_for: Duration, bounds: Bounds, now: Instant) -> Self {
         let retry = Retry { at: now, next_wait: bounds.first_retry };
         Self { bounds, stale_for, state: State::Unknown { retry } }
+    }
+
+    /// Goes on with what was `known`, and wants to ask at once.
+    pub fn resume(known: Option<Update>, stale_for: Duration, bounds: Bounds, now: Instant) -> Self {
+        let mut schedule = Self::new(stale_for, bounds, now);
+        let Some((known, at)) = known.and_then(|known| known.answered_at.map(|at| (known, at))) else {
+            return schedule;
+        };
+        let retry = Retry { at: now, next_wait: bounds.first_retry };
+        let answer = Answer { endpoints: known.endpoints, at, ttl: known.ttl };
+        schedule.state = match known.failing_since {
+            Some(since) if answer.endpoints.is_empty() => State::Empty { answered_at: at, since, retry },
+            Some(since) => State::Stale { answer, since, retry },
+            None => State::Fresh { answer, refresh_at: now },
+        };
+        schedule
     }
 
     /// The resolver gave addresses. None at all counts as a failure.
@@ -138,9 +156,9 @@ impl Schedule {
         let retry = Retry { at, next_wait: (wait * 2).min(self.bounds.max_retry) };
         self.state = match self.state.clone() {
             State::Unknown { .. } => State::Unknown { retry },
-            State::Fresh { answer, .. } => State::Stale { answer, expires_at: now + self.stale_for, retry },
-            State::Stale { answer, expires_at, .. } => State::Stale { answer, expires_at, retry },
-            State::Empty { answered_at, .. } => State::Empty { answered_at, retry },
+            State::Fresh { answer, .. } => State::Stale { answer, since: now, retry },
+            State::Stale { answer, since, .. } => State::Stale { answer, since, retry },
+            State::Empty { answered_at, since, .. } => State::Empty { answered_at, since, retry },
         };
         self.expire(now);
     }
@@ -167,7 +185,7 @@ impl Schedule {
     /// When [`Schedule::due`] has something to say next.
     pub fn next_wakeup(&self) -> Instant {
         match &self.state {
-            State::Stale { expires_at, retry, .. } => retry.at.min(*expires_at),
+            State::Stale { since, retry, .. } => retry.at.min(*since + self.stale_for),
             State::Unknown { .. } | State::Fresh { .. } | State::Empty { .. } => self.next_refresh(),
         }
     }
@@ -189,15 +207,18 @@ impl Schedule {
         }
     }
 
-    /// Whether the resolver failed since the last good answer.
-    pub fn is_stale(&self) -> bool {
-        matches!(self.state, State::Stale { .. } | State::Empty { .. })
+    /// When the resolver first failed after the last good answer, if it did.
+    pub fn failing_since(&self) -> Option<Instant> {
+        match &self.state {
+            State::Stale { since, .. } | State::Empty { since, .. } => Some(*since),
+            State::Unknown { .. } | State::Fresh { .. } => None,
+        }
     }
 
     fn expire(&mut self, now: Instant) -> bool {
         match &self.state {
-            State::Stale { answer, expires_at, retry } if now >= *expires_at => {
-                self.state = State::Empty { answered_at: answer.at, retry: *retry };
+            State::Stale { answer, since, retry } if now >= *since + self.stale_for => {
+                self.state = State::Empty { answered_at: answer.at, since: *since, retry: *retry };
                 true
             }
             State::Unknown { .. } | State::Fresh { .. } | State::Stale { .. } | State::Empty { .. } => false,
@@ -223,6 +244,7 @@ mod tests {
         Answer(Vec<u8>, u64),
         Failure,
         Nothing,
+        Reload,
     }
 
     /// What the resolver said, how many milliseconds after the event before, and the jitter.
@@ -233,6 +255,7 @@ mod tests {
             Just(Said::Failure),
             Just(Said::Failure),
             Just(Said::Nothing),
+            Just(Said::Reload),
         ];
         prop::collection::vec((said, 0..400_000_u64, 0.0..=1.0), 1..60)
     }
@@ -245,6 +268,11 @@ mod tests {
             }
             Said::Failure => schedule.on_failure(now, jitter),
             Said::Nothing => {
+                schedule.due(now);
+            }
+            Said::Reload => {
+                let known = super::super::snapshot(schedule, None);
+                *schedule = Schedule::resume(Some(known), STALE_FOR, Bounds::DEFAULT, now);
                 schedule.due(now);
             }
         }
@@ -268,13 +296,13 @@ mod tests {
                         failing_since = None;
                     }
                     Said::Answer(..) | Said::Failure => failing_since = failing_since.or(Some(now)),
-                    Said::Nothing => {}
+                    Said::Nothing | Said::Reload => {}
                 }
                 tell(&mut schedule, &said, now, jitter);
                 let over = failing_since.is_some_and(|since| now >= since + STALE_FOR);
                 let expected = if over { &[] } else { good.as_slice() };
                 prop_assert_eq!(schedule.serving().map_or(&[][..], |answer| &answer.endpoints), expected);
-                prop_assert_eq!(schedule.is_stale(), failing_since.is_some() && !good.is_empty());
+                prop_assert_eq!(schedule.failing_since().is_some(), failing_since.is_some() && !good.is_empty());
             }
         }
 
@@ -294,7 +322,7 @@ mod tests {
                     Said::Answer(..) | Said::Failure => {
                         prop_assert!(wait >= SECOND / 2 && wait <= 30 * SECOND, "{wait:?} after a failure");
                     }
-                    Said::Nothing => {}
+                    Said::Nothing | Said::Reload => {}
                 }
                 prop_assert!(schedule.next_wakeup() <= schedule.next_refresh());
             }

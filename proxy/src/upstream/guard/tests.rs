@@ -24,7 +24,8 @@ fn config(endpoints: &str, settings: &str) -> Config {
 fn upstream(endpoints: &str, settings: &str, old: Option<&Upstream>, now: Instant) -> Arc<Upstream> {
     let Config { sidecar, upstreams, .. } = config(endpoints, settings);
     let metrics = Metrics::new(1, 1000).upstream("up");
-    Upstream::new(upstreams[0].clone(), sidecar.locality.as_ref(), metrics, old, now)
+    let crowd = old.map(|old| Arc::clone(&old.crowd)).unwrap_or_default();
+    Upstream::new(upstreams[0].clone(), sidecar.locality.as_ref(), metrics, crowd, old, now)
 }
 
 /// One attempt; whom it met, by port.
