@@ -50,7 +50,7 @@ mapping! {
         "hosts" => hosts: List<Host>;
         /// Where its endpoints come from.
         "discovery" => discovery: Discovery, required;
-        /// What its endpoints speak; `auto`: what the caller speaks.
+        /// What its endpoints speak; `auto`: what the caller speaks, or HTTP/1 where that is all an endpoint knows.
         "protocol" => protocol: Protocol;
         /// How an endpoint is chosen.
         "loadBalancer" => load_balancer: Balancer;

@@ -54,9 +54,9 @@ impl Connection {
         let http2 = &limits.http2;
         let watch = Watch::new(*http2);
         // To a peer that says something else the codec sends a GOAWAY, and if that fails too, says no more than that.
-        let failed = |error: h2::Error| match is_broken(&error) && !watch.is_foreign() {
-            true => NotOpened::Ended,
-            false => NotOpened::Foreign,
+        let failed = |error: h2::Error| {
+            let ended = is_broken(&error) && !watch.is_foreign();
+            if ended { NotOpened::Ended } else { NotOpened::Foreign }
         };
         let (send, mut driver) = Builder::new()
             .initial_window_size(http2.stream_window)

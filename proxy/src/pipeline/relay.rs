@@ -59,35 +59,30 @@ pub async fn relay(
     let kept_for = kept_for(&head);
     let streams = exchange.deadline.whole.is_some() && head.headers.get(CONTENT_TYPE).is_some_and(are_events);
     if let Err(failure) = answer_with(exchange, &mut head, mark, down) {
-        let outcome = if exchange.grpc && ended.is_none() { Outcome::Canceled } else { said };
+        let outcome = broke_off(exchange, backend, (&head, &load), (failure, None)).unwrap_or(said);
         report(exchange, backend, &mut load, (said, outcome), None);
         return Err(failure);
     }
-    let (up_end, recorded) = (&mut up, &mut recording);
-    let faulty = Faulty::of(exchange);
     let mut relay = Relay {
+        faulty: Faulty::of(exchange),
         exchange,
         backend,
         upload: &mut upload,
-        up: up_end,
+        up: &mut up,
         down,
-        recorded,
-        faulty,
+        recorded: &mut recording,
         streams,
         ended,
         waiting: None,
         silence: None,
     };
     let result = poll_fn(|cx| relay.poll(cx)).await;
-    let silence = relay.silence;
-    let ended = relay.ended.or_else(|| unsaid(exchange, result));
+    let (silence, ended) = (relay.silence, relay.ended.or_else(|| unsaid(exchange, result)));
     exchange.bytes_in = upload.taken;
     exchange.grpc_status = ended.map(|ended| ended.status);
     let outcome = match result {
         Err(failure) if ended.is_none() => {
-            let pauses = exchange.grpc || head.headers.get(CONTENT_TYPE).is_some_and(are_events);
-            broke_off(failure, silence, pauses, |silence| had_a_chance(&load, backend, silence, now()))
-                .unwrap_or(if exchange.grpc { Outcome::Canceled } else { said })
+            broke_off(exchange, backend, (&head, &load), (failure, silence)).unwrap_or(said)
         }
         _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(said),
     };
@@ -113,23 +108,25 @@ fn are_events(content_type: &HeaderValue) -> bool {
     kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
-/// What it says of the endpoint that an answer broke off; `None`: nothing, so its head stands, but for a gRPC call, which
-/// has succeeded when it says so, not before. In `silence` there was room for more, and none came; an answer that `pauses`
-/// does so by intent.
+/// What it says of the endpoint that its answer broke off; `None`: nothing, so the head stands. In `silence` there was room
+/// for more, and none came.
 fn broke_off(
-    failure: Failure,
-    silence: Option<Duration>,
-    pauses: bool,
-    had_a_chance: impl FnOnce(Duration) -> bool,
+    exchange: &Exchange<'_>,
+    backend: &Backend,
+    (head, load): (&ResponseHead, &InFlight),
+    (failure, silence): (Failure, Option<Duration>),
 ) -> Option<Outcome> {
+    // By intent: events, and whatever gRPC method it is.
+    let pauses = exchange.grpc || head.headers.get(CONTENT_TYPE).is_some_and(are_events);
     match (failure, silence) {
         (Failure::BrokenBody, _) => Some(Outcome::Reset { responded: true }),
         (Failure::AttemptTimeout, Some(_)) => Some(Outcome::AttemptTimeout),
         (Failure::BodyIdle, Some(_)) if !pauses => Some(Outcome::AttemptTimeout),
         (Failure::Deadline, Some(silence)) if !pauses => {
-            Some(Outcome::DeadlineExceeded { fair: had_a_chance(silence) })
+            Some(Outcome::DeadlineExceeded { fair: had_a_chance(load, backend, silence, now()) })
         }
-        _ => None,
+        // A gRPC call has succeeded when it says so, not before.
+        _ => exchange.grpc.then_some(Outcome::Canceled),
     }
 }
 

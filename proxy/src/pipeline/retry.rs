@@ -43,13 +43,7 @@ pub async fn until_answered(
         let now = now();
         let outcome = classify(&ended, exchange, backend, now);
         upload.sent |= ended.sent;
-        if let Some(load) = ended.load() {
-            backend.upstream.report(load, &outcome, exchange.asked, now);
-        }
-        if outcome == (Outcome::DeadlineExceeded { fair: false }) {
-            // Nor is it evidence to limits that adapt themselves.
-            exchange.asked.whole = None;
-        }
+        tell(exchange, backend, &mut ended, &outcome, now);
         pacing::hear(exchange, backend, &ended, &outcome, retries > 0, now);
         if outcome.class() == Class::Success {
             return ended.result;
@@ -93,6 +87,23 @@ pub async fn until_answered(
                 pause(exchange, down, now, after).await?;
             }
         }
+    }
+}
+
+/// Lets all learn from an outcome.
+fn tell(
+    exchange: &mut Exchange<'_>,
+    backend: &Backend,
+    ended: &mut Attempt,
+    outcome: &Outcome,
+    now: Instant,
+) {
+    if let Some(load) = ended.load() {
+        backend.upstream.report(load, outcome, exchange.asked, now);
+    }
+    if *outcome == (Outcome::DeadlineExceeded { fair: false }) {
+        // Nor is it evidence to limits that adapt themselves.
+        exchange.asked.whole = None;
     }
 }
 
