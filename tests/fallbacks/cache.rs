@@ -176,6 +176,32 @@ fn fb_2_a_reload_keeps_what_was_kept() {
 }
 
 #[test]
+fn fb_2_an_upgrade_that_is_left_away_hides_nothing_that_is_kept() {
+    let origin = counting(&[]);
+    let rig = Rig::start(&[up(origin.addr, CACHE)]);
+    let mut caller = rig.caller();
+    let asked = get("up")
+        .with("connection", "Upgrade, HTTP2-Settings")
+        .with("upgrade", "h2c")
+        .with("http2-settings", "AAMAAABkAAQAAP__");
+    for _ in 0..2 {
+        let said = caller.send(&asked).unwrap();
+        assert_eq!((said.status(), text(&said)), (200, "0"));
+    }
+    rig.counts("cache_requests_total", &[("result", "hit")], 1);
+}
+
+#[test]
+fn fb_2_a_host_is_the_same_in_whichever_case() {
+    let origin = counting(&[]);
+    let rig = Rig::start(&[up(origin.addr, CACHE)]);
+    let mut caller = rig.caller();
+    for host in ["up", "UP", "uP"] {
+        assert_eq!(text(&caller.send(&get(host)).unwrap()), "0", "{host}");
+    }
+}
+
+#[test]
 fn fb_2_a_dry_run_counts_and_asks() {
     let origin = counting(&[]);
     let rig = Rig::start(&[up(origin.addr, "cache: {mode: dryRun, ttl: 5m}")]);

@@ -144,6 +144,27 @@ fn fb_4_another_upstream_serves_until_the_first_is_back() {
 }
 
 #[test]
+fn fb_4_who_has_just_failed_does_not_stand_in_for_itself() {
+    let (a, b) = (Origin::always(503), Origin::always(200));
+    let rule = "backendRefs: [{name: up}, {name: other}]\n  \
+                fallback: [{on: [any], backendRef: {name: up}}, {on: [any], static: {status: 203}}]";
+    let route = route("").replace("backendRefs: [{name: up}]", rule);
+    let rig = Rig::start(&[up(a.addr, ""), upstream("other", &[b.addr], ""), route]);
+    let mut caller = rig.caller();
+    let statuses = [(); 40].map(|()| caller.send(&get("up")).unwrap().status());
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 203)), "{statuses:?}");
+    assert_eq!(a.count(), statuses.iter().filter(|status| **status == 203).count(), "once a request");
+    rig.counts("fallbacks_total", &[("kind", "backend")], 0);
+}
+
+#[test]
+fn fb_4_an_upgrade_that_is_left_away_keeps_nobody_from_standing_in() {
+    let rig = Rig::start(&[up(free_addr(), ""), route("fallback: [{on: [any], static: {status: 203}}]")]);
+    let asked = get("up").with("connection", "Upgrade").with("upgrade", "h2c");
+    assert_eq!(rig.caller().send(&asked).unwrap().status(), 203);
+}
+
+#[test]
 fn fb_4_content_goes_to_the_other_upstream_unless_the_first_may_have_acted_on_it() {
     let (a, b) = (obedient(), obedient());
     let fallback = "fallback: [{on: [any], backendRef: {name: other}}, {on: [any], static: {status: 203}}]";

@@ -146,7 +146,9 @@ fn backend(
     faults: &mut Faults<'_>,
 ) -> Option<StandIn> {
     let backend = route::backend(written.name.as_ref()?, 1, rule, scope, faults)?;
-    if let [only] = backends
+    // Of several that get requests another may be the one that failed.
+    let mut chosen = backends.iter().filter(|backend| backend.weight > 0);
+    if let (Some(only), None) = (chosen.next(), chosen.next())
         && only.upstream == backend.upstream
     {
         let help = "it has just failed; `retry` tries another endpoint of it";

@@ -3,29 +3,32 @@
 //! What may be kept and used is for [`cacheable`] to say; this is where it lies. A [`Cache`] is cut into shards, each
 //! behind a lock that is held for one look; what is found is counted, not copied. When a shard is full, what was asked for
 //! least recently goes. Of several requests that miss the same key at once, one is sent on and the others wait for what it
-//! brings ([`flight`]). Only that one's answer is kept, so that there is one copy under way for each key, and what was
+//! brings ([`flight`]), unless they ask with credentials or the key was lately answered with what cannot be kept
+//! (`hopeless`). Only that one's answer is kept, so that there are few copies under way for each key, and what was
 //! changed meanwhile ([`Cache::forget`]) is not kept.
 
 pub mod flight;
+mod hopeless;
 mod recording;
 mod shard;
 #[cfg(test)]
 mod tests;
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
 use outrigger_config::model;
 
-use self::flight::{Follow, Lead};
+use self::flight::{Flight, Follow, Lead};
 use self::shard::Shard;
 use crate::policy::cacheable::{self, Storable, Unfit, Usable};
 
-use crate::telemetry::Kept;
+use crate::telemetry::CacheMetrics;
 
 pub use self::recording::Recording;
 
@@ -41,6 +44,8 @@ const UNDER_WAY: usize = 4;
 /// The responses of one upstream.
 #[derive(Debug)]
 pub struct Cache {
+    /// What is counted of it.
+    pub metrics: Arc<CacheMetrics>,
     config: model::Cache,
     store: Arc<Store>,
 }
@@ -55,9 +60,9 @@ struct Store {
 }
 
 /// What a response answers, beside the fields in its `Vary` (RFC 9111 §2). GET alone: its answer serves HEAD too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub struct Key<'a> {
-    /// Whom the request is for.
+    /// Whom the request is for, in whichever case (RFC 9110 §4.2.3).
     pub authority: &'a str,
     /// Path and query.
     pub path: &'a str,
@@ -103,31 +108,30 @@ pub enum Found {
 }
 
 impl Cache {
-    /// As the policy has it now; what it holds is counted in `kept`.
+    /// As the policy has it now; what it holds is counted in `metrics`.
     ///
     /// What the `old` one holds stays where it is as far as the new limits have room: its rules were those of its time, and
     /// it lives by them. Only where another size asks for more or fewer shards it moves, and the old cache keeps nothing from
     /// then on.
-    pub fn new(config: model::Cache, old: Option<&Self>, kept: &Arc<Kept>) -> Self {
+    pub fn new(config: model::Cache, old: Option<&Self>, metrics: Arc<CacheMetrics>) -> Self {
         let shards = (config.max_entries / SHARD_ENTRIES)
             .min(config.max_bytes / config.max_body.saturating_mul(4).max(1))
             .clamp(1, SHARDS);
         let limits = (config.max_entries.div_ceil(shards), config.max_bytes / shards);
-        kept.room.store(i64::try_from(config.max_bytes).unwrap_or(i64::MAX), Relaxed);
         let store = match old.map(|old| &old.store) {
             Some(same) if same.shards.len() == shards => {
                 same.each(|shard| shard.limit(limits));
                 Arc::clone(same)
             }
             other => {
-                let store = Store::new(shards, limits, kept);
+                let store = Store::new(shards, limits, &metrics);
                 if let Some(other) = other {
                     other.each(|shard| shard.move_out().into_iter().for_each(|stored| store.insert(stored)));
                 }
                 Arc::new(store)
             }
         };
-        Self { config, store }
+        Self { metrics, config, store }
     }
 
     /// Whether such a request is worth a look.
@@ -150,11 +154,13 @@ impl Cache {
             Found::Stale(stored) => Some(stored),
             Found::Nothing => None,
         };
-        match shard.flights.get(&hash) {
-            Some(flight) if Arc::strong_count(flight) <= WAITING => {
-                Look::Wait(Follow::new(&self.store, hash, flight), stale)
+        let which = Flight { hash, authorized: asked.contains_key(AUTHORIZATION) };
+        let waits = !which.authorized && !shard.hopeless.has(hash, now);
+        match shard.flights.get(&which) {
+            Some(flight) if waits && Arc::strong_count(flight) <= WAITING => {
+                Look::Wait(Follow::new(&self.store, which, flight), stale)
             }
-            None if may_lead => Look::Lead(Lead::new(&self.store, hash, &mut shard), stale),
+            None if may_lead => Look::Lead(Lead::new(&self.store, which, &mut shard), stale),
             Some(_) | None => Look::Alone(stale),
         }
     }
@@ -177,7 +183,12 @@ impl Cache {
                 Ok(Recording::new(stored, lead, (self.config.max_body, most)))
             }
             Err(unfit) => {
-                lead.give_up();
+                // That it fails now says nothing of what it answers when it does not.
+                if exchange.status.is_server_error() {
+                    lead.give_up();
+                } else {
+                    lead.unfit(now);
+                }
                 Err(unfit)
             }
         }
@@ -207,7 +218,7 @@ impl Cache {
         if keeps {
             lead.land(Arc::clone(&stored));
         } else {
-            lead.give_up();
+            lead.unfit(now);
             self.forget(old.key());
         }
         stored
@@ -218,8 +229,10 @@ impl Cache {
         let hash = self.store.hasher.hash_one(key);
         let mut shard = self.store.shard(hash);
         shard.remove(hash);
-        if let Some(flight) = shard.flights.remove(&hash) {
-            flight.close();
+        for authorized in [false, true] {
+            if let Some(flight) = shard.flights.remove(&Flight { hash, authorized }) {
+                flight.close();
+            }
         }
     }
 
@@ -239,9 +252,31 @@ impl Cache {
     }
 }
 
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.authority.eq_ignore_ascii_case(other.authority)
+    }
+}
+
+impl Eq for Key<'_> {}
+
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for part in self.authority.as_bytes().chunks(32) {
+            let mut lower = [0; 32];
+            let lower = &mut lower[..part.len()];
+            lower.copy_from_slice(part);
+            lower.make_ascii_lowercase();
+            state.write(lower);
+        }
+        state.write_u8(0xff);
+        self.path.hash(state);
+    }
+}
+
 impl Store {
-    fn new(shards: usize, limits: (usize, usize), kept: &Arc<Kept>) -> Self {
-        let shards = (0..shards).map(|_| Mutex::new(Shard::new(limits, Arc::clone(kept)))).collect();
+    fn new(shards: usize, limits: (usize, usize), metrics: &Arc<CacheMetrics>) -> Self {
+        let shards = (0..shards).map(|_| Mutex::new(Shard::new(limits, Arc::clone(metrics)))).collect();
         Self { hasher: RandomState::new(), shards, under_way: AtomicUsize::new(0) }
     }
 

@@ -43,7 +43,7 @@ impl Recording {
     /// It cannot be kept, and nobody needs to wait for it.
     pub fn give_up(&mut self) {
         if let Some(taken) = self.put_down() {
-            taken.lead.give_up();
+            taken.lead.unfit(taken.stored.came);
         }
     }
 

@@ -10,9 +10,11 @@ use http::HeaderMap;
 use smallvec::SmallVec;
 use tokio::sync::Semaphore;
 
+use super::flight::Flight;
+use super::hopeless::Hopeless;
 use super::{Found, Key, Stored};
 use crate::policy::cacheable::Usable;
-use crate::telemetry::Kept;
+use crate::telemetry::CacheMetrics;
 
 /// Responses to one key, which differ in what `Vary` names.
 const VARIANTS: usize = 8;
@@ -22,8 +24,10 @@ const NONE: usize = usize::MAX;
 /// One part of a cache. The hashes are drawn at random, so a peer cannot choose keys that collide.
 #[derive(Debug)]
 pub(super) struct Shard {
-    /// Requests that were sent on, by the hash of their key.
-    pub(super) flights: HashMap<u64, Arc<Semaphore>, FixedState>,
+    /// Requests that were sent on.
+    pub(super) flights: HashMap<Flight, Arc<Semaphore>, FixedState>,
+    /// Keys whose answers were not to be kept.
+    pub(super) hopeless: Hopeless,
     places: HashMap<u64, usize, FixedState>,
     slots: Vec<Slot>,
     free: Vec<usize>,
@@ -34,7 +38,7 @@ pub(super) struct Shard {
     max_entries: usize,
     max_bytes: usize,
     /// The same as `entries` and `bytes`, for the gauges.
-    kept: Arc<Kept>,
+    metrics: Arc<CacheMetrics>,
 }
 
 /// All responses to a key, the latest first, between those that were used after and before them.
@@ -47,9 +51,10 @@ struct Slot {
 }
 
 impl Shard {
-    pub(super) fn new((max_entries, max_bytes): (usize, usize), kept: Arc<Kept>) -> Self {
+    pub(super) fn new((max_entries, max_bytes): (usize, usize), metrics: Arc<CacheMetrics>) -> Self {
         Self {
             flights: HashMap::default(),
+            hopeless: Hopeless::default(),
             places: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -59,7 +64,7 @@ impl Shard {
             bytes: 0,
             max_entries,
             max_bytes,
-            kept,
+            metrics,
         }
     }
 
@@ -80,14 +85,14 @@ impl Shard {
     }
 
     /// Whether this is the flight for a key.
-    pub(super) fn flies(&self, hash: u64, flight: &Arc<Semaphore>) -> bool {
-        self.flights.get(&hash).is_some_and(|flies| Arc::ptr_eq(flies, flight))
+    pub(super) fn flies(&self, which: Flight, flight: &Arc<Semaphore>) -> bool {
+        self.flights.get(&which).is_some_and(|flies| Arc::ptr_eq(flies, flight))
     }
 
     /// A flight is over.
-    pub(super) fn end(&mut self, hash: u64, flight: &Arc<Semaphore>) {
-        if self.flies(hash, flight) {
-            self.flights.remove(&hash);
+    pub(super) fn end(&mut self, which: Flight, flight: &Arc<Semaphore>) {
+        if self.flies(which, flight) {
+            self.flights.remove(&which);
         }
         flight.close();
     }
@@ -125,6 +130,12 @@ impl Shard {
         let cost = stored.cost();
         if cost > self.max_bytes || self.max_entries == 0 {
             return;
+        }
+        if stored.rules.age < stored.rules.lifetime {
+            self.hopeless.forget(hash);
+        } else {
+            // It is there for errors and to be confirmed: who waits for it has to ask all the same.
+            self.hopeless.note(hash, stored.came);
         }
         let place = self.place(hash);
         let mut gone = (0, 0);
@@ -171,7 +182,7 @@ impl Shard {
     fn shrink(&mut self, kept: usize) {
         let before = self.entries;
         self.shrink_to(kept);
-        self.kept.evicted.fetch_add((before - self.entries) as u64, Relaxed);
+        self.metrics.evicted.fetch_add((before - self.entries) as u64, Relaxed);
     }
 
     fn shrink_to(&mut self, kept: usize) {
@@ -189,14 +200,14 @@ impl Shard {
 
     fn count(&mut self, entries: usize, bytes: usize) {
         (self.entries, self.bytes) = (self.entries + entries, self.bytes + bytes);
-        self.kept.entries.fetch_add(signed(entries), Relaxed);
-        self.kept.bytes.fetch_add(signed(bytes), Relaxed);
+        self.metrics.entries.fetch_add(signed(entries), Relaxed);
+        self.metrics.bytes.fetch_add(signed(bytes), Relaxed);
     }
 
     fn uncount(&mut self, entries: usize, bytes: usize) {
         (self.entries, self.bytes) = (self.entries - entries, self.bytes - bytes);
-        self.kept.entries.fetch_sub(signed(entries), Relaxed);
-        self.kept.bytes.fetch_sub(signed(bytes), Relaxed);
+        self.metrics.entries.fetch_sub(signed(entries), Relaxed);
+        self.metrics.bytes.fetch_sub(signed(bytes), Relaxed);
     }
 
     /// Where the responses to a key lie.

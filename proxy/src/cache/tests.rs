@@ -1,3 +1,4 @@
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, ETAG, VARY};
@@ -6,6 +7,7 @@ use outrigger_config::model::CacheRules;
 use proptest::prelude::*;
 
 use super::*;
+use crate::telemetry::Metrics;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,7 +18,11 @@ fn config(max_entries: usize, max_bytes: usize) -> model::Cache {
 }
 
 fn cache(max_entries: usize, max_bytes: usize) -> Arc<Cache> {
-    Arc::new(Cache::new(config(max_entries, max_bytes), None, &Arc::default()))
+    Arc::new(Cache::new(config(max_entries, max_bytes), None, metrics()))
+}
+
+fn metrics() -> Arc<CacheMetrics> {
+    Metrics::new(1, 1000).upstream("up").cache()
 }
 
 fn fields(fields: &[(HeaderName, &'static str)]) -> HeaderMap {
@@ -37,7 +43,8 @@ fn said<'a>(asked: &'a HeaderMap, headers: &'a HeaderMap) -> cacheable::Exchange
 fn keep(cache: &Cache, path: &str, (asked, headers): (&HeaderMap, &HeaderMap), body: &[u8], now: Instant) {
     let lead = {
         let hash = cache.store.hasher.hash_one(key(path));
-        Lead::new(&cache.store, hash, &mut cache.store.shard(hash))
+        let which = Flight { hash, authorized: asked.contains_key(AUTHORIZATION) };
+        Lead::new(&cache.store, which, &mut cache.store.shard(hash))
     };
     let recording = cache.record(key(path), said(asked, headers), || headers.clone(), lead, now);
     if let Ok(mut recording) = recording {
@@ -192,6 +199,85 @@ fn fb_2_a_lead_that_nobody_wants_is_no_flight() {
 }
 
 #[test]
+fn fb_2_nobody_waits_for_what_is_never_kept_a_second_time() {
+    let (cache, now, none) = (cache(10, 1000), Instant::now(), HeaderMap::new());
+    let look = |after| cache.look(key("/"), &none, true, now + after);
+    let no_store = fields(&[(CACHE_CONTROL, "no-store")]);
+    let first = lead(&cache, "/", now);
+    cache.record(key("/"), said(&none, &no_store), HeaderMap::new, first, now).unwrap_err();
+    let second = lead(&cache, "/", now + SECOND);
+    assert!(matches!(look(SECOND), Look::Alone(None)));
+    assert!(matches!(look(MINUTE), Look::Wait(..)), "that was long ago");
+    cache.record(key("/"), said(&none, &none), HeaderMap::new, second, now + SECOND).unwrap().finish();
+    assert!(matches!(look(2 * SECOND), Look::Fresh(_)), "it is another answer");
+    let later = now + 20 * MINUTE;
+    let _third = lead(&cache, "/", later);
+    drop(follow(&cache, "/", later));
+}
+
+#[test]
+fn fb_2_what_is_too_large_is_known_to_be_and_what_fails_is_not() {
+    let (cache, now, none) = (cache(10, 1000), Instant::now(), HeaderMap::new());
+    let first = lead(&cache, "/large", now);
+    let mut large = cache.record(key("/large"), said(&none, &none), HeaderMap::new, first, now).unwrap();
+    large.add(&[0; 501]);
+    let failed = cacheable::Exchange { status: StatusCode::BAD_GATEWAY, ..said(&none, &none) };
+    let second = lead(&cache, "/failed", now);
+    cache.record(key("/failed"), failed, HeaderMap::new, second, now).unwrap_err();
+    let stale = fields(&[(CACHE_CONTROL, "max-age=0")]);
+    keep(&cache, "/stale", (&none, &stale), b"x", now);
+    let Look::Lead(_lead, Some(_)) = cache.look(key("/stale"), &none, true, now) else { panic!("stale") };
+    assert!(matches!(cache.look(key("/stale"), &none, true, now), Look::Alone(Some(_))));
+    let _leads = [lead(&cache, "/large", now), lead(&cache, "/failed", now)];
+    assert!(matches!(cache.look(key("/large"), &none, true, now), Look::Alone(None)));
+    drop(follow(&cache, "/failed", now));
+}
+
+#[test]
+fn fb_2_who_has_credentials_waits_for_nobody_and_nobody_for_them() {
+    let (cache, now, none) = (cache(10, 1000), Instant::now(), HeaderMap::new());
+    let secret = fields(&[(AUTHORIZATION, "x")]);
+    let look = |asked| cache.look(key("/"), asked, true, now);
+    let Look::Lead(first, None) = look(&secret) else { panic!("what is public is kept") };
+    assert!(matches!(look(&secret), Look::Alone(None)));
+    let other = lead(&cache, "/", now);
+    assert!(matches!(look(&secret), Look::Alone(None)));
+    cache.record(key("/"), said(&secret, &none), HeaderMap::new, first, now).unwrap_err();
+    drop(follow(&cache, "/", now));
+    other.give_up();
+    assert_eq!(flights(&cache), 0);
+}
+
+#[test]
+fn fb_2_a_change_ends_flights_with_credentials_too() {
+    let (cache, now) = (cache(10, 1000), Instant::now());
+    let (secret, public) = (fields(&[(AUTHORIZATION, "x")]), fields(&[(CACHE_CONTROL, "public")]));
+    let Look::Lead(lead, None) = cache.look(key("/"), &secret, true, now) else { panic!("nobody asks yet") };
+    let recording = cache.record(key("/"), said(&secret, &public), HeaderMap::new, lead, now).unwrap();
+    cache.forget(key("/"));
+    recording.finish();
+    assert_eq!(cache.size(), (0, 0));
+}
+
+#[test]
+fn fb_2_hosts_have_no_case_and_paths_do() {
+    let (cache, now, none) = (cache(10, 1 << 20), Instant::now(), HeaderMap::new());
+    let long = format!("{}.example:8000", "sub.".repeat(20));
+    let lead = match cache.look(Key { authority: &long, path: "/a" }, &none, true, now) {
+        Look::Lead(lead, _) => lead,
+        other => panic!("nobody asks yet: {other:?}"),
+    };
+    let (said, upper) = (said(&none, &none), long.to_ascii_uppercase());
+    cache.record(Key { authority: &long, path: "/a" }, said, HeaderMap::new, lead, now).unwrap().finish();
+    let find = |authority, path| cache.find(Key { authority, path }, &none, now);
+    assert!(matches!(find(&upper, "/a"), Found::Fresh(_)));
+    assert!(matches!(find(&upper, "/A"), Found::Nothing));
+    assert!(matches!(find(&upper[4..], "/a"), Found::Nothing));
+    cache.forget(Key { authority: &upper, path: "/a" });
+    assert_eq!(cache.size(), (0, 0));
+}
+
+#[test]
 fn fb_2_what_was_asked_before_a_change_is_not_kept_after_it() {
     let (cache, now, none) = (cache(10, 1000), Instant::now(), HeaderMap::new());
     let first = lead(&cache, "/", now);
@@ -222,13 +308,13 @@ fn fb_2_what_is_under_way_is_bounded() {
 
 #[test]
 fn fb_2_a_reload_hands_the_store_over_and_keeps_the_most_recent_that_fit() {
-    let (kept, now) = (Arc::<Kept>::default(), Instant::now());
-    let old = Cache::new(config(10, 1 << 20), None, &kept);
+    let (kept, now) = (metrics(), Instant::now());
+    let old = Cache::new(config(10, 1 << 20), None, Arc::clone(&kept));
     for path in ["/a", "/b", "/c", "/d"] {
         simply(&old, path, b"x", now);
     }
     assert!(has(&old, "/a", now));
-    let new = Cache::new(config(3, 1 << 20), Some(&old), &kept);
+    let new = Cache::new(config(3, 1 << 20), Some(&old), Arc::clone(&kept));
     assert!(Arc::ptr_eq(&old.store, &new.store), "nothing is copied");
     let there: Vec<_> = ["/a", "/b", "/c", "/d"].into_iter().filter(|path| has(&new, path, now)).collect();
     assert_eq!(there, ["/a", "/c", "/d"]);
@@ -237,12 +323,12 @@ fn fb_2_a_reload_hands_the_store_over_and_keeps_the_most_recent_that_fit() {
 
 #[test]
 fn fb_2_a_reload_to_another_size_moves_what_is_kept_and_counts_it_once() {
-    let (kept, now) = (Arc::<Kept>::default(), Instant::now());
-    let old = Cache::new(config(10, 1 << 20), None, &kept);
+    let (kept, now) = (metrics(), Instant::now());
+    let old = Cache::new(config(10, 1 << 20), None, Arc::clone(&kept));
     let asked_before = lead(&old, "/late", now);
     (0..10).for_each(|nth| simply(&old, &format!("/{nth}"), b"x", now));
     let big = model::Cache { max_body: 1000, ..config(5000, 1 << 20) };
-    let new = Cache::new(big, Some(&old), &kept);
+    let new = Cache::new(big, Some(&old), Arc::clone(&kept));
     assert!(new.store.shards.len() > 1);
     assert_eq!((old.size(), new.size().0), ((0, 0), 10));
     simply(&old, "/11", b"x", now);

@@ -57,8 +57,8 @@ pub async fn look<'s>(
 ) -> Result<Option<AtHand<'s>>, Failure> {
     let Some(cache) = &backend.upstream.cache else { return Ok(None) };
     let head = &exchange.head;
-    let count = |result| backend.upstream.metrics.cache(exchange.worker.id, result, cache.mode);
-    let plain = !head.upgrade && head.framing == Framing::None;
+    let count = |result| cache.metrics.looked(exchange.worker.id, result, cache.mode);
+    let plain = exchange.tunnel.is_none() && head.framing == Framing::None;
     if !plain || cache.concerns(&head.method, &head.headers).is_err() {
         count("bypass");
         return Ok(None);
@@ -129,8 +129,12 @@ pub fn recording(
     };
     // What stands in for something, here or at a hop below, is not what the upstream has to say.
     let own = exchange.fell.is_none() && !answer.headers.contains_key(REASON);
-    if !fits || !own {
+    if !own {
         lead.give_up();
+        return None;
+    }
+    if !fits {
+        lead.unfit(now());
         return None;
     }
     if answer.status == StatusCode::NOT_MODIFIED {
@@ -159,7 +163,7 @@ pub fn confirmed<'s>(
 ) -> Option<AtHand<'s>> {
     let Visit { lead, stale, .. } = exchange.visit.take()?;
     let cache = backend.upstream.cache.as_ref()?;
-    backend.upstream.metrics.cache(exchange.worker.id, "confirmed", cache.mode);
+    cache.metrics.looked(exchange.worker.id, "confirmed", cache.mode);
     let (stale, lead) = stale.zip(lead)?;
     let stored = refresh(exchange, cache, &stale, answer, lead);
     let age = stored.age(now());

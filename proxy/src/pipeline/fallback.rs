@@ -1,11 +1,13 @@
 //! What stands in for an upstream that failed? The chain of a rule, in order, within the one deadline.
 //!
 //! A step is taken if what has gone wrong last is among its conditions, and if it can help at all: a cache that has
-//! nothing, a stub that a gRPC caller cannot read, or another upstream for which no time or no content is left, is passed
-//! over. What another upstream answers is judged in turn, so that the chain goes on behind it; it is asked like the first
-//! one, with its own limits, budget and policy, and can be flooded no more than by its own traffic.
+//! nothing, a stub that a gRPC caller cannot read, the very upstream that failed, or another for which no time or no
+//! content is left, is passed over. What another upstream answers is judged in turn, so that the chain goes on behind it;
+//! it is asked like the first one, with its own limits, budget and policy, and can be flooded no more than by its own
+//! traffic.
 
-use http::Method;
+use std::sync::Arc;
+
 use outrigger_config::model::{FallbackCondition, Mode};
 
 use super::at_hand::AtHand;
@@ -64,8 +66,9 @@ pub async fn until_found<'s>(
 ) -> Result<Found<'s>, Failure> {
     let ended = ask(exchange, backend, admission, upload, down).await;
     match exchange.chosen.and_then(|(rule, _)| rule.fallback.as_ref()) {
-        // CONNECT and other changes of protocol want a peer: nothing else will do.
-        Some(chain) if !exchange.head.upgrade && exchange.head.method != Method::CONNECT => {
+        // Who is to have a tunnel wants a peer: nothing else will do. An `Upgrade` that the policy does not allow was left
+        // away, and makes no difference (RFC 9110 §7.8).
+        Some(chain) if exchange.tunnel.is_none() => {
             along(chain, exchange, (backend, ended), admission, upload, down).await
         }
         _ => ended.map(|answer| Found::Answer(backend, answer)),
@@ -98,7 +101,8 @@ async fn along<'s>(
 ) -> Result<Found<'s>, Failure> {
     for step in &chain.steps {
         let Some(trouble) = Trouble::of(exchange, &ended) else { break };
-        let Some(help) = help(exchange, step, upload).filter(|_| step.on.iter().any(|on| trouble.is(*on)))
+        let Some(help) =
+            help(exchange, backend, step, upload).filter(|_| step.on.iter().any(|on| trouble.is(*on)))
         else {
             continue;
         };
@@ -131,7 +135,7 @@ enum Help<'s> {
 }
 
 /// `None`: the step is of no use to this request.
-fn help<'s>(exchange: &Exchange<'s>, step: &'s Step, upload: &Upload) -> Option<Help<'s>> {
+fn help<'s>(exchange: &Exchange<'s>, failed: &Backend, step: &'s Step, upload: &Upload) -> Option<Help<'s>> {
     match &step.with {
         StandIn::Stale => cached::stale(exchange).map(Help::AtHand),
         StandIn::Canned { answer, .. } => {
@@ -140,9 +144,11 @@ fn help<'s>(exchange: &Exchange<'s>, step: &'s Step, upload: &Upload) -> Option<
         StandIn::Backend(other) => {
             let repeatable = exchange.head.headers.contains_key("idempotency-key")
                 || other.policy.retry.methods.contains(&exchange.head.method);
+            // Of several backends of a rule it may be the one that was chosen; to ask that again is for `retry` to decide.
+            let another = !Arc::ptr_eq(&other.upstream, &failed.upstream);
             let in_time = exchange.deadline.left(now()).is_some();
             let sendable = upload.body() == Body::Replayable && (repeatable || !upload.sent);
-            (in_time && sendable).then_some(Help::Ask(other))
+            (another && in_time && sendable).then_some(Help::Ask(other))
         }
     }
 }

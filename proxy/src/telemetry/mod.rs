@@ -15,6 +15,6 @@ pub mod metrics;
 pub use access_log::{AccessLog, LineSink, Record, SinkEnd};
 pub use cells::{Counter, Gauge, Held, Histogram, WorkerId};
 pub use metrics::{
-    ConfigMetrics, DownstreamMetrics, EndpointState, ExchangeMetrics, Fill, Fills, Flag, GuardMetrics, Kept,
-    Metrics, Protocol, RateLimitMetrics, RouteMetrics, Turn, UpstreamMetrics,
+    CacheMetrics, ConfigMetrics, DownstreamMetrics, EndpointState, ExchangeMetrics, Fill, Fills, Flag,
+    GuardMetrics, Metrics, Protocol, RateLimitMetrics, RouteMetrics, Turn, UpstreamMetrics,
 };

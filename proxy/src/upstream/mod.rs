@@ -267,11 +267,8 @@ fn cache(
     old: Option<&Upstream>,
     metrics: &UpstreamMetrics,
 ) -> Option<Applied<Arc<Cache>>> {
-    let Some(wanted) = &*config.cache else {
-        metrics.kept.room.store(0, Ordering::Relaxed);
-        return None;
-    };
+    let wanted = config.cache.as_ref()?;
     let old = old.and_then(|old| old.cache.as_ref()).map(|old| &*old.policy);
-    let cache = Cache::new(wanted.policy.clone(), old, &metrics.kept);
+    let cache = Cache::new(wanted.policy.clone(), old, metrics.cache());
     Some(Applied { mode: wanted.mode, policy: Arc::new(cache) })
 }

@@ -7,7 +7,7 @@ use prometheus::core::Collector;
 use super::route::{Acted, word_of};
 use super::scrape::Scrape;
 use super::series::{OVERFLOW, Series};
-use super::{ExchangeMetrics, Fill, Kept, Metrics, Protocol, RouteMetrics, Side, UpstreamMetrics};
+use super::{CacheMetrics, ExchangeMetrics, Fill, Metrics, Protocol, RouteMetrics, Side, UpstreamMetrics};
 
 impl Metrics {
     /// All families, in a stable order.
@@ -18,6 +18,7 @@ impl Metrics {
         self.guard_families(&mut scrape);
         self.rate_limit_families(&mut scrape);
         self.route_families(&mut scrape);
+        self.cache_families(&mut scrape);
         self.downstream_families(&mut scrape);
         self.process_families(&mut scrape);
         scrape
@@ -177,37 +178,32 @@ impl Metrics {
         let help = "Requests for which something stood in for an upstream that failed.";
         acted("fallbacks_total", help, |of| &of.fallbacks);
         acted("faults_injected_total", "Faults injected on purpose.", |of| &of.faults);
-        scrape.counters(
-            "cache_requests_total",
-            "Requests to an upstream with a cache, by what it had.",
-            |row| {
-                self.upstreams.visit(|upstream, of, _| {
-                    acts(&of.cache, |result, mode, count| {
-                        row(&[("upstream", upstream), ("result", result), ("mode", mode)], count);
-                    });
+    }
+
+    fn cache_families(&self, scrape: &mut Scrape) {
+        let help = "Requests to an upstream with a cache, by what it had.";
+        scrape.counters("cache_requests_total", help, |row| {
+            self.caches.visit(|upstream, of, _| {
+                acts(&of.looks, |result, mode, count| {
+                    row(&[("upstream", upstream), ("result", result), ("mode", mode)], count);
                 });
-            },
-        );
-        let help = "Responses that a cache let go for want of room.";
-        scrape.counters("cache_evictions_total", help, |row| {
-            self.upstreams.visit(|upstream, of, _| {
-                let evicted = of.kept.evicted.load(Relaxed);
-                if evicted > 0 || of.kept.room.load(Relaxed) > 0 {
-                    row(&[("upstream", upstream)], evicted);
-                }
             });
         });
-        let mut family = |name, help, value: fn(&Kept) -> &AtomicI64| {
+        let help = "Responses that a cache let go for want of room.";
+        scrape.counters("cache_evictions_total", help, |row| {
+            self.caches.visit(|upstream, of, _| row(&[("upstream", upstream)], of.evicted.load(Relaxed)));
+        });
+        let mut family = |name, help, value: fn(&CacheMetrics) -> &AtomicI64| {
             scrape.gauges(name, help, |row| {
-                self.visit_live_upstreams(|name, of| {
-                    if of.kept.room.load(Relaxed) > 0 {
-                        row(&[name], value(&of.kept).load(Relaxed));
+                self.caches.visit(|upstream, of, live| {
+                    if live {
+                        row(&[("upstream", upstream)], value(of).load(Relaxed));
                     }
                 });
             });
         };
-        family("cache_entries", "Responses that a cache holds.", |kept| &kept.entries);
-        family("cache_bytes", "What they take, heads included.", |kept| &kept.bytes);
+        family("cache_entries", "Responses that a cache holds.", |of| &of.entries);
+        family("cache_bytes", "What they take, heads included.", |of| &of.bytes);
     }
 
     pub(super) fn visit_live_upstreams(&self, mut visitor: impl FnMut((&str, &str), &UpstreamMetrics)) {

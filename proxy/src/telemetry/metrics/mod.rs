@@ -7,6 +7,7 @@
 //! Label values are names from policy files or words of closed sets, never anything that a peer sent. Still there
 //! is a cap on the series: what comes after it shares one `overflow` handle (OB-11).
 
+mod cache;
 mod downstream;
 mod exchange;
 mod families;
@@ -14,7 +15,6 @@ mod fill;
 mod flag;
 mod generation;
 mod guards;
-mod kept;
 mod rate_limit;
 mod registry;
 mod route;
@@ -34,13 +34,13 @@ use self::registry::Registry;
 use self::series::{OVERFLOW, Series, SeriesCap};
 use super::cells::{Counter, WorkerId};
 
+pub use self::cache::CacheMetrics;
 pub use self::downstream::{DownstreamMetrics, Protocol};
 pub use self::exchange::ExchangeMetrics;
 pub use self::fill::{Fill, Fills};
 pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
 pub use self::guards::{EndpointState, GuardMetrics, Turn};
-pub use self::kept::Kept;
 pub use self::rate_limit::RateLimitMetrics;
 pub use self::route::RouteMetrics;
 pub use self::upstream::UpstreamMetrics;
@@ -52,6 +52,7 @@ pub struct Metrics {
     inbound: Side,
     outbound: Side,
     upstreams: Registry<Box<str>, UpstreamMetrics>,
+    caches: Arc<Registry<Box<str>, CacheMetrics>>,
     /// By policy and mode.
     rate_limits: Registry<(Box<str>, &'static str), RateLimitMetrics>,
     routes: Registry<Box<str>, RouteMetrics>,
@@ -84,12 +85,15 @@ impl Metrics {
                 exchanges: Registry::new(&cap, (key, ExchangeMetrics::new(workers, &cap))),
             }
         };
-        let overflow = (OVERFLOW.into(), UpstreamMetrics::new(workers, &cap));
+        let caches = (OVERFLOW.into(), CacheMetrics::new(workers, &cap));
+        let caches = Arc::new(Registry::new(&cap, caches));
+        let overflow = (OVERFLOW.into(), UpstreamMetrics::new(OVERFLOW, workers, &cap, &caches));
         Arc::new(Self {
             workers,
             inbound: side(),
             outbound: side(),
             upstreams: Registry::new(&cap, overflow),
+            caches,
             rate_limits: Registry::new(
                 &cap,
                 ((OVERFLOW.into(), OVERFLOW), RateLimitMetrics::new(workers, &cap)),
@@ -114,7 +118,7 @@ impl Metrics {
 
     /// The counters of an upstream. For snapshot builds: takes a lock and compares names.
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
-        let new = || UpstreamMetrics::new(self.workers, &self.cap);
+        let new = || UpstreamMetrics::new(name, self.workers, &self.cap, &self.caches);
         self.upstreams.resolve(name.into(), UpstreamMetrics::SERIES, new)
     }
 
@@ -180,6 +184,9 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The overflow handles: an exchange a direction, an upstream, a rate limit policy, and a route.
-const OVERFLOW_SERIES: usize =
-    2 * ExchangeMetrics::SERIES + UpstreamMetrics::SERIES + RateLimitMetrics::SERIES + RouteMetrics::SERIES;
+/// The overflow handles: an exchange a direction, an upstream, a cache, a rate limit policy, and a route.
+const OVERFLOW_SERIES: usize = 2 * ExchangeMetrics::SERIES
+    + UpstreamMetrics::SERIES
+    + CacheMetrics::SERIES
+    + RateLimitMetrics::SERIES
+    + RouteMetrics::SERIES;

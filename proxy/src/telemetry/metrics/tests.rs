@@ -164,8 +164,8 @@ fn ob_11_a_million_names_stay_under_the_cap() {
     let text = text(&metrics);
     let named = |line: &&str| !line.starts_with('#') && line.contains("upstream=");
     let count = text.lines().filter(named).count();
-    // What an upstream may come to show is set aside for it, shown or not.
-    assert!((CAP * 2 / 5..=CAP).contains(&count), "{count} series");
+    // What any upstream may come to show is set aside for it, shown or not.
+    assert!((CAP * 9 / 20..=CAP).contains(&count), "{count} series");
 
     let total = |family: &str| -> u64 {
         let of = text.lines().filter(|line| line.starts_with(family));

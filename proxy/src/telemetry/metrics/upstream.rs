@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use outrigger_config::model::Mode;
 
 use super::super::cells::{Counter, Gauge, Held, WorkerId};
+use super::cache::CacheMetrics;
 use super::fill::Fills;
 use super::guards::GuardMetrics;
-use super::kept::Kept;
+use super::registry::Registry;
 use super::route::Acted;
 use super::series::{Series, SeriesCap};
 
@@ -20,7 +21,6 @@ pub struct UpstreamMetrics {
     pub(super) retries: Series<&'static str>,
     pub(super) refused: Series<&'static str>,
     pub(super) dns: Series<&'static str>,
-    pub(super) cache: Series<Acted>,
     pub(super) paced: Series<Acted>,
     /// Requests a second; 0: as many as come.
     pub(super) pace: AtomicI64,
@@ -33,22 +33,29 @@ pub struct UpstreamMetrics {
     pub requests: Fills,
     /// Connections, where there is a limit on them.
     pub connections: Fills,
-    /// Responses, where there is a cache.
-    pub kept: Arc<Kept>,
+    /// Of caches, for upstreams that have one.
+    caches: Arc<Registry<Box<str>, CacheMetrics>>,
+    name: Box<str>,
+    workers: usize,
+    cap: Arc<SeriesCap>,
 }
 
 impl UpstreamMetrics {
-    /// Series that exist from the start: four plain ones, three a limit, three of a cache, six places for words that find
-    /// none, and those of the guards.
-    pub(super) const SERIES: usize = 19 + GuardMetrics::SERIES;
+    /// Series that exist from the start: four plain ones, three a limit, five places for words that find none, and those
+    /// of the guards.
+    pub(super) const SERIES: usize = 15 + GuardMetrics::SERIES;
 
-    pub(super) fn new(workers: usize, cap: &Arc<SeriesCap>) -> Self {
+    pub(super) fn new(
+        name: &str,
+        workers: usize,
+        cap: &Arc<SeriesCap>,
+        caches: &Arc<Registry<Box<str>, CacheMetrics>>,
+    ) -> Self {
         Self {
             attempts: Series::new(workers, cap),
             retries: Series::new(workers, cap),
             refused: Series::new(workers, cap),
             dns: Series::new(workers, cap),
-            cache: Series::new(workers, cap),
             paced: Series::new(workers, cap),
             pace: AtomicI64::new(0),
             stale: Counter::new(workers),
@@ -57,7 +64,10 @@ impl UpstreamMetrics {
             guards: GuardMetrics::new(workers, cap),
             requests: Fills::default(),
             connections: Fills::default(),
-            kept: Arc::default(),
+            caches: Arc::clone(caches),
+            name: name.into(),
+            workers,
+            cap: Arc::clone(cap),
         }
     }
 
@@ -91,9 +101,10 @@ impl UpstreamMetrics {
         self.dns.inc(worker, result);
     }
 
-    /// The cache was looked at, with this result.
-    pub fn cache(&self, worker: WorkerId, result: &'static str, mode: Mode) {
-        self.cache.inc(worker, (result, mode));
+    /// The counters of its cache. For snapshot builds, where there is one: takes a lock, and room for its series.
+    pub fn cache(&self) -> Arc<CacheMetrics> {
+        let new = || CacheMetrics::new(self.workers, &self.cap);
+        self.caches.resolve(self.name.clone(), CacheMetrics::SERIES, new)
     }
 
     /// A request met the pace that the upstream's answers ask for, with this decision.
