@@ -21,6 +21,7 @@ use outrigger::policy::budget::Budget;
 use outrigger::policy::outcome::Outcome;
 use outrigger::snapshot::{self, ListenerId};
 use outrigger::telemetry::{Flag, LineSink, Metrics, WorkerId};
+use outrigger::upstream::guard::Asked;
 use outrigger::worker::{Shared, Worker};
 use outrigger_config::model::{Config, Direction};
 use outrigger_config::{Source, defaults};
@@ -110,7 +111,7 @@ fn decisions(c: &mut Criterion) {
             |b| {
                 b.iter(|| {
                     let mut load = upstream.pick(&[], None, &mut rng, black_box(now)).unwrap();
-                    upstream.report(&mut load, &good, Some(now), now);
+                    upstream.report(&mut load, &good, Asked { turn: Some(now), whole: Some(now) }, now);
                     upstream.conclude(&mut load, &good, || now);
                 });
             },

@@ -3,10 +3,12 @@
 use super::{route, up};
 use crate::support::caller::Caller;
 use crate::support::draft::{get, head, post};
+use crate::support::frames::Frame;
 use crate::support::free_addr;
 use crate::support::link::{Exchange, Link};
 use crate::support::origin::{Origin, Reply};
-use crate::support::rig::Rig;
+use crate::support::rig::{Rig, eventually};
+use crate::support::server::Server;
 
 const GET: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":authority", "up"), (":path", "/")];
@@ -76,4 +78,33 @@ fn ch_1_a_grpc_call_is_aborted_in_its_own_words() {
     assert_eq!((said.status(), said.head.get("grpc-status")), (200, Some("14")));
     rig.counts("attempts_total", &[("upstream", "up"), ("outcome", "grpc-unavailable")], 1);
     assert_eq!(origin.count(), 0);
+}
+
+/// A head that promises well, and trailers behind it that don't.
+fn failing(link: &mut Link, stream: u32, _: &Exchange) {
+    link.send(&Frame::headers(stream, &[(":status", "200"), ("content-type", "application/grpc")], false));
+    link.send(&Frame::headers(stream, &[("grpc-status", "14")], true));
+}
+
+#[test]
+fn fb_6_a_grpc_call_that_fails_by_its_trailers_is_stood_in_for() {
+    let origin = Server::treating(failing);
+    let fallback = "fallback: [{on: [5xx], static: {headers: {grpc-status: '0', x-stub: 'yes'}}}]";
+    let rig = Rig::start(&[up(origin.addr, ""), route(fallback)]);
+    let said = call(&rig);
+    assert_eq!((said.head.get("x-stub"), said.head.get("grpc-status")), (Some("yes"), Some("0")));
+    rig.counts("attempts_total", &[("upstream", "up"), ("outcome", "grpc-unavailable")], 1);
+}
+
+#[test]
+fn cb_4_a_trial_is_judged_by_its_trailers() {
+    let origin = Server::treating(failing);
+    let breaker = "circuitBreaker: {consecutive: 1, backoff: {base: 50ms, max: 50ms}}";
+    let rig = Rig::start(&[up(origin.addr, breaker)]);
+    eventually("a trial that fails", || {
+        call(&rig);
+        let turned = [("from", "half-open"), ("to", "open"), ("cause", "trial-failed")];
+        (rig.metric("breaker_transitions_total", &turned) > 0).then_some(())
+    });
+    assert_eq!(rig.metric("breaker_transitions_total", &[("to", "closed")]), 0);
 }

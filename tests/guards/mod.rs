@@ -6,6 +6,7 @@ mod defaults;
 mod grpc;
 mod health;
 mod outlier;
+mod patience;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

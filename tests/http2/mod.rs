@@ -11,6 +11,7 @@ mod malformed;
 mod slow;
 mod translation;
 mod upstreams;
+mod versions;
 
 use crate::support::scripted::Upstream;
 use crate::support::server::Server;

@@ -353,16 +353,3 @@ fn lb_callers_share_a_connection() {
     }
     assert_eq!((origin.connections(), origin.seen().len()), (1, 10));
 }
-
-/// `auto`: what the caller speaks.
-#[test]
-fn an_upstream_of_either_version_is_spoken_to_as_its_caller_speaks() {
-    let origin = Server::answering(OK, "two");
-    let sidecar = Sidecar::before(origin.addr);
-    assert_eq!(answer_of(&sidecar).text(), "two");
-    assert_eq!(Link::connect(sidecar.inbound).ask(&GET).expect("an answer").text(), "two");
-    let origin = Upstream::answering("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\none");
-    let sidecar = Sidecar::before(origin.addr);
-    assert_eq!(sidecar.calls_out().send(GET1).message().text(), "one");
-    assert_eq!(sidecar.is_called().send(GET1).message().text(), "one");
-}

@@ -135,6 +135,18 @@ fn a_websocket_over_http2_that_is_refused_is_an_ordinary_answer() {
     assert_eq!(server.seen().len(), 2, "what the policy does not list reaches nobody");
 }
 
+/// To its caller a 200 would look like the tunnel; the attempt is one all the same.
+#[test]
+fn a_websocket_over_http2_that_is_answered_with_200_is_counted_and_refused() {
+    let server = Upstream::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno");
+    let rig = before(&server, "");
+    speak(rig.outbound, async |mut requests| {
+        let (answer, _body) = extended(&mut requests, "websocket").await;
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+    });
+    rig.counts("attempts_total", &[("outcome", "success")], 1);
+}
+
 #[test]
 fn a_reset_of_the_stream_ends_the_tunnel_and_no_other() {
     let server = parrot();

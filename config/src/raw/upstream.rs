@@ -53,7 +53,7 @@ mapping! {
         "hosts" => hosts: List<Host>;
         /// Where its endpoints come from.
         "discovery" => discovery: Discovery, required;
-        /// What its endpoints speak; `auto`: what the caller speaks.
+        /// What its endpoints speak; `auto`: what the caller speaks, or HTTP/1 where that is all an endpoint knows.
         "protocol" => protocol: Protocol;
         /// How they are spoken with; in plaintext unless written.
         "tls" => tls: Tls;

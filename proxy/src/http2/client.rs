@@ -18,7 +18,7 @@ use super::fields;
 use super::guard::{Guarded, Watch};
 use crate::clock::now;
 use crate::message::{HeadLimits, ReceiveError, ResponseHead, TrailerLimits};
-use crate::tls::{Proof, Stream};
+use crate::tls::{Proof, Stream, is_alert};
 
 /// Streams that we gave up in the last second, whose answers may still be on their way: those of more would be taken
 /// for faults of the endpoint.
@@ -53,13 +53,19 @@ impl Connection {
         stream: impl Into<Stream>,
         limits: &UpstreamLimits,
         age: Duration,
-    ) -> Result<(Rc<Self>, Driver), h2::Error> {
+    ) -> Result<(Rc<Self>, Driver), NotOpened> {
         let mut stream: Stream = stream.into();
         // Its frames say where everything ends, so it may say of itself at any time that it does.
         stream.rest();
         let proof = stream.proof().cloned();
         let http2 = &limits.http2;
         let watch = Watch::new(*http2);
+        // To a peer that says something else the codec sends a GOAWAY, and if that fails too, says no more than that.
+        let failed = |error: h2::Error| match error.get_io() {
+            Some(error) if is_alert(error) => NotOpened::Unwelcome,
+            _ if is_broken(&error) && !watch.is_foreign() => NotOpened::Ended,
+            _ => NotOpened::Foreign,
+        };
         let (send, mut driver) = Builder::new()
             .initial_window_size(http2.stream_window)
             .initial_connection_window_size(http2.connection_window)
@@ -70,14 +76,16 @@ impl Connection {
             .max_local_error_reset_streams(None)
             .enable_push(false)
             .handshake(Guarded::client(stream, Rc::clone(&watch)))
-            .await?;
+            .await
+            .map_err(failed)?;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(ended) = std::pin::Pin::new(&mut driver).poll(cx) {
                 return Poll::Ready(ended.and(Err(Reason::NO_ERROR.into())));
             }
             if watch.is_settled() { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
-        .await?;
+        .await
+        .map_err(failed)?;
         let now = now();
         let connection = Self {
             send,
@@ -271,7 +279,17 @@ impl Drop for ClientStream {
     }
 }
 
-/// Whether no connection came about because the endpoint ended it, in whatever way; else it doesn't speak HTTP/2.
-pub fn is_broken(error: &h2::Error) -> bool {
+/// Why a connected peer is no connection of HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotOpened {
+    /// It has ended the connection, in whatever way.
+    Ended,
+    /// It has ended it with an alert: it doesn't take us for one whom it serves.
+    Unwelcome,
+    /// It doesn't speak HTTP/2.
+    Foreign,
+}
+
+fn is_broken(error: &h2::Error) -> bool {
     error.is_io() || error.reason() == Some(Reason::NO_ERROR)
 }

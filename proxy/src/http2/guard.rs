@@ -36,6 +36,7 @@ pub struct Watch {
     refused: Cell<u32>,
     head_since: Cell<Option<Instant>>,
     settled: Cell<bool>,
+    foreign: Cell<bool>,
     /// The peer knows what we allow.
     acknowledged: Cell<bool>,
     last_stream: Cell<Option<u32>>,
@@ -54,6 +55,7 @@ impl Watch {
             refused: Cell::new(0),
             head_since: Cell::new(None),
             settled: Cell::new(false),
+            foreign: Cell::new(false),
             acknowledged: Cell::new(false),
             last_stream: Cell::new(None),
             waker: RefCell::default(),
@@ -104,6 +106,11 @@ impl Watch {
     /// The peer has said what it allows.
     pub fn is_settled(&self) -> bool {
         self.settled.get()
+    }
+
+    /// What the peer says is not HTTP/2, which begins with SETTINGS (RFC 9113 §3.4).
+    pub fn is_foreign(&self) -> bool {
+        self.foreign.get()
     }
 
     /// The last stream that a peer which is leaving has begun with (RFC 9113 §6.8).
@@ -164,6 +171,9 @@ impl<T> Guarded<T> {
         let mut began = false;
         self.reads.feed(octets, |frame| {
             began = true;
+            if !watch.settled.get() && !matches!(frame.kind, Kind::Settings | Kind::GoAway) {
+                watch.foreign.set(true);
+            }
             if frame.kind == Kind::Settings {
                 let heard = if frame.is_ack() { &watch.acknowledged } else { &watch.settled };
                 heard.set(true);

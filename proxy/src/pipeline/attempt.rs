@@ -21,7 +21,7 @@ use crate::policy::grpc;
 use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
 use crate::upstream::endpoint::InFlight;
-use crate::upstream::guard::Refusal;
+use crate::upstream::guard::{Asked, Refusal};
 
 /// An upstream's answer: its head, and the connection that its content comes over.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub fn pick(exchange: &mut Exchange<'_>, backend: &Backend, tried: &[u64]) -> Re
     let load = fault::pick(exchange, backend, tried, key, began)
         .map_err(|refusal| refused(exchange, backend, refusal))?;
     exchange.attempts += 1;
-    (exchange.attempt_began, exchange.sent_whole) = (began, None);
+    (exchange.attempt_began, exchange.asked) = (began, Asked::default());
     exchange.endpoint = Some(load.addr);
     Ok(load)
 }
@@ -95,6 +95,8 @@ pub async fn attempt(
 ) -> Attempt {
     let mut ended = Attempt { result: Err(Failure::Canceled), load: None, sent: false, stale: false };
     let began = exchange.attempt_began;
+    // What delays it on purpose is to be taken for the endpoint.
+    exchange.asked.turn = Some(began);
     let goes_on = match fault::meet(exchange, backend, down, began).await {
         Ok(goes_on) => goes_on,
         Err(failure) => {
@@ -102,6 +104,7 @@ pub async fn attempt(
             return Attempt { result: Err(failure), load: Some(load), ..ended };
         }
     };
+    exchange.asked.turn = None;
     let ready = ready(exchange, backend, &load, down, fresh, goes_on).await;
     // A wait for a place among the connections is no time of the endpoint's.
     let began = exchange.attempt_began;

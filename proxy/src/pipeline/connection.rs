@@ -20,7 +20,7 @@ use crate::snapshot::Backend;
 use crate::tls::Alpn;
 use crate::upstream::bulkhead::{Entry, Permit};
 use crate::upstream::connect::{ConnectError, Stage, connect, timed_out};
-use crate::upstream::endpoint::InFlight;
+use crate::upstream::endpoint::{Endpoint, InFlight};
 use crate::upstream::multiplexed::OpenError;
 use crate::upstream::pool::Client;
 
@@ -46,8 +46,19 @@ pub async fn ready(
     began: Instant,
 ) -> Result<Up, Failure> {
     let worker = exchange.worker;
-    if speaks_http2(exchange, backend) {
-        return shared(exchange, backend, load, down, began).await;
+    let mut began = began;
+    if speaks_http2(exchange, backend, (load, began)) {
+        match shared(exchange, backend, load, down, began).await {
+            // It has processed nothing, so the same attempt goes on in the version that it does speak.
+            Err(Failure::Garbage(HeadError::Version))
+                if backend.upstream.config.protocol == Protocol::Auto =>
+            {
+                began = now();
+                load.on_foreign(began);
+                (exchange.attempt_began, exchange.asked.turn) = (began, None);
+            }
+            ended => return ended,
+        }
     }
     // A tunnel is not to be had second-hand.
     let may_be_used = !fresh && exchange.tunnel != Some(&Upgrade::Connect);
@@ -77,6 +88,18 @@ pub async fn ready(
         Room::New(place) => place,
         Room::Used(conn) => return Ok(Up::Http1(conn)),
     };
+    opened(exchange, backend, load, down, place).await
+}
+
+/// A new connection of HTTP/1, which has `place` among all those of the upstream.
+async fn opened(
+    exchange: &mut Exchange<'_>,
+    backend: &Backend,
+    load: &InFlight,
+    down: &mut Down<'_>,
+    place: Option<Permit>,
+) -> Result<Up, Failure> {
+    let worker = exchange.worker;
     let began = exchange.attempt_began;
     let _pending = backend.upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = backend.upstream.metrics.pending(worker.id);
@@ -96,15 +119,19 @@ pub async fn ready(
     }
 }
 
-/// What the endpoint speaks. A change of protocol is HTTP/1's where nobody says otherwise: every server knows that one.
-fn speaks_http2(exchange: &Exchange<'_>, backend: &Backend) -> bool {
+/// What the endpoint is spoken to in. A change of protocol is HTTP/1's where nobody says otherwise: every server knows that
+/// one.
+fn speaks_http2(exchange: &Exchange<'_>, backend: &Backend, (endpoint, now): (&Endpoint, Instant)) -> bool {
     if exchange.tunnel == Some(&Upgrade::Connect) {
         return false;
     }
     match backend.upstream.config.protocol {
         Protocol::Http1 => false,
         Protocol::Http2 => true,
-        Protocol::Auto => exchange.head.version == Version::Http2 && exchange.tunnel.is_none(),
+        Protocol::Auto => {
+            let wanted = exchange.head.version == Version::Http2 && exchange.tunnel.is_none();
+            wanted && !endpoint.is_http1_only(now)
+        }
     }
 }
 
@@ -202,12 +229,13 @@ fn failed(error: ConnectError) -> Failure {
 
 /// Waits for a connection, but no longer than `connect` allows.
 async fn within_connect<T>(
-    exchange: &Exchange<'_>,
+    exchange: &mut Exchange<'_>,
     backend: &Backend,
     down: &mut Down<'_>,
     began: Instant,
     (what, stage): (impl Future<Output = T>, &Stage),
 ) -> Result<T, Failure> {
+    exchange.asked.turn = Some(began);
     let by = began + *backend.policy.timeouts.connect;
     down.alarm().set(by.min(exchange.deadline.head));
     watched(exchange, down, what).await.map_err(|stopped| match stopped {

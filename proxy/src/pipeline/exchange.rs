@@ -25,6 +25,7 @@ use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
 use crate::telemetry::{Flag, Record};
 use crate::tls::Proof;
+use crate::upstream::guard::Asked;
 use crate::worker::Worker;
 
 /// One request and what became of it.
@@ -66,8 +67,8 @@ pub struct Exchange<'s> {
     pub attempts: u32,
     /// When the last of them began, or the first may.
     pub attempt_began: Instant,
-    /// When all of the request had gone, the last time.
-    pub sent_whole: Option<Instant>,
+    /// How far that attempt has come.
+    pub asked: Asked,
     /// Whom the last attempt met.
     pub endpoint: Option<SocketAddr>,
     /// The downstream connection serves another request after this.
@@ -127,7 +128,7 @@ impl<'s> Exchange<'s> {
             deadline: Deadline::at(started),
             attempts: 0,
             attempt_began: started,
-            sent_whole: None,
+            asked: Asked::default(),
             endpoint: None,
             status: None,
             grpc_status: None,
@@ -204,7 +205,7 @@ impl<'s> Exchange<'s> {
     /// The upstream has, or will have, all that it waits for.
     pub fn content_is_complete(&mut self, now: Instant) {
         self.deadline = self.deadline.completed(now);
-        self.sent_whole = Some(now);
+        self.asked.whole = Some(now);
     }
 
     /// Retries are done with: hops above that see this request's answer must not repeat it (RT-10).

@@ -81,7 +81,7 @@ pub fn learn(exchange: &Exchange<'_>, admission: &mut Admission<'_>, answer: &Re
     }
     let now = now();
     // A caller takes its time over its content, and where that still flows, the upstream has not had its turn.
-    let ended = match (answer, exchange.sent_whole) {
+    let ended = match (answer, exchange.asked.whole) {
         (Ok(answer), _) if is_too_much(answer) => Ended::TooMuch,
         (Ok(_), Some(sent)) => Ended::Answered(now.saturating_duration_since(sent)),
         (Err(Failure::Refused), _) | (Err(Failure::AttemptTimeout | Failure::Deadline), Some(_)) => {

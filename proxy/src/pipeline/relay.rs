@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -17,7 +17,7 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::fault::Faulty;
 use super::headers::{REASON, http1, http2, is_settled, kept_for, quota};
-use super::retry::answered;
+use super::retry::{answered, had_a_chance};
 use super::up::Up;
 use super::upload::{Upload, UploadError};
 use crate::cache::Recording;
@@ -25,7 +25,7 @@ use crate::clock::now;
 use crate::http1::Encoder;
 use crate::http1::encoder::push_field;
 use crate::message::transfer::Passing;
-use crate::message::{Framing, ResponseHead, Source, TransferError, Version, poll_transfer};
+use crate::message::{Framing, ResponseHead, Sink, Source, TransferError, Version, poll_transfer};
 use crate::policy::grpc;
 use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
@@ -40,10 +40,11 @@ pub async fn relay(
     answer: Answer,
     down: &mut Down<'_>,
 ) -> Result<(), Failure> {
-    let outcome = answered(&answer);
+    let said = answered(&answer);
     let Answer { mut head, mut up, ended, mut load } = answer;
     // To who asked for a tunnel over HTTP/2, this would look like one (RFC 8441 §4).
     if exchange.head.upgrade && exchange.head.version == Version::Http2 && head.status.is_success() {
+        report(exchange, backend, &mut load, (said, said), None);
         return Err(Failure::UpgradeRefused);
     }
     upload.forget();
@@ -57,26 +58,35 @@ pub async fn relay(
     let mut recording = cached::recording(exchange, backend, &head);
     let kept_for = kept_for(&head);
     let streams = exchange.deadline.whole.is_some() && head.headers.get(CONTENT_TYPE).is_some_and(are_events);
-    answer_with(exchange, &mut head, mark, down)?;
-    let (up_end, recorded) = (&mut up, &mut recording);
-    let faulty = Faulty::of(exchange);
+    if let Err(failure) = answer_with(exchange, &mut head, mark, down) {
+        let outcome = broke_off(exchange, backend, (&head, &load), (failure, None)).unwrap_or(said);
+        report(exchange, backend, &mut load, (said, outcome), None);
+        return Err(failure);
+    }
     let mut relay = Relay {
+        faulty: Faulty::of(exchange),
         exchange,
         backend,
         upload: &mut upload,
-        up: up_end,
+        up: &mut up,
         down,
-        recorded,
-        faulty,
+        recorded: &mut recording,
         streams,
         ended,
         waiting: None,
+        silence: None,
     };
     let result = poll_fn(|cx| relay.poll(cx)).await;
-    let ended = relay.ended.or_else(|| unsaid(exchange, result));
+    let (silence, ended) = (relay.silence, relay.ended.or_else(|| unsaid(exchange, result)));
     exchange.bytes_in = upload.taken;
     exchange.grpc_status = ended.map(|ended| ended.status);
-    report(exchange, backend, &mut load, (outcome, ended), result);
+    let outcome = match result {
+        Err(failure) if ended.is_none() => {
+            broke_off(exchange, backend, (&head, &load), (failure, silence)).unwrap_or(said)
+        }
+        _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(said),
+    };
+    report(exchange, backend, &mut load, (said, outcome), silence);
     result?;
     if let Some(recording) = recording {
         recording.finish();
@@ -96,6 +106,28 @@ pub async fn relay(
 fn are_events(content_type: &HeaderValue) -> bool {
     let kind = content_type.as_bytes().split(|&octet| octet == b';').next().unwrap_or_default();
     kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
+/// What it says of the endpoint that its answer broke off; `None`: nothing, so the head stands. In `silence` there was room
+/// for more, and none came.
+fn broke_off(
+    exchange: &Exchange<'_>,
+    backend: &Backend,
+    (head, load): (&ResponseHead, &InFlight),
+    (failure, silence): (Failure, Option<Duration>),
+) -> Option<Outcome> {
+    // By intent: events, and whatever gRPC method it is.
+    let pauses = exchange.grpc || head.headers.get(CONTENT_TYPE).is_some_and(are_events);
+    match (failure, silence) {
+        (Failure::BrokenBody, _) => Some(Outcome::Reset { responded: true }),
+        (Failure::AttemptTimeout, Some(_)) => Some(Outcome::AttemptTimeout),
+        (Failure::BodyIdle, Some(_)) if !pauses => Some(Outcome::AttemptTimeout),
+        (Failure::Deadline, Some(silence)) if !pauses => {
+            Some(Outcome::DeadlineExceeded { fair: had_a_chance(load, backend, silence, now()) })
+        }
+        // A gRPC call has succeeded when it says so, not before.
+        _ => exchange.grpc.then_some(Outcome::Canceled),
+    }
 }
 
 /// The head, as the downstream's version has it.
@@ -134,24 +166,17 @@ fn unsaid(exchange: &Exchange<'_>, result: Result<(), Failure>) -> Option<Ended>
     Some(Ended { status: grpc::Status::of_http(status), pushback: None })
 }
 
-/// The attempt is over: counted once, and held for or against its endpoint.
+/// The attempt is over: counted once, and held for or against its endpoint. What it has `said` by its head it was told
+/// then.
 fn report(
     exchange: &Exchange<'_>,
     backend: &Backend,
     load: &mut InFlight,
-    (answered, ended): (Outcome, Option<Ended>),
-    result: Result<(), Failure>,
+    (said, outcome): (Outcome, Outcome),
+    silence: Option<Duration>,
 ) {
-    let outcome = match result {
-        Err(Failure::BrokenBody) => Outcome::Reset { responded: true },
-        Err(Failure::AttemptTimeout) => Outcome::AttemptTimeout,
-        // A gRPC call has succeeded when it says so, not before.
-        Err(Failure::Canceled) if exchange.grpc && ended.is_none() => Outcome::Canceled,
-        _ => ended.and_then(|ended| ended.failure(false)).unwrap_or(answered),
-    };
-    if outcome != answered {
-        let now = now();
-        load.on_outcome(&outcome, now.saturating_duration_since(exchange.attempt_began), now);
+    if outcome != said {
+        load.on_outcome(&outcome, silence, now());
     }
     backend.upstream.conclude(load, &outcome, now);
     backend.upstream.metrics.attempt(exchange.worker.id, outcome.label());
@@ -243,8 +268,18 @@ struct Relay<'w, 's, 'c> {
     streams: bool,
     /// What a gRPC call has ended in.
     ended: Option<Ended>,
-    /// Octets moved when the wait began, and when it ends; `None`: has not had to wait yet.
-    waiting: Option<(u64, Instant)>,
+    /// `None`: has not had to wait yet.
+    waiting: Option<Pause>,
+    /// For how long nothing had come when a clock rang, though the upstream had all it needed and there was room.
+    silence: Option<Duration>,
+}
+
+/// A time in which neither side moves.
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    /// Octets moved before.
+    moved: u64,
+    since: Instant,
 }
 
 impl Relay<'_, '_, '_> {
@@ -293,18 +328,18 @@ impl Relay<'_, '_, '_> {
     /// Neither side moves now: for how long may that be?
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let moved = self.exchange.bytes_out + self.upload.taken;
-        if self.waiting.is_none_or(|(before, _)| before != moved) {
+        if self.waiting.is_none_or(|pause| pause.moved != moved) {
             let now = now();
             let at = self.limit(now);
+            self.waiting = Some(Pause { moved, since: now });
             // Content that never pauses moves the alarm on each poll, so it would never be heard.
             if at <= now {
-                return Poll::Ready(Err(self.why(now)));
+                return Poll::Ready(Err(self.cut(cx, now)));
             }
-            self.waiting = Some((moved, at));
             self.down.alarm().set(at);
         }
         if self.down.alarm().poll(cx).is_ready() {
-            return Poll::Ready(Err(self.why(now())));
+            return Poll::Ready(Err(self.cut(cx, now())));
         }
         poll_left(self.exchange, self.down, cx).map(|()| Err(Failure::Canceled))
     }
@@ -325,7 +360,12 @@ impl Relay<'_, '_, '_> {
         self.backend.policy.timeouts.backend_request.map(|limit| self.exchange.attempt_began + limit)
     }
 
-    fn why(&self, now: Instant) -> Failure {
+    /// A clock has rung: which one, and who was waited for?
+    fn cut(&mut self, cx: &mut Context<'_>, now: Instant) -> Failure {
+        let has_room = matches!(self.down.poll_room(cx), Poll::Ready(Ok(())));
+        let upstreams_turn = self.upload.is_complete() && has_room;
+        let pause = self.waiting.filter(|_| upstreams_turn);
+        self.silence = pause.map(|pause| now.saturating_duration_since(pause.since));
         if self.whole().is_some_and(|at| now >= at) {
             Failure::Deadline
         } else if self.attempt().is_some_and(|at| now >= at) {

@@ -19,6 +19,10 @@ use crate::policy::grpc;
 use crate::policy::outcome::{Class, Outcome};
 use crate::policy::retry::{Decision, Kind, Refused, Standing, decide};
 use crate::snapshot::Backend;
+use crate::upstream::endpoint::{Endpoint, InFlight};
+
+/// A hop below is told our deadline in whole milliseconds, rounded down, and so gives up before we do.
+const ROUNDING: Duration = Duration::from_millis(2);
 
 /// The answer that stands. Its attempt is counted when its content has ended, all others here.
 pub async fn until_answered(
@@ -36,12 +40,10 @@ pub async fn until_answered(
     loop {
         let load = attempt::pick(exchange, backend, &tried)?;
         let mut ended = attempt::attempt(exchange, backend, upload, down, load, repaired).await;
-        let outcome = classify(&ended, exchange.grpc);
-        upload.sent |= ended.sent;
         let now = now();
-        if let Some(load) = ended.load() {
-            backend.upstream.report(load, &outcome, exchange.sent_whole, now);
-        }
+        let outcome = classify(&ended, exchange, backend, now);
+        upload.sent |= ended.sent;
+        tell(exchange, backend, &mut ended, &outcome, now);
         pacing::hear(exchange, backend, &ended, &outcome, retries > 0, now);
         if outcome.class() == Class::Success {
             return ended.result;
@@ -88,6 +90,23 @@ pub async fn until_answered(
     }
 }
 
+/// Lets all learn from an outcome.
+fn tell(
+    exchange: &mut Exchange<'_>,
+    backend: &Backend,
+    ended: &mut Attempt,
+    outcome: &Outcome,
+    now: Instant,
+) {
+    if let Some(load) = ended.load() {
+        backend.upstream.report(load, outcome, exchange.asked, now);
+    }
+    if *outcome == (Outcome::DeadlineExceeded { fair: false }) {
+        // Nor is it evidence to limits that adapt themselves.
+        exchange.asked.whole = None;
+    }
+}
+
 /// No further attempt: the outcome stands, and says so.
 fn stand(
     exchange: &mut Exchange<'_>,
@@ -110,11 +129,19 @@ fn stand(
 }
 
 /// What happened, in the words that breaker, retry and metrics share.
-fn classify(ended: &Attempt, grpc: bool) -> Outcome {
+fn classify(ended: &Attempt, exchange: &Exchange<'_>, backend: &Backend, now: Instant) -> Outcome {
+    let deadline = |load: Option<&InFlight>| {
+        let given = exchange.asked.turn.map(|turn| now.saturating_duration_since(turn));
+        let fair = given.zip(load).is_some_and(|(given, load)| had_a_chance(load, backend, given, now));
+        Outcome::DeadlineExceeded { fair }
+    };
     match &ended.result {
-        Ok(answer) => answered(answer),
+        Ok(answer) => match answered(answer) {
+            said if is_of_deadline(&said, exchange, now) => deadline(Some(&answer.load)),
+            said => said,
+        },
         Err(failure) => match failure {
-            Failure::Injected(status) => injected(*status, grpc),
+            Failure::Injected(status) => injected(*status, exchange.grpc),
             Failure::Connect(kind) => Outcome::ConnectFailure(*kind),
             Failure::Reset if ended.stale => Outcome::Stale,
             Failure::Reset => Outcome::Reset { responded: false },
@@ -122,7 +149,7 @@ fn classify(ended: &Attempt, grpc: bool) -> Outcome {
             Failure::GoneAway { progressed } => Outcome::GoneAway { progressed: *progressed },
             Failure::Garbage(_) => Outcome::Garbage,
             Failure::AttemptTimeout => Outcome::AttemptTimeout,
-            Failure::Deadline | Failure::Expired => Outcome::DeadlineExceeded,
+            Failure::Deadline | Failure::Expired => deadline(ended.load.as_ref()),
             Failure::BrokenBody => Outcome::Reset { responded: true },
             // What the downstream did, or we refused, says nothing about the upstream.
             Failure::Canceled
@@ -152,6 +179,21 @@ fn classify(ended: &Attempt, grpc: bool) -> Outcome {
             | Failure::BreakerOpen { .. } => Outcome::Canceled,
         },
     }
+}
+
+/// A hop below has answered because the deadline that it was told is over.
+fn is_of_deadline(said: &Outcome, exchange: &Exchange<'_>, now: Instant) -> bool {
+    let timed_out = match said {
+        Outcome::Response { status, .. } => *status == StatusCode::GATEWAY_TIMEOUT,
+        Outcome::Grpc { status, .. } => *status == grpc::Status::DeadlineExceeded,
+        _ => false,
+    };
+    timed_out && exchange.deadline.whole.is_some_and(|at| at.saturating_duration_since(now) < ROUNDING)
+}
+
+/// Whether a deadline that ran out says anything about the endpoint that was `given` so much time.
+pub fn had_a_chance(load: &Endpoint, backend: &Backend, given: Duration, now: Instant) -> bool {
+    load.had_a_chance(given, backend.policy.timeouts.request.limit(), now)
 }
 
 /// What an endpoint in whose place we answer is taken to have said.

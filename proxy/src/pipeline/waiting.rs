@@ -70,11 +70,13 @@ impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
             self.exchange.content_is_complete(self.began);
             if self.backend.upstream.times_calls() {
                 // It took a connection to get here, and that is not the application's time.
-                self.exchange.sent_whole = Some(now());
+                self.exchange.asked.whole = Some(now());
             }
         }
         self.set_alarm();
-        poll_fn(|cx| self.poll(cx)).await
+        let head = poll_fn(|cx| self.poll(cx)).await;
+        self.exchange.asked.turn = self.is_upstreams_turn().then_some(self.flowed);
+        head
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, (Failure, Silent)>> {
@@ -173,14 +175,18 @@ impl<'w, 's, 'c> Waiting<'w, 's, 'c> {
         }
     }
 
-    /// Of a gRPC call, trailers alone say how it ended; where that may be worth a retry, nothing is passed on before
-    /// they had their chance (Linkerd's way).
+    /// Of a gRPC call, trailers alone say how it ended; where that may be worth a retry or a fallback, nothing is passed on
+    /// before they had their chance (Linkerd's way).
     fn is_worth_a_peek(&self, head: &ResponseHead) -> bool {
         let retry = &self.backend.policy.retry;
+        let retries = || {
+            let listed = |condition: &RetryCondition| matches!(condition, RetryCondition::Grpc(_));
+            *retry.attempts > 0 && retry.on.iter().any(listed)
+        };
+        let falls_back = || self.exchange.chosen.is_some_and(|(rule, _)| rule.fallback.is_some());
         self.exchange.grpc
             && !self.up.is_done()
-            && *retry.attempts > 0
-            && retry.on.iter().any(|condition| matches!(condition, RetryCondition::Grpc(_)))
+            && (retries() || falls_back())
             && grpc::Status::read(&head.headers).is_none()
     }
 

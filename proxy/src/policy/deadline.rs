@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use outrigger_config::model::RequestTimeout;
 
-use super::outcome::Outcome;
-
 /// A way to say how much time is left. None of them names a moment: clocks differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vocabulary {
@@ -204,15 +202,6 @@ impl Deadline {
     /// Time left to tell upstream of; `None` where nobody set a limit to the whole exchange, or nothing is left.
     pub fn to_pass_on(&self, now: Instant) -> Option<Duration> {
         self.whole?.checked_duration_since(now).filter(|left| !left.is_zero())
-    }
-
-    /// When the wait for a response head ends, for an attempt that begins `now` under a limit of its own, and what it
-    /// means when it does.
-    pub fn attempt(&self, now: Instant, limit: Option<Duration>) -> (Instant, Outcome) {
-        match limit.and_then(|limit| now.checked_add(limit)).filter(|end| *end < self.head) {
-            Some(end) => (end, Outcome::AttemptTimeout),
-            None => (self.head, Outcome::DeadlineExceeded),
-        }
     }
 }
 

@@ -26,6 +26,7 @@ pub mod outlier;
 pub mod pacing;
 pub mod panic;
 pub mod path;
+pub mod patience;
 pub mod penalty;
 pub mod priority;
 pub mod rate_limit;

@@ -52,7 +52,10 @@ pub enum Outcome {
     /// The limit of one attempt ran out before a response head.
     AttemptTimeout,
     /// The deadline of the exchange ran out during the attempt.
-    DeadlineExceeded,
+    DeadlineExceeded {
+        /// The endpoint was asked, and had a fair chance to answer ([`Patience`](super::patience::Patience)).
+        fair: bool,
+    },
     /// What came is no response head: unreadable, or over a limit.
     Garbage,
     /// Downstream left.
@@ -174,8 +177,11 @@ impl Outcome {
 
     /// Whose doing it was.
     ///
-    /// A deadline that ran out counts against the upstream even when the caller set it: where deadlines are passed
-    /// on, an upstream that hangs would otherwise never be noticed.
+    /// A deadline that ran out counts against the upstream if the endpoint had a fair chance, whoever set it: where
+    /// deadlines are passed on, one that hangs would otherwise never be noticed. It had one if it was waited for twice as
+    /// long as its good answers usually take, more where they vary; or for what the route itself allows; or for however
+    /// short a time, if it has answered nobody for five seconds although it was asked. A deadline that was used up in our
+    /// own queues, in a back-off, or by a caller that is less patient than the endpoint is quick, is nobody's fault.
     pub fn class(&self) -> Class {
         match self {
             Self::Response { status, .. } => match status.as_u16() {
@@ -191,9 +197,11 @@ impl Outcome {
             | Self::Refused
             | Self::Reset { .. }
             | Self::AttemptTimeout
-            | Self::DeadlineExceeded
+            | Self::DeadlineExceeded { fair: true }
             | Self::Garbage => Class::System,
-            Self::Stale | Self::GoneAway { .. } | Self::Canceled => Class::Neutral,
+            Self::Stale | Self::GoneAway { .. } | Self::Canceled | Self::DeadlineExceeded { fair: false } => {
+                Class::Neutral
+            }
         }
     }
 
@@ -234,7 +242,7 @@ impl Outcome {
             Self::Reset { responded: true } => 9,
             Self::Stale => 10,
             Self::AttemptTimeout => 11,
-            Self::DeadlineExceeded => 12,
+            Self::DeadlineExceeded { .. } => 12,
             Self::Garbage => 13,
             Self::Canceled => 14,
             Self::Refused => 15,
@@ -274,7 +282,7 @@ pub(crate) mod tests {
     }
 
     /// Every outcome that is no response.
-    pub(crate) const SILENT: [Outcome; 14] = [
+    pub(crate) const SILENT: [Outcome; 15] = [
         Outcome::ConnectFailure(ConnectFailure::Refused),
         Outcome::ConnectFailure(ConnectFailure::Unreachable),
         Outcome::ConnectFailure(ConnectFailure::TimedOut),
@@ -283,7 +291,8 @@ pub(crate) mod tests {
         Outcome::Reset { responded: true },
         Outcome::Stale,
         Outcome::AttemptTimeout,
-        Outcome::DeadlineExceeded,
+        Outcome::DeadlineExceeded { fair: true },
+        Outcome::DeadlineExceeded { fair: false },
         Outcome::Garbage,
         Outcome::Canceled,
         Outcome::Refused,
@@ -330,7 +339,13 @@ pub(crate) mod tests {
     #[test]
     fn a_stale_connection_and_a_caller_who_left_are_nobodys_fault() {
         for outcome in SILENT {
-            let blameless = matches!(outcome, Outcome::Stale | Outcome::Canceled | Outcome::GoneAway { .. });
+            let blameless = matches!(
+                outcome,
+                Outcome::Stale
+                    | Outcome::Canceled
+                    | Outcome::GoneAway { .. }
+                    | Outcome::DeadlineExceeded { fair: false }
+            );
             assert_eq!(
                 outcome.class(),
                 if blameless { Class::Neutral } else { Class::System },

@@ -290,7 +290,7 @@ fn covers(condition: RetryCondition, outcome: &Outcome) -> bool {
         Outcome::Garbage => matches!(condition, On::GatewayError | On::ServerError),
         // The response is on its way, nobody waits for it, or there is nowhere to go.
         Outcome::Reset { responded: true }
-        | Outcome::DeadlineExceeded
+        | Outcome::DeadlineExceeded { .. }
         | Outcome::Canceled
         | Outcome::Unresolved => false,
     }

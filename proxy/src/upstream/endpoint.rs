@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use super::condition::Condition;
 use super::guard::Owed;
 use crate::policy::balancer::{Ewma, Load};
-use crate::policy::outcome::Outcome;
+use crate::policy::outcome::{Class, Outcome};
+use crate::policy::patience::{Patience, Wait};
 
-/// For how long a lesson about an endpoint's idle limit holds.
+/// For how long a lesson about an endpoint's idle limit, or about what it speaks, holds.
 const REMEMBERED: Duration = Duration::from_mins(5);
 /// The shortest idle limit that is believed.
 const SHORTEST_KEPT: Duration = Duration::from_millis(50);
@@ -26,9 +27,14 @@ pub struct Endpoint {
     in_flight: AtomicU32,
     latency: AtomicU64,
     latency_at: AtomicU64,
+    patience: AtomicU64,
+    /// When the first deadline ran out after its last good answer; 0: none has.
+    silent_since: AtomicU64,
     kept_millis: AtomicU64,
     learned_at: AtomicU64,
     survived_millis: AtomicU64,
+    /// When it has answered HTTP/2's preface with something else; 0: it has not.
+    foreign_at: AtomicU64,
     /// What is known for and against it.
     pub condition: Condition,
     epoch: Instant,
@@ -46,9 +52,12 @@ impl Endpoint {
             in_flight: AtomicU32::new(0),
             latency: AtomicU64::new(value),
             latency_at: AtomicU64::new(stamp),
+            patience: AtomicU64::new(Patience::UNKNOWN.to_word()),
+            silent_since: AtomicU64::new(0),
             kept_millis: AtomicU64::new(u64::MAX),
             learned_at: AtomicU64::new(0),
             survived_millis: AtomicU64::new(0),
+            foreign_at: AtomicU64::new(0),
             condition: Condition::new(now),
             epoch: now,
         })
@@ -70,13 +79,51 @@ impl Endpoint {
         u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// An attempt ended. Two workers that observe at once may lose one observation, never more.
-    pub fn on_outcome(&self, outcome: &Outcome, took: Duration, now: Instant) {
+    /// An attempt ended. `took`: since the endpoint had all that it needed; `None`: it never had, so nothing is learned of
+    /// how fast its answers are. Two workers that observe at once may lose one observation, never more.
+    pub fn on_outcome(&self, outcome: &Outcome, took: Option<Duration>, now: Instant) {
+        if matches!(outcome.class(), Class::Success | Class::Customer) {
+            if self.silent_since.load(Ordering::Relaxed) != 0 {
+                self.silent_since.store(0, Ordering::Relaxed);
+            }
+            let Some(took) = took else { return };
+            self.patience.store(self.patience().on_answer(took).to_word(), Ordering::Relaxed);
+        }
         let mut latency = self.load().latency;
-        latency.on_outcome(outcome, took, self.stamp(now));
+        latency.on_outcome(outcome, took.unwrap_or_default(), self.stamp(now));
         let [value, stamp] = latency.to_words();
         self.latency.store(value, Ordering::Relaxed);
         self.latency_at.store(stamp, Ordering::Relaxed);
+    }
+
+    /// A deadline has run out on it after it was waited for so long, where the route allows so much; whether it had a fair
+    /// chance.
+    pub fn had_a_chance(&self, given: Duration, allowed: Duration, now: Instant) -> bool {
+        let now = self.stamp(now).max(1);
+        let found = self.silent_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        let silent = Duration::from_nanos(now.saturating_sub(found.err().unwrap_or(now)));
+        self.patience().is_over(Wait { given, allowed, silent })
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::from_word(self.patience.load(Ordering::Relaxed))
+    }
+
+    /// As far as is known, it speaks HTTP/1 alone.
+    pub fn is_http1_only(&self, now: Instant) -> bool {
+        let at = self.foreign_at.load(Ordering::Relaxed);
+        at != 0 && u128::from(self.stamp(now).saturating_sub(at)) <= REMEMBERED.as_nanos()
+    }
+
+    /// It has answered HTTP/2's preface with something else. Forgotten after a while, as another process may be at its
+    /// address then.
+    pub fn on_foreign(&self, now: Instant) {
+        self.foreign_at.store(self.stamp(now).max(1), Ordering::Relaxed);
+    }
+
+    /// What it speaks is to be found out anew.
+    pub fn forget_version(&self) {
+        self.foreign_at.store(0, Ordering::Relaxed);
     }
 
     /// For how long it keeps an idle connection, as far as its closes have taught us lately (REQUIREMENTS U5).

@@ -43,6 +43,16 @@ pub struct Owed {
     took: Duration,
 }
 
+/// How far an attempt has come in asking its endpoint.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// Since when it is the endpoint's turn: it has all that was to be sent, or takes no more, or has a connection to
+    /// accept. `None`: whoever is waited for, it is somebody else.
+    pub turn: Option<Instant>,
+    /// When all of the request had gone.
+    pub whole: Option<Instant>,
+}
+
 /// What stands before an upstream. Shared with the next generation, so that a reload forgets nothing.
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -188,10 +198,11 @@ impl Upstream {
         breakers.is_some_and(|breakers| breakers.thresholds.slow_call_duration.is_some())
     }
 
-    /// An attempt has come to its response head, or ended without one. `whole`: when all of the request had gone.
-    pub fn report(&self, load: &mut InFlight, outcome: &Outcome, whole: Option<Instant>, now: Instant) {
-        load.on_outcome(outcome, now.saturating_duration_since(load.owes.began), now);
-        load.owes.took = whole.map(|whole| now.saturating_duration_since(whole)).unwrap_or_default();
+    /// An attempt has come to its response head, or ended without one.
+    pub fn report(&self, load: &mut InFlight, outcome: &Outcome, asked: Asked, now: Instant) {
+        let since = |then| now.saturating_duration_since(then);
+        load.on_outcome(outcome, asked.turn.map(since), now);
+        load.owes.took = asked.whole.map(since).unwrap_or_default();
         if outcome.class() == Class::Success {
             let took = load.owes.took;
             load.owes.upstream.on_head(outcome, took, now);

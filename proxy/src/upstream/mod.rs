@@ -161,6 +161,9 @@ impl Upstream {
         let own =
             |endpoint: &Arc<Endpoint>| Some((Some(Arc::clone(endpoint)), self.reconfigure(endpoint, now)?));
         let turned: Vec<_> = whole.into_iter().chain(endpoints.iter().filter_map(own)).collect();
+        for endpoint in &endpoints {
+            endpoint.forget_version();
+        }
         let ids: Vec<_> = endpoints.iter().map(|endpoint| endpoint.id).collect();
         self.guard.set_members(&self.config, &ids, now);
         self.release(&endpoints, now);

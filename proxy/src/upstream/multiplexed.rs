@@ -23,12 +23,12 @@ use super::connect::{ConnectError, Stage, connect, timed_out};
 use super::endpoint::Endpoint;
 use super::pool::TURN;
 use crate::clock::now;
-use crate::http2::client::{Driver, is_broken};
+use crate::http2::client::{Driver, NotOpened};
 use crate::http2::{ClientStream, Connection, life};
 use crate::message::TrailerLimits;
 use crate::policy::outcome::{ConnectFailure, TlsFailure};
 use crate::telemetry::{Metrics, WorkerId};
-use crate::tls::{Alpn, is_alert};
+use crate::tls::Alpn;
 
 /// Shared connections of one worker.
 #[derive(Debug, Clone)]
@@ -223,16 +223,13 @@ impl Order {
         let connected = async {
             let stream = connect(&self.upstream, self.endpoint.addr, Alpn::Http2, (worker, stage));
             let stream = stream.await.map_err(OpenError::Connect)?;
-            // An endpoint that is being started or ended takes a connection, and drops it.
-            let refused = OpenError::Connect(ConnectError::Failed(ConnectFailure::Refused));
-            let refused_us = ConnectFailure::Tls(TlsFailure::Refused);
-            let unwelcome = OpenError::Connect(ConnectError::Failed(refused_us));
-            let failed = |error: h2::Error| match error.get_io() {
-                Some(error) if is_alert(error) => unwelcome,
-                _ if is_broken(&error) => refused,
-                _ => OpenError::Protocol,
-            };
-            Connection::open(stream, limits, age).await.map_err(failed)
+            let refused = |why| OpenError::Connect(ConnectError::Failed(why));
+            Connection::open(stream, limits, age).await.map_err(|why| match why {
+                // An endpoint that is being started or ended takes a connection, and drops it.
+                NotOpened::Ended => refused(ConnectFailure::Refused),
+                NotOpened::Unwelcome => refused(ConnectFailure::Tls(TlsFailure::Refused)),
+                NotOpened::Foreign => OpenError::Protocol,
+            })
         };
         let late = |_| {
             let failure = stage.timed_out();

@@ -188,16 +188,6 @@ fn to_1_the_built_in_limit_ends_with_the_head_and_is_not_passed_on() {
 }
 
 #[test]
-fn to_3_an_attempt_ends_with_its_own_limit_or_with_the_exchange() {
-    let now = Instant::now();
-    let deadline = Deadline::at(now + MS(250));
-    assert_eq!(deadline.attempt(now, Some(MS(100))), (now + MS(100), Outcome::AttemptTimeout));
-    let late = now + MS(200);
-    assert_eq!(deadline.attempt(late, Some(MS(100))), (now + MS(250), Outcome::DeadlineExceeded));
-    assert_eq!(deadline.attempt(late, None), (now + MS(250), Outcome::DeadlineExceeded));
-}
-
-#[test]
 fn what_cannot_be_read_is_refused_by_name() {
     for (name, value) in [
         ("x-deadline", ""),

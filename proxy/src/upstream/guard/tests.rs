@@ -33,9 +33,14 @@ fn attempt(upstream: &Upstream, code: impl Fn(u16) -> u16, now: Instant) -> Resu
     let mut rng = fastrand::Rng::with_seed(SEED.replace(SEED.get() + 1));
     let mut load = upstream.pick(&[], None, &mut rng, now)?;
     let (port, outcome) = (load.addr.port(), status(code(load.addr.port())));
-    upstream.report(&mut load, &outcome, Some(now), now);
+    upstream.report(&mut load, &outcome, at_once(now), now);
     upstream.conclude(&mut load, &outcome, || now);
     Ok(port)
+}
+
+/// All was sent at once.
+fn at_once(now: Instant) -> Asked {
+    Asked { turn: Some(now), whole: Some(now) }
 }
 
 /// How many of so many attempts each of the ports 1 to 4 got, all answered 200.
@@ -132,7 +137,7 @@ fn cb_9_an_attempt_of_the_last_generation_is_heard_by_the_next() {
     let mut late = [(); 2].map(|()| first.pick(&[], None, &mut rng, now).expect("it is closed"));
     let next = upstream("10.0.0.1:1", EACH, Some(&first), now);
     for load in &mut late {
-        first.report(load, &status(503), Some(now), now);
+        first.report(load, &status(503), at_once(now), now);
     }
     let Err(Refusal::Open { .. }) = attempt(&next, |_| 200, now) else {
         panic!("it is open, and that is why")
@@ -220,7 +225,7 @@ fn cb_8_a_replica_comes_back_by_a_trial_of_its_own() {
         (0..2).map(|_| up.pick(&[], None, &mut rng, now).expect("both")).find(|load| load.addr.port() == 1);
     let mut trial = trial.expect("it is its turn again");
     assert_eq!(shares(&up, 10, now), [0, 10, 0, 0], "one trial is enough");
-    up.report(&mut trial, &status(200), Some(now), now);
+    up.report(&mut trial, &status(200), at_once(now), now);
     assert_eq!(shares(&up, 10, now), [0, 10, 0, 0], "its content has not ended");
     up.conclude(&mut trial, &status(200), || now);
     assert_eq!(shares(&up, 10, now), [5, 5, 0, 0]);
