@@ -40,7 +40,8 @@ pub enum BuildError {
     },
 }
 
-/// The next generation, with `tls` as our side of inbound handshakes. Upstreams that `previous` has unchanged keep their state: budgets, load, connections.
+/// The next generation, with `tls` as our side of inbound handshakes. Upstreams that `previous` has unchanged keep their
+/// state: budgets, load, connections.
 pub fn build(
     config: Config,
     previous: Option<&Snapshot>,
@@ -54,14 +55,7 @@ pub fn build(
     stand_in::check(&config)?;
     let sides = client_sides(&config, tls.as_deref())?;
     let mut crowds = previous.map(|previous| previous.crowds.living()).unwrap_or_default();
-    let wanted = config.upstreams.iter().zip(sides);
-    let upstreams: Vec<_> = wanted
-        .map(|(wanted, side)| {
-            let old = previous.and_then(|previous| previous.upstream(&wanted.name));
-            let crowd = crowds.of(Of::Upstream, wanted.name.as_str());
-            next(old, wanted.clone(), side, config.sidecar.locality.as_ref(), (metrics, crowd), now)
-        })
-        .collect();
+    let upstreams = upstreams(&config, sides, previous, (metrics, &mut crowds), now);
     let caps = previous.map(|previous| Arc::clone(&previous.caps)).unwrap_or_default();
     caps.set(&config.sidecar.faults);
     let experiments = experiments(&config, previous, &caps, metrics, now);
@@ -80,11 +74,7 @@ pub fn build(
         .iter()
         .map(|port| Ok((port.listen, builder.inbound(port, previous, &mut crowds, now)?)))
         .collect::<Result<_, BodyFileError>>()?;
-    for old in previous.iter().flat_map(|previous| &previous.experiments) {
-        if !experiments.iter().any(|new| Arc::ptr_eq(old, new)) {
-            old.end();
-        }
-    }
+    end_missing(previous, &experiments);
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
@@ -115,6 +105,22 @@ pub fn build(
 
 fn head_limits(limits: &SidecarLimits) -> HeadLimits {
     HeadLimits { bytes: limits.request_head, fields: limits.request_fields, target: limits.request_target }
+}
+
+/// All upstreams, each spoken with from its side.
+fn upstreams(
+    config: &Config,
+    sides: Vec<Option<ClientSide>>,
+    previous: Option<&Snapshot>,
+    (metrics, crowds): (&Metrics, &mut Crowds),
+    now: Instant,
+) -> Vec<Arc<Upstream>> {
+    let upstream = |(wanted, side): (&model::Upstream, Option<ClientSide>)| {
+        let old = previous.and_then(|previous| previous.upstream(&wanted.name));
+        let crowd = crowds.of(Of::Upstream, wanted.name.as_str());
+        next(old, wanted.clone(), side, config.sidecar.locality.as_ref(), (metrics, crowd), now)
+    };
+    config.upstreams.iter().zip(sides).map(upstream).collect()
 }
 
 /// The upstream of the last generation if it is the same, else a new one with what the old has learned.
@@ -184,6 +190,15 @@ fn experiments(
             })
         })
         .collect()
+}
+
+/// Ends those of the last generation that this one has no more.
+fn end_missing(previous: Option<&Snapshot>, new: &[Arc<Fault>]) {
+    for old in previous.iter().flat_map(|previous| &previous.experiments) {
+        if !new.iter().any(|new| Arc::ptr_eq(old, new)) {
+            old.end();
+        }
+    }
 }
 
 struct Builder<'b> {
@@ -376,87 +391,4 @@ fn via(version: &str, name: &str) -> Via {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-
-    use outrigger_config::Source;
-
-    use super::*;
-    use crate::clock::now;
-
-    const POLICY: &str = "
-apiVersion: outrigger/v1
-kind: Sidecar
-name: holdings
-outbound: {}
----
-{apiVersion: outrigger/v1, kind: Upstream, name: asked, discovery: {dns: asked.internal, port: 80}}
----
-{apiVersion: outrigger/v1, kind: Upstream, name: written, discovery: {static: [10.0.0.1:80, 10.0.0.2:80]}}
-";
-
-    fn config(text: &str) -> Config {
-        outrigger_config::parse(&[Source { name: "a.yaml".to_owned(), text: text.to_owned() }]).unwrap()
-    }
-
-    /// Two generations, the second with every occurrence of a text replaced; what happens to the first in between.
-    fn generations(from: &str, to: &str, meanwhile: impl FnOnce(&Snapshot)) -> [Snapshot; 2] {
-        let metrics = Metrics::new(1, 1000);
-        let (log, _) = LineSink::spawn(Box::new(io::sink()), metrics.access_log_dropped()).unwrap();
-        let first = build(config(POLICY), None, None, &metrics, &log, now()).unwrap();
-        meanwhile(&first);
-        let second =
-            build(config(&POLICY.replace(from, to)), Some(&first), None, &metrics, &log, now()).unwrap();
-        [first, second]
-    }
-
-    /// The endpoints' ids of each upstream of both.
-    fn ids(from: &str, to: &str) -> [Vec<Vec<u64>>; 2] {
-        let answered =
-            |first: &Snapshot| first.upstreams[0].publish(&["10.0.1.1:80".parse().unwrap()], now());
-        let ids =
-            |upstream: &Arc<Upstream>| upstream.roster().endpoints.iter().map(|found| found.id).collect();
-        generations(from, to, answered).map(|snapshot| snapshot.upstreams.iter().map(ids).collect())
-    }
-
-    #[test]
-    fn a_changed_policy_of_an_upstream_keeps_its_endpoints() {
-        let [old, new] = ids("discovery:", "retryBudget: {percent: 10%}, discovery:");
-        assert_eq!(old, new);
-    }
-
-    #[test]
-    fn lb_11_patience_with_a_resolver_may_change_while_it_fails() {
-        let [old, new] = ids("port: 80}", "port: 80, staleFor: 1m}");
-        assert_eq!((old[0].len(), &old), (1, &new));
-    }
-
-    #[test]
-    fn a_changed_list_keeps_the_endpoints_that_stay() {
-        let [old, new] = ids("10.0.0.1:80", "10.0.0.3:80");
-        assert_eq!(old[0], new[0]);
-        assert_ne!(old[1][0], new[1][0]);
-        assert_eq!(old[1][1], new[1][1]);
-    }
-
-    #[test]
-    fn rt_5_a_budget_begins_anew_only_where_it_is_changed_itself() {
-        let earned = |first: &Snapshot| first.upstreams[1].deposit(100, now());
-        for (settings, stays) in [("limits: {maxPending: 7}", true), ("retryBudget: {percent: 25%}", false)] {
-            let [old, new] = generations("discovery:", &format!("{settings}, discovery:"), earned);
-            assert_eq!(new.upstreams[1].balance(now()) >= 20, stays, "{settings}");
-            old.upstreams[1].deposit(100, now());
-            assert_eq!(
-                new.upstreams[1].balance(now()) >= 40,
-                stays,
-                "who is under way still earns: {settings}"
-            );
-        }
-    }
-
-    #[test]
-    fn another_name_has_other_endpoints() {
-        let [_, new] = ids("asked.internal", "other.internal");
-        assert!(new[0].is_empty(), "nobody has been asked yet");
-    }
-}
+mod tests;
