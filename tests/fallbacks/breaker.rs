@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Barrier;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{route, up};
 use crate::support::caller::timed;
@@ -57,7 +57,8 @@ fn cb_6_an_open_breaker_goes_along_the_whole_chain() {
     assert_eq!((origin.count(), other.count()), (3, 3), "each until its own breaker opened");
 }
 
-/// What stands in answers when four ask it at once: if three waited for what the fourth brings, none would ever be answered.
+/// What stands in answers when four ask it at once: if three waited for what the fourth brings, none would be answered for
+/// as long as their patience lasts, which is a second.
 #[test]
 fn cb_6_fb_2_behind_an_open_breaker_nobody_waits_for_what_another_brings() {
     run(Duration::ZERO, async {
@@ -78,10 +79,11 @@ fn cb_6_fb_2_behind_an_open_breaker_nobody_waits_for_what_another_brings() {
         for _ in 0..3 {
             assert_eq!(callers[0].send(&get("up")).await.unwrap().status(), 503, "the breaker is closed yet");
         }
-        let request = get("up");
+        let (request, began) = (get("up"), Instant::now());
         let [a, b, c, d] = callers.each_mut().map(|caller| caller.send(&request));
         let (a, b, c, d) = tokio::join!(a, b, c, d);
         assert_eq!([a, b, c, d].map(|said| said.unwrap().status()), [200; 4]);
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     });
 }
 
