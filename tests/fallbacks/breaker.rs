@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::sync::Barrier;
+use tokio::time::{Instant, sleep};
 
 use super::{route, up};
 use crate::support::caller::timed;
@@ -54,6 +55,36 @@ fn cb_6_an_open_breaker_goes_along_the_whole_chain() {
     let said: Vec<_> = (0..10).map(|_| caller.send(&get("up")).unwrap().status()).collect();
     assert_eq!(said, [203; 10]);
     assert_eq!((origin.count(), other.count()), (3, 3), "each until its own breaker opened");
+}
+
+/// What stands in answers when four ask it at once: if three waited for what the fourth brings, none would be answered for
+/// as long as their patience lasts, which is a second.
+#[test]
+fn cb_6_fb_2_behind_an_open_breaker_nobody_waits_for_what_another_brings() {
+    run(Duration::ZERO, async {
+        let dead = answering(|_| async { answer(503).with("cache-control", "no-store") });
+        let all = Rc::new(Barrier::new(4));
+        let other = answering(move |_| {
+            let all = Rc::clone(&all);
+            async move {
+                all.wait().await;
+                answer(200).with("cache-control", "no-store")
+            }
+        });
+        let fallback = "fallback: [{on: [breaker-open], backendRef: {name: other}}]";
+        let kept = format!("{THREE}\ncache: {{ttl: 1m}}");
+        let policy = [up(dead, &kept), upstream("other", &[other], ""), route(fallback)];
+        let sidecar = Sidecar::beside(dead, &policy);
+        let mut callers: [_; 4] = std::array::from_fn(|_| Caller::of(sidecar.outbound));
+        for _ in 0..3 {
+            assert_eq!(callers[0].send(&get("up")).await.unwrap().status(), 503, "the breaker is closed yet");
+        }
+        let (request, began) = (get("up"), Instant::now());
+        let [a, b, c, d] = callers.each_mut().map(|caller| caller.send(&request));
+        let (a, b, c, d) = tokio::join!(a, b, c, d);
+        assert_eq!([a, b, c, d].map(|said| said.unwrap().status()), [200; 4]);
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    });
 }
 
 /// A's traffic goes to B while A's breaker is open, and returns with the trial that closes it.

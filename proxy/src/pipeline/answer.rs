@@ -23,7 +23,7 @@ pub async fn fail(exchange: &mut Exchange<'_>, down: &mut Down<'_>, failure: Fai
     exchange.failure = Some(failure);
     match exchange.visit.take() {
         // Who waits for what this request would have brought may go in its place.
-        Some(visit) if failure != Failure::Canceled => visit.give_up(),
+        Some(mut visit) if failure != Failure::Canceled => visit.give_up(),
         _ => {}
     }
     exchange.grpc_status = exchange.grpc.then(|| failure.grpc_status());

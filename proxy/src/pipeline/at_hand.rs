@@ -11,6 +11,7 @@ use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::answer::reason;
+use super::cached::Visit;
 use super::connection::poll_left;
 use super::down::Down;
 use super::error::Failure;
@@ -78,9 +79,7 @@ pub async fn give(
     down: &mut Down<'_>,
 ) -> Result<(), Failure> {
     // Who waits for what the upstream says need not wait for this caller.
-    if let Some(visit) = exchange.visit.take() {
-        visit.give_up();
-    }
+    exchange.visit.take().iter_mut().for_each(Visit::give_up);
     exchange.keep_alive &= down.is_done() && !exchange.drains();
     let status = at_hand.status();
     exchange.status = Some(status);

@@ -42,8 +42,8 @@ impl Visit {
     }
 
     /// The upstream has failed, or stood aside: who waits for it asks by itself.
-    pub fn give_up(self) {
-        if let Some(lead) = self.lead {
+    pub fn give_up(&mut self) {
+        if let Some(lead) = self.lead.take() {
             lead.give_up();
         }
     }
@@ -76,7 +76,8 @@ pub async fn look<'s>(
             return Err(Failure::NotCached);
         }
         Look::Lead(lead, stale) => (Some(lead), stale),
-        Look::Wait(mut flight, stale) if acts => {
+        // Behind an open breaker one may be trying; the others have nothing to wait for.
+        Look::Wait(mut flight, stale) if acts && !backend.upstream.is_closed_off(exchange.started) => {
             down.alarm().set(exchange.deadline.head.min(exchange.started + PATIENCE));
             let lead = match watched(exchange, down, flight.wait()).await {
                 Err(Stopped::Left) => return Err(Failure::Canceled),

@@ -12,7 +12,7 @@ use outrigger_config::model::{FallbackCondition, Mode};
 
 use super::at_hand::AtHand;
 use super::attempt::Answer;
-use super::cached;
+use super::cached::{self, Visit};
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
@@ -114,6 +114,8 @@ async fn along<'s>(
         exchange.fell = Some(Fell { kind, cause, instead_of: trouble.cause, flag: trouble.flag });
         lay_aside(exchange, backend, ended, upload);
         admission.vacate();
+        // Whoever waits for what this upstream brings would wait for what stands in.
+        exchange.visit.iter_mut().for_each(Visit::give_up);
         match help {
             Help::AtHand(at_hand) => return Ok(Found::AtHand(at_hand)),
             Help::Ask(other) => {
