@@ -16,5 +16,5 @@ pub use access_log::{AccessLog, LineSink, Record, SinkEnd};
 pub use cells::{Counter, Gauge, Held, Histogram, WorkerId};
 pub use metrics::{
     CacheMetrics, ConfigMetrics, DownstreamMetrics, EndpointState, ExchangeMetrics, Fill, Fills, Flag,
-    GuardMetrics, Metrics, Protocol, RateLimitMetrics, RouteMetrics, Turn, UpstreamMetrics,
+    GuardMetrics, Metrics, Protocol, RateLimitMetrics, RouteMetrics, Turn, UpstreamMetrics, word_of,
 };

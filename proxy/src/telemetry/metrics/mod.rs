@@ -27,7 +27,7 @@ mod upstream;
 use std::fmt;
 use std::sync::Arc;
 
-use outrigger_config::model::Direction;
+use outrigger_config::model::{Direction, Mode};
 use prometheus::process_collector::ProcessCollector;
 
 use self::registry::Registry;
@@ -42,7 +42,7 @@ pub use self::flag::Flag;
 pub use self::generation::ConfigMetrics;
 pub use self::guards::{EndpointState, GuardMetrics, Turn};
 pub use self::rate_limit::RateLimitMetrics;
-pub use self::route::RouteMetrics;
+pub use self::route::{RouteMetrics, word_of};
 pub use self::upstream::UpstreamMetrics;
 
 /// Everything that is counted, of all generations.
@@ -123,10 +123,9 @@ impl Metrics {
     }
 
     /// The counters of a rate limit policy. For snapshot builds: takes a lock and compares names.
-    pub fn rate_limit(&self, policy: &str, dry_run: bool) -> Arc<RateLimitMetrics> {
-        let mode = if dry_run { "dry_run" } else { "enforce" };
+    pub fn rate_limit(&self, policy: &str, mode: Mode) -> Arc<RateLimitMetrics> {
         let new = || RateLimitMetrics::new(self.workers, &self.cap);
-        self.rate_limits.resolve((policy.into(), mode), RateLimitMetrics::SERIES, new)
+        self.rate_limits.resolve((policy.into(), word_of(mode)), RateLimitMetrics::SERIES, new)
     }
 
     /// The counters of a route's fallbacks and faults. For snapshot builds: takes a lock and compares names.
