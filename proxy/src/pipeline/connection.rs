@@ -264,6 +264,15 @@ pub async fn watched<T>(
     .await
 }
 
+/// Waits until then, unless the downstream leaves.
+pub async fn pause(exchange: &Exchange<'_>, down: &mut Down<'_>, at: Instant) -> Result<(), Failure> {
+    down.alarm().set(at);
+    match watched(exchange, down, std::future::pending::<()>()).await {
+        Ok(()) | Err(Stopped::Rung) => Ok(()),
+        Err(Stopped::Left) => Err(Failure::Canceled),
+    }
+}
+
 /// Ready when the downstream has left.
 pub fn poll_left(exchange: &Exchange<'_>, down: &mut Down<'_>, cx: &mut Context<'_>) -> Poll<()> {
     down.poll_left(cx, &exchange.worker.scratch, !exchange.head.keep_alive)

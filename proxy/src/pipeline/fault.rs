@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use outrigger_config::model::Mode;
 
-use super::connection::{Stopped, watched};
+use super::connection::pause;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
@@ -118,10 +118,7 @@ async fn hold_up(
         }
         let next =
             attempt.into_iter().chain([exchange.deadline.head, began + delay]).fold(now + LOOK, Instant::min);
-        down.alarm().set(next);
-        if watched(exchange, down, std::future::pending::<()>()).await == Err(Stopped::Left) {
-            return Err(Failure::Canceled);
-        }
+        pause(exchange, down, next).await?;
     }
 }
 

@@ -16,7 +16,7 @@ use outrigger_config::model::PeerIdentity;
 use outrigger_config::model::priority::Class;
 
 use super::attempt::{Answer, refused};
-use super::connection::{Stopped, watched};
+use super::connection::{Stopped, pause, watched};
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
@@ -197,15 +197,10 @@ pub(super) async fn queue(
     if wait.is_zero() {
         return Ok(());
     }
-    let (at, deadline) = (exchange.started + wait, exchange.deadline.head);
-    down.alarm().set(at.min(deadline));
-    let stopped = watched(exchange, down, std::future::pending::<()>()).await;
+    // Not beyond its deadline: a token that comes later was denied.
+    let waited = pause(exchange, down, exchange.started + wait).await;
     exchange.attempt_began = now();
-    match stopped {
-        Err(Stopped::Left) => Err(Failure::Canceled),
-        Err(Stopped::Rung) if deadline < at => Err(Failure::Deadline),
-        Ok(()) | Err(Stopped::Rung) => Ok(()),
-    }
+    waited
 }
 
 /// A place among the requests in flight under a policy.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 
 use super::attempt::{Answer, Attempt};
-use super::connection::{Stopped, watched};
+use super::connection::pause;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
@@ -44,10 +44,7 @@ async fn wait(pacing: &Pacing, exchange: &mut Exchange<'_>, down: &mut Down<'_>)
         if now >= until {
             return Err(denied(wait));
         }
-        down.alarm().set((now + wait).min(until).min(deadline));
-        if watched(exchange, down, std::future::pending::<()>()).await == Err(Stopped::Left) {
-            return Err(Failure::Canceled);
-        }
+        pause(exchange, down, (now + wait).min(until).min(deadline)).await?;
     }
 }
 

@@ -6,7 +6,7 @@ use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::attempt::{self, Answer, Attempt};
-use super::connection::{Stopped, watched};
+use super::connection::pause;
 use super::down::Down;
 use super::error::Failure;
 use super::exchange::Exchange;
@@ -84,7 +84,9 @@ pub async fn until_answered(
                     relay::discard(exchange, backend, answer, upload.is_complete());
                 }
                 drop(ended.load);
-                pause(exchange, down, now, after).await?;
+                if !after.is_zero() {
+                    pause(exchange, down, now + after).await?;
+                }
             }
         }
     }
@@ -227,22 +229,5 @@ fn retry_after(answer: &Answer) -> Option<Duration> {
     match said.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => httpdate::parse_http_date(said).ok()?.duration_since(std::time::SystemTime::now()).ok(),
-    }
-}
-
-/// Waits before the next attempt, unless the downstream leaves.
-async fn pause(
-    exchange: &Exchange<'_>,
-    down: &mut Down<'_>,
-    now: Instant,
-    after: Duration,
-) -> Result<(), Failure> {
-    if after.is_zero() {
-        return Ok(());
-    }
-    down.alarm().set(now + after);
-    match watched(exchange, down, std::future::pending::<()>()).await {
-        Ok(()) | Err(Stopped::Rung) => Ok(()),
-        Err(Stopped::Left) => Err(Failure::Canceled),
     }
 }

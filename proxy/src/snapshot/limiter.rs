@@ -93,8 +93,7 @@ impl RateLimiter {
         (metrics, crowd): (&Metrics, &Arc<Crowd>),
         now: Instant,
     ) -> Self {
-        let dry_run = config.mode == Mode::DryRun;
-        let metrics = metrics.rate_limit(config.name.as_str(), dry_run);
+        let metrics = metrics.rate_limit(config.name.as_str(), config.mode);
         // Cells count from it, and outlive their policy.
         let epoch = old.map_or(now, |old| old.epoch);
         let known = |each| old.and_then(|old| old.each.iter().find(|known| known.is_of(each)));

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use outrigger_config::model::priority::{Class, Shares};
-use outrigger_config::model::{RateLimit, Store};
+use outrigger_config::model::{Mode, RateLimit, Store};
 
 use super::*;
 use crate::clock::now;
@@ -12,7 +12,7 @@ const ANY: Class = Class::Default;
 const LIMIT: RateLimit = RateLimit { rate: 0.001, burst: 10 };
 
 fn metrics() -> Arc<RateLimitMetrics> {
-    Metrics::new(1, 1000).rate_limit("gate", false)
+    Metrics::new(1, 1000).rate_limit("gate", Mode::Enforce)
 }
 
 /// At a port on which nobody can listen.

@@ -17,5 +17,5 @@ pub use cells::{Counter, Gauge, Held, Histogram, WorkerId};
 pub use metrics::{
     AuthorizationMetrics, CacheMetrics, ConfigMetrics, DownstreamMetrics, EndpointState, ExchangeMetrics,
     Fill, Fills, Flag, GuardMetrics, IdentityMetrics, Metrics, Protocol, RateLimitMetrics, RouteMetrics,
-    Turn, UpstreamMetrics,
+    Turn, UpstreamMetrics, word_of,
 };

@@ -16,7 +16,7 @@ use super::roster::{Choice, Roster, Wish};
 use crate::policy::breaker::{Phase, Transition};
 use crate::policy::outcome::{Class, Outcome};
 use crate::policy::outlier::{Ejections, Verdict};
-use crate::telemetry::Turn;
+use crate::telemetry::{Turn, word_of};
 
 /// Why nobody is picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl Upstream {
     /// Counts one who is refused.
     pub fn refused(&self, refusal: Refusal) -> Refusal {
         if let Refusal::Open { .. } = refusal {
-            self.metrics.guards.refused(word(Mode::Enforce));
+            self.metrics.guards.refused(word_of(Mode::Enforce));
         }
         refusal
     }
@@ -258,7 +258,7 @@ impl Upstream {
         admission.or_else(|retry_after| {
             let mode = self.breaker_mode();
             if endpoint.is_none() || mode == Mode::DryRun {
-                self.metrics.guards.refused(word(mode));
+                self.metrics.guards.refused(word_of(mode));
             }
             if mode == Mode::DryRun { Ok(Pass::Free) } else { Err(retry_after) }
         })
@@ -280,7 +280,7 @@ impl Upstream {
             }
             verdict
         });
-        let (mode, upstream, addr) = (word(self.outlier_mode()), &self.config.name, endpoint.addr);
+        let (mode, upstream, addr) = (word_of(self.outlier_mode()), &self.config.name, endpoint.addr);
         match verdict {
             Some(Verdict::Ejected { until, chronic }) => {
                 self.metrics.guards.ejected("consecutive-failures", mode);
@@ -334,7 +334,7 @@ impl Upstream {
     /// A breaker has changed its state: of an endpoint, or of the upstream.
     pub(super) fn turned(&self, endpoint: Option<&Endpoint>, turned: Transition, now: Instant) {
         let [from, to] = [turned.from(), turned.to()].map(Phase::label);
-        let (mode, cause) = (word(self.breaker_mode()), turned.cause());
+        let (mode, cause) = (word_of(self.breaker_mode()), turned.cause());
         let scope = if endpoint.is_some() { "endpoint" } else { "upstream" };
         self.metrics.guards.turned(Turn { scope, from, to, cause, mode });
         let (upstream, endpoint) = (&self.config.name, endpoint.map(|endpoint| endpoint.addr));
@@ -377,14 +377,6 @@ fn nobody(roster: &Roster, now: Instant) -> Refusal {
         _ if roster.endpoints.is_empty() => Refusal::NoEndpoint,
         None => Refusal::Unfit,
         Some(retry_after) => Refusal::Open { retry_after },
-    }
-}
-
-/// The value of the label `mode`.
-fn word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Enforce => "enforce",
-        Mode::DryRun => "dry_run",
     }
 }
 

@@ -33,7 +33,6 @@ use outrigger_config::model::{Direction, Mode};
 use prometheus::process_collector::ProcessCollector;
 
 use self::registry::Registry;
-use self::route::word_of;
 use self::series::{OVERFLOW, Series, SeriesCap};
 use super::cells::{Counter, WorkerId};
 
@@ -47,7 +46,7 @@ pub use self::generation::ConfigMetrics;
 pub use self::guards::{EndpointState, GuardMetrics, Turn};
 pub use self::identity::IdentityMetrics;
 pub use self::rate_limit::RateLimitMetrics;
-pub use self::route::RouteMetrics;
+pub use self::route::{RouteMetrics, word_of};
 pub use self::upstream::UpstreamMetrics;
 
 /// Everything that is counted, of all generations.
@@ -142,10 +141,9 @@ impl Metrics {
     }
 
     /// The counters of a rate limit policy. For snapshot builds: takes a lock and compares names.
-    pub fn rate_limit(&self, policy: &str, dry_run: bool) -> Arc<RateLimitMetrics> {
-        let mode = if dry_run { "dry_run" } else { "enforce" };
+    pub fn rate_limit(&self, policy: &str, mode: Mode) -> Arc<RateLimitMetrics> {
         let new = || RateLimitMetrics::new(self.workers, &self.cap);
-        self.rate_limits.resolve((policy.into(), mode), RateLimitMetrics::SERIES, new)
+        self.rate_limits.resolve((policy.into(), word_of(mode)), RateLimitMetrics::SERIES, new)
     }
 
     /// The counters of an authorization policy. For snapshot builds: takes a lock and compares names.

@@ -38,7 +38,7 @@ impl RouteMetrics {
 }
 
 /// The value of the label `mode`.
-pub(super) const fn word_of(mode: Mode) -> &'static str {
+pub const fn word_of(mode: Mode) -> &'static str {
     match mode {
         Mode::Enforce => "enforce",
         Mode::DryRun => "dry_run",
