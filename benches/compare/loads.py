@@ -25,6 +25,7 @@ STATUSES = re.compile(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx
 OCTETS = re.compile(r"\((\d+)\) data")
 MEAN = re.compile(r"time for request: +\S+ +\S+ +([\d.]+)(us|ms|s) ")
 EACH = re.compile(r"req/s +: +([\d.]+) +[\d.]+ +([\d.]+) ")
+ENDED = re.compile(r"(\d+) connections in (\d+) real seconds")
 MICROSECONDS = {"us": 1, "ms": 1e3, "s": 1e6}
 
 
@@ -63,6 +64,16 @@ def h2load(port, path, seconds):
                       f"the slowest {slowest:.0f}")
     return {"requests": done, "errors": done - succeeded + sum(errors) + sum(map(int, statuses.groups()[1:])),
             "seconds": took, "octets": int(octets[1]), "mean": float(mean[1]) * MICROSECONDS[mean[2]]}
+
+
+def handshakes(port, certificates, seconds):
+    """One connection after the other, each with a full handshake of TLS 1.3 in which both sides show certificates."""
+    said = run(["openssl", "s_time", "-new", "-tls1_3", "-time", str(seconds), "-connect", f"127.0.0.1:{port}", "-cert",
+                f"{certificates}/tls.crt", "-key", f"{certificates}/tls.key", "-CAfile", f"{certificates}/ca.crt"], seconds)
+    found = ENDED.search(said)
+    if not found:
+        raise Invalid(f"openssl s_time says nothing that we understand: {said[-300:]}")
+    return {"requests": int(found[1]), "errors": 0, "seconds": int(found[2])}
 
 
 def run(argv, seconds):

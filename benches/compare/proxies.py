@@ -8,8 +8,9 @@ import subprocess
 from dataclasses import dataclass
 
 import guards
+import mtls
 import origin
-from stage import HOST, PROXY_CPU, Process, free_ports, get, get_h2, wait_ready, write
+from stage import HOST, PROXY_CPU, Process, free_ports, get, get_h2, wait_listening, wait_ready, write
 
 
 @dataclass
@@ -18,6 +19,8 @@ class Hop:
 
     `request_timeout` is set where the usual one would cut a huge body. `down` and `up`: what its callers and whom it
     calls speak, `http1` or `http2` with prior knowledge. `guarded`: all that contains a fault is on.
+    `certificates`: where `mtls.issue` put them, if the side that faces the other proxy is to speak mutual TLS, with
+    `inside` in it.
     """
 
     listen: int
@@ -27,11 +30,16 @@ class Hop:
     down: str = "http1"
     up: str = "http1"
     guarded: bool = False
+    certificates: str = ""
 
     @property
     def ask(self):
         """How its callers ask: `ask(port, path)` gives status and body."""
         return get_h2 if self.down == "http2" else get
+
+    @property
+    def inside(self):
+        return self.down if self.side == "inbound" else self.up
 
 
 @dataclass
@@ -47,7 +55,10 @@ class Proxy:
         """A fresh process on the proxies' CPU, answering."""
         process = Process(self.command(self.binary, hop, directory), PROXY_CPU, directory)
         try:
-            wait_ready(process, hop.listen, path, size, ask=hop.ask)
+            if hop.certificates and hop.side == "inbound":
+                wait_listening(process, hop.listen)
+            else:
+                wait_ready(process, hop.listen, path, size, ask=hop.ask)
         except BaseException:
             process.stop()
             raise
@@ -82,17 +93,18 @@ def outrigger(binary, hop, directory):
     """Retries, budget, timeouts, deadline, metrics and the sampled access log are on."""
     admin, metrics = free_ports(2)
     of_upstream, of_callers = guards.outrigger() if hop.guarded else ("", "")
+    identity, of_port, trust = mtls.outrigger(hop) if hop.certificates else ("", "", "")
     until_head = hop.request_timeout or "1s"
     side = {
         "outbound": f"outbound: {{listen: 127.0.0.1:{hop.listen}, capture: explicit, unknown: reject}}",
         "inbound": f"inbound: [{{port: {hop.listen}, listen: 127.0.0.1:{hop.listen}, "
-                   f"forwardTo: 127.0.0.1:{hop.to}, protocol: http}}]",
+                   f"forwardTo: 127.0.0.1:{hop.to}, protocol: http{of_port}}}]",
     }[hop.side]
     policy = f"""apiVersion: outrigger/v1
 kind: Sidecar
 name: bench
 workers: 1
-{side}
+{identity}{side}
 admin: {{listen: 127.0.0.1:{admin}, metrics: 127.0.0.1:{metrics}}}
 """
     if hop.side == "outbound":
@@ -103,7 +115,7 @@ name: origin
 hosts: [{HOST}]
 discovery: {{static: [127.0.0.1:{hop.to}]}}
 protocol: {hop.up}
-{of_upstream}---
+{trust}{of_upstream}---
 apiVersion: outrigger/v1
 kind: HTTPRoute
 name: bench
@@ -121,6 +133,7 @@ rules:
 def haproxy(binary, hop, directory):
     speaks = {"http1": "", "http2": " proto h2"}
     of_front, of_back, of_server, page = guards.haproxy(*free_ports(1)) if hop.guarded else ("", "", "", "")
+    bound, trusted = mtls.haproxy(hop) if hop.certificates else ("", "")
     return [binary, "-db", "-f", write(f"{directory}/haproxy-{hop.listen}.cfg", f"""global
   nbthread 1
   maxconn 8000
@@ -135,10 +148,10 @@ defaults
   timeout client 60s
   timeout server 15s
 frontend in
-  bind 127.0.0.1:{hop.listen} backlog 4096{speaks[hop.down]}
+  bind 127.0.0.1:{hop.listen} backlog 4096{speaks[hop.down]}{bound}
 {of_front}  default_backend origin
 backend origin
-{of_back}  server origin 127.0.0.1:{hop.to}{speaks[hop.up]}{of_server}
+{of_back}  server origin 127.0.0.1:{hop.to}{speaks[hop.up]}{trusted}{of_server}
 {page}""")]
 
 
@@ -187,5 +200,7 @@ def envoy(binary, hop, directory):
     }}
     if hop.guarded:
         guards.envoy(config, api)
+    if hop.certificates:
+        mtls.envoy(hop, config)
     path = write(f"{directory}/envoy-{hop.listen}.json", json.dumps(config))
     return [binary, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c", path]

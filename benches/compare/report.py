@@ -10,6 +10,9 @@ TITLES = {
     "64k": "64k: 64 KiB responses, 64 keep-alive connections, saturation",
     "h2": "h2: tiny GET, 8 HTTP/2 connections x 16 streams, saturation; HTTP/2 to the origin",
     "h2-h1": "h2-h1: the same, HTTP/1.1 to the origin",
+    "mtls": "mtls: tiny GET as in get, through two sidecars with HTTP/1.1 in mutual TLS between them; both together",
+    "mtls-h2": "mtls-h2: tiny GET as in h2, through two sidecars with HTTP/2 in mutual TLS between them; both together",
+    "handshakes": "handshakes: full handshakes with both certificates, one connection after the other; a handshake each",
     "memory": "memory: resident after start; per idle client connection, of 5,000",
     "big": "big: 1 GiB through outbound -> inbound -> origin; peak growth of both processes together",
 }
@@ -18,6 +21,8 @@ TARGETS = [
     ("get", "cpu_us", "haproxy", 1.00), ("get", "cpu_us", "envoy", 0.36),
     ("guarded", "cpu_us", "haproxy", 1.00), ("guarded", "cpu_us", "envoy", 0.36), ("rate", "cpu_us", "haproxy", 1.05),
     ("64k", "cpu_us", "haproxy", 0.95), ("h2", "cpu_us", "envoy", 0.70),
+    ("mtls", "cpu_us", "haproxy", 0.95), ("mtls", "cpu_us", "envoy", 0.36), ("mtls-h2", "cpu_us", "envoy", 0.60),
+    ("handshakes", "cpu_us", "haproxy", 1.00), ("handshakes", "cpu_us", "envoy", 1 / 0.7),
     ("memory", "start_mib", None, 10), ("memory", "connection_kib", None, 12), ("big", "download_mib", None, 8),
     ("big", "upload_mib", None, 8),
 ]

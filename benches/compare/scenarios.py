@@ -4,8 +4,9 @@ import socket
 import time
 from dataclasses import dataclass
 
+import mtls
 import origin
-from loads import CONNECTIONS, RATE, STREAMS, h2load, open_loop, wrk
+from loads import CONNECTIONS, RATE, STREAMS, h2load, handshakes, open_loop, wrk
 from proxies import Hop
 from stage import HOST, Invalid, free_ports
 
@@ -54,6 +55,29 @@ def h2_to_h1(stage, proxy):
     return under_load(stage, proxy, "/", origin.TINY, stage.seconds, h2load, "http2")
 
 
+def mtls_h1(stage, proxy):
+    """Saturation as in `get`, through two sidecars that speak HTTP/1.1 in mutual TLS; the cost of both together."""
+    return through_two(stage, proxy, wrk, "http1")
+
+
+def mtls_h2(stage, proxy):
+    """Saturation as in `h2`, through two sidecars that speak HTTP/2 in mutual TLS."""
+    return through_two(stage, proxy, h2load, "http2")
+
+
+def full_handshakes(stage, proxy):
+    """Connections to an inbound port, each with a full handshake and both certificates, one after the other."""
+    [port] = free_ports(1)
+    certificates = mtls.issue(stage.directory)
+    hop = Hop(port, stage.origin, "inbound", certificates=certificates)
+    with proxy.start(hop, stage.directory) as process:
+        load = lambda port, path, seconds: handshakes(port, f"{certificates}/{mtls.CALLER}", seconds)
+        figures = cost([process], load, port, "/", stage.seconds)
+        if mtls.get(port, f"{certificates}/{mtls.CALLER}") != 200:
+            raise Invalid("no 200 after the load")
+    return figures
+
+
 def memory(stage, proxy):
     """Resident after start, and what each of 5,000 idle connections adds (counted from the 100th on)."""
     [port] = free_ports(1)
@@ -96,38 +120,55 @@ def big(stage, proxy):
 
 
 SCENARIOS = {"get": get_tiny, "guarded": get_guarded, "rate": at_rate, "64k": get_64k, "h2": h2_to_h2, "h2-h1": h2_to_h1,
-             "memory": memory, "big": big}
+             "mtls": mtls_h1, "mtls-h2": mtls_h2, "handshakes": full_handshakes, "memory": memory, "big": big}
 ONCE = {"memory", "big"}
-HTTP2 = {"h2", "h2-h1"}
+HTTP2 = {"h2", "h2-h1", "mtls-h2"}
 # Who cannot: nginx speaks HTTP/2 to origins only from 1.29.4 on, and sells its health checks.
-UNABLE = {"h2": {"nginx"}, "guarded": {"nginx"}}
+UNABLE = {scenario: {"nginx"} for scenario in ("h2", "guarded", "mtls", "mtls-h2", "handshakes")}
 # A proxy that waited longer than this share of a sample for its CPU was disturbed by somebody else's work.
 DISTURBED = 0.05
 
 
-def under_load(stage, proxy, path, size, seconds, load, down="http1", up="http1",
-               guarded=False):
-    """Warm-up, then CPU before and after a load; an error of any kind spoils the sample."""
+def under_load(stage, proxy, path, size, seconds, load, down="http1", up="http1", guarded=False):
+    """What a request costs through one proxy."""
     [port] = free_ports(1)
-    hop = Hop(port, stage.origin_h2 if up == "http2" else stage.origin, down=down, up=up,
-              guarded=guarded)
+    hop = Hop(port, stage.origin_h2 if up == "http2" else stage.origin, down=down, up=up, guarded=guarded)
     with proxy.start(hop, stage.directory, path, size) as process:
-        load(port, path, 1)
-        began, waited, (user, system) = time.monotonic(), process.waited(), process.cpu()
-        seen = load(port, path, seconds)
-        (user_after, system_after), waited = process.cpu(), process.waited() - waited
-        took = time.monotonic() - began
+        figures = cost([process], load, port, path, seconds, size)
         if hop.ask(port, path)[0] != 200:
             raise Invalid("no 200 after the load")
+    return figures
+
+
+def through_two(stage, proxy, load, speaks):
+    """What a request costs through two sidecars that face each other over mutual TLS; all speak the same HTTP."""
+    outer, inner = free_ports(2)
+    behind = stage.origin_h2 if speaks == "http2" else stage.origin
+    common = {"down": speaks, "up": speaks, "certificates": mtls.issue(stage.directory)}
+    with proxy.start(Hop(inner, behind, "inbound", **common), stage.directory) as inbound, \
+            proxy.start(Hop(outer, inner, "outbound", **common), stage.directory) as outbound:
+        return cost([inbound, outbound], load, outer, "/", stage.seconds, origin.TINY)
+
+
+def cost(processes, load, port, path, seconds, size=None):
+    """Warm-up, then CPU before and after a load; an error of any kind spoils the sample."""
+    spent = lambda: [sum(of) for of in zip(*(process.cpu() for process in processes))]
+    # Two proxies on one CPU wait for each other, which disturbs nobody's figures.
+    waiting = lambda: processes[0].waited() if len(processes) == 1 else 0
+    load(port, path, 1)
+    began, waited, (user, system) = time.monotonic(), waiting(), spent()
+    seen = load(port, path, seconds)
+    (user_after, system_after), waited = spent(), waiting() - waited
+    took = time.monotonic() - began
     if seen["errors"] or seen.get("dropped") or not seen["requests"]:
         raise Invalid(f"errors under load: {seen}")
     if load is open_loop and seen["requests"] < 0.99 * RATE * seconds:
         raise Invalid(f"the rate was not reached: {seen}")
     if "octets" in seen and not 0 <= seen["octets"] - seen["requests"] * size <= CONNECTIONS * STREAMS * size:
         raise Invalid(f"not {size} bytes an answer: {seen}")
-    spent = user_after - user + system_after - system
-    figures = {"cpu_us": spent / seen["requests"] * 1e6, "user_us": (user_after - user) / seen["requests"] * 1e6,
-               "rps": seen["requests"] / seen["seconds"], "busy": spent / took, "waited": waited / took}
+    total = user_after - user + system_after - system
+    figures = {"cpu_us": total / seen["requests"] * 1e6, "user_us": (user_after - user) / seen["requests"] * 1e6,
+               "rps": seen["requests"] / seen["seconds"], "busy": total / took, "waited": waited / took}
     latencies = {"p50": "p50_us", "p99": "p99_us", "late_p99": "late_us", "mean": "mean_us"}
     return {**figures, **{name: seen[key] for key, name in latencies.items() if key in seen}}
 

@@ -174,6 +174,20 @@ def get_h2(port, path="/", host=HOST):
     return int(code[1]), body
 
 
+def wait_listening(process, port, seconds=15):
+    """Waits for somebody at a port who says nothing to strangers."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.child.poll() is not None:
+            raise Invalid(f"exited with {process.child.returncode}: {process.said()}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise Invalid(f"does not listen after {seconds} s; {process.said()}")
+
+
 def wait_ready(process, port, path, size, host=HOST, seconds=15, ask=get):
     """Waits for a 200 with `size` bytes; a wrong answer after that time, or a dead process, is an error."""
     end, last = time.monotonic() + seconds, "nothing"
