@@ -46,11 +46,11 @@ impl HandshakeError {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.label(),
-            Self::RefusedByPeer => "refused_by_peer",
-            Self::Version => "wrong_version",
+            Self::RefusedByPeer => "refused-by-peer",
+            Self::Version => "wrong-version",
             Self::Incompatible => "incompatible",
-            Self::Alpn => "wrong_alpn",
-            Self::Malformed => "malformed_handshake",
+            Self::Alpn => "wrong-alpn",
+            Self::Malformed => "malformed-handshake",
             Self::Truncated => "truncated",
         }
     }
