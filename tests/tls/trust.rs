@@ -7,9 +7,14 @@ use super::{calling, guarded};
 use crate::support::authority::Authority;
 use crate::support::draft::get;
 use crate::support::origin::Origin;
+use crate::support::peer::Peer;
 use crate::support::rig::{Rig, eventually};
+use crate::support::scripted::Upstream;
 use crate::support::secret::Caller;
 
+const SWITCHING: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+const UNENDING: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n";
 const GET: &str = "GET / HTTP/1.1\r\nhost: origin\r\n\r\n";
 
 /// Waits until the sidecar has taken up so many changes of its files.
@@ -59,6 +64,35 @@ fn se_7_a_list_ends_shared_connections_too() {
     server.counts("tls_distrusted_total", &[("direction", "inbound"), ("reason", "revoked")], 1);
     server.counts("connections_active", &[("direction", "inbound"), ("protocol", "http2")], 0);
     assert_eq!(client.caller().send(&get("origin")).unwrap().status(), 502);
+}
+
+/// What was begun may go on for days.
+#[test]
+fn se_7_a_list_ends_what_those_have_begun_whom_it_names() {
+    let app = Upstream::new(|call| {
+        if let Some(head) = call.head() {
+            let upgrades = head.field("upgrade").is_some();
+            call.peer.send(if upgrades { SWITCHING } else { UNENDING });
+            call.peer.rest();
+        }
+    });
+    let ca = Authority::new("root");
+    let [ours, theirs] = ["client", "server"].map(|name| ca.house(name));
+    let shown = ca.issue("client");
+    ca.furnish(ours.path(), &shown);
+    let server = guarded(app.addr, theirs.path(), "strict");
+    let mut tunnel = Caller::new(&ca, Some(&shown)).call(server.inbound).unwrap();
+    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    assert!(tunnel.head(&GET.replace("\r\n\r\n", &format!("\r\n{upgrade}"))).unwrap().contains(" 101 "));
+    let client = calling(&[server.inbound], ours.path(), "server", "protocol: http2");
+    let mut stream = Peer::connect(client.outbound);
+    assert_eq!(stream.send(get("origin").octets()).head().status(), 200);
+    server.counts("connections_active", &[("direction", "inbound")], 2);
+    write(theirs.path(), "ca.crl", &ca.revoke(&[&shown]));
+    server.counts("tls_distrusted_total", &[("direction", "inbound"), ("reason", "revoked")], 2);
+    server.counts("connections_active", &[("direction", "inbound")], 0);
+    assert!(tunnel.head("").is_err());
+    stream.rest();
 }
 
 #[test]

@@ -200,9 +200,9 @@ impl ClientStream {
         Ok(())
     }
 
-    /// Its connection is within TLS.
-    pub fn is_within_tls(&self) -> bool {
-        self.connection.proof.is_some()
+    /// What its connection's handshake proved; `None`: it is in plaintext.
+    pub fn proof(&self) -> Option<&Arc<Proof>> {
+        self.connection.proof.as_ref()
     }
 
     /// Its connection takes upgrades (RFC 8441 §3).
