@@ -16,6 +16,7 @@ use super::up::Up;
 use crate::clock::now;
 use crate::http1::ClientConn;
 use crate::message::{HeadError, Version};
+use crate::policy::outcome::{ConnectFailure, TlsFailure};
 use crate::snapshot::Backend;
 use crate::tls::Alpn;
 use crate::upstream::bulkhead::{Entry, Permit};
@@ -50,9 +51,10 @@ pub async fn ready(
     if speaks_http2(exchange, backend, (load, began)) {
         match shared(exchange, backend, load, down, began).await {
             // It has processed nothing, so the same attempt goes on in the version that it does speak.
-            Err(Failure::Garbage(HeadError::Version))
-                if backend.upstream.config.protocol == Protocol::Auto =>
-            {
+            Err(
+                Failure::Garbage(HeadError::Version)
+                | Failure::Connect(ConnectFailure::Tls(TlsFailure::Alpn)),
+            ) if backend.upstream.config.protocol == Protocol::Auto => {
                 began = now();
                 load.on_foreign(began);
                 (exchange.attempt_began, exchange.asked.turn) = (began, None);

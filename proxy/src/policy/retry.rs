@@ -15,7 +15,7 @@ use outrigger_config::model::{Retry, RetryCondition};
 
 use super::backoff;
 use super::grpc::Pushback;
-use super::outcome::Outcome;
+use super::outcome::{ConnectFailure, Outcome, TlsFailure};
 
 /// How many attempts of one request are replaced. An endpoint that leaves after 50 requests, with 100 under way, leaves
 /// half of them undone; nobody is among those 64 times running, unless it is no accident.
@@ -275,6 +275,8 @@ fn covers(condition: RetryCondition, outcome: &Outcome) -> bool {
         Outcome::Grpc { status, .. } => {
             matches!(condition, On::Grpc(listed) if listed as u8 == status.code())
         }
+        // All others would refuse it too.
+        Outcome::ConnectFailure(ConnectFailure::Tls(TlsFailure::Expired)) => false,
         Outcome::ConnectFailure(_) => {
             matches!(condition, On::ConnectFailure | On::GatewayError | On::ServerError)
         }

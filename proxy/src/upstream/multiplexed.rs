@@ -19,14 +19,14 @@ use outrigger_config::model::priority::Class;
 
 use super::Upstream;
 use super::bulkhead::{Bulkhead, Permit};
-use super::connect::{ConnectError, Stage, connect, timed_out};
+use super::connect::{ConnectError, Stage, connect, timed_out, unwelcome};
 use super::endpoint::Endpoint;
 use super::pool::TURN;
 use crate::clock::now;
 use crate::http2::client::{Driver, NotOpened};
 use crate::http2::{ClientStream, Connection, life};
 use crate::message::TrailerLimits;
-use crate::policy::outcome::{ConnectFailure, TlsFailure};
+use crate::policy::outcome::ConnectFailure;
 use crate::telemetry::{Metrics, WorkerId};
 use crate::tls::Alpn;
 
@@ -227,7 +227,7 @@ impl Order {
             Connection::open(stream, limits, age).await.map_err(|why| match why {
                 // An endpoint that is being started or ended takes a connection, and drops it.
                 NotOpened::Ended => refused(ConnectFailure::Refused),
-                NotOpened::Unwelcome => refused(ConnectFailure::Tls(TlsFailure::Refused)),
+                NotOpened::Unwelcome => refused(unwelcome(&self.upstream)),
                 NotOpened::Foreign => OpenError::Protocol,
             })
         };
