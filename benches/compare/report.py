@@ -12,6 +12,8 @@ TITLES = {
     "h2-h1": "h2-h1: the same, HTTP/1.1 to the origin",
     "mtls": "mtls: tiny GET as in get, through two sidecars with HTTP/1.1 in mutual TLS between them; both together",
     "mtls-h1-in-h2": "mtls-h1-in-h2: the load of mtls with HTTP/2 between the two sidecars",
+    "mtls-rate": "mtls-rate: 3,000 requests/s, evenly spaced, through two sidecars with HTTP/1.1 in mutual TLS",
+    "mtls-rate-in-h2": "mtls-rate-in-h2: the same with HTTP/2 between the two sidecars",
     "mtls-h2": "mtls-h2: tiny GET as in h2, through two sidecars with HTTP/2 in mutual TLS between them; both together",
     "mtls-h2-in-h1": "mtls-h2-in-h1: the load of mtls-h2 with HTTP/1.1 between the two sidecars",
     "handshakes": "handshakes: full handshakes with both certificates, one connection after the other; a handshake each",

@@ -60,6 +60,16 @@ def mtls_h1(stage, proxy):
     return through_two(stage, proxy, wrk, "http1", "http1")
 
 
+def mtls_at_rate(stage, proxy):
+    """The `rate` load through two sidecars that speak HTTP/1.1 in mutual TLS."""
+    return through_two(stage, proxy, open_loop, "http1", "http1")
+
+
+def mtls_at_rate_in_h2(stage, proxy):
+    """The same with HTTP/2 between them."""
+    return through_two(stage, proxy, open_loop, "http1", "http2")
+
+
 def mtls_h2(stage, proxy):
     """Saturation as in `h2`, through two sidecars that speak HTTP/2 in mutual TLS."""
     return through_two(stage, proxy, h2load, "http2", "http2")
@@ -130,8 +140,8 @@ def big(stage, proxy):
 
 
 SCENARIOS = {"get": get_tiny, "guarded": get_guarded, "rate": at_rate, "64k": get_64k, "h2": h2_to_h2, "h2-h1": h2_to_h1,
-             "mtls": mtls_h1, "mtls-h1-in-h2": mtls_h1_in_h2, "mtls-h2": mtls_h2, "mtls-h2-in-h1": mtls_h2_in_h1,
-             "handshakes": full_handshakes, "memory": memory, "big": big}
+             "mtls": mtls_h1, "mtls-h1-in-h2": mtls_h1_in_h2, "mtls-rate": mtls_at_rate,
+             "mtls-rate-in-h2": mtls_at_rate_in_h2, "mtls-h2": mtls_h2, "mtls-h2-in-h1": mtls_h2_in_h1, "handshakes": full_handshakes, "memory": memory, "big": big}
 ONCE = {"memory", "big"}
 HTTP2 = {"h2", "h2-h1", "mtls-h2", "mtls-h2-in-h1"}
 # Who cannot: nginx speaks HTTP/2 to origins only from 1.29.4 on, and sells its health checks.
@@ -159,7 +169,8 @@ def through_two(stage, proxy, load, outside, inside):
     far = Hop(inner, behind, "inbound", down=inside, up=outside, certificates=certificates)
     near = Hop(outer, inner, "outbound", down=outside, up=inside, certificates=certificates)
     with proxy.start(far, stage.directory) as inbound, proxy.start(near, stage.directory) as outbound:
-        return cost([inbound, outbound], load, outer, "/", stage.seconds, origin.TINY)
+        seconds = stage.seconds * (2 if load is open_loop else 1)
+        return cost([inbound, outbound], load, outer, "/", seconds, origin.TINY)
 
 
 def cost(processes, load, port, path, seconds, size=None):
