@@ -139,13 +139,15 @@ def big(stage, proxy):
     return figures
 
 
-SCENARIOS = {"get": get_tiny, "guarded": get_guarded, "rate": at_rate, "64k": get_64k, "h2": h2_to_h2, "h2-h1": h2_to_h1,
-             "mtls": mtls_h1, "mtls-h1-in-h2": mtls_h1_in_h2, "mtls-rate": mtls_at_rate,
-             "mtls-rate-in-h2": mtls_at_rate_in_h2, "mtls-h2": mtls_h2, "mtls-h2-in-h1": mtls_h2_in_h1, "handshakes": full_handshakes, "memory": memory, "big": big}
+SCENARIOS = {
+    "get": get_tiny, "guarded": get_guarded, "rate": at_rate, "64k": get_64k, "h2": h2_to_h2, "h2-h1": h2_to_h1,
+    "mtls": mtls_h1, "mtls-h1-in-h2": mtls_h1_in_h2, "mtls-rate": mtls_at_rate, "mtls-rate-in-h2": mtls_at_rate_in_h2,
+    "mtls-h2": mtls_h2, "mtls-h2-in-h1": mtls_h2_in_h1, "handshakes": full_handshakes, "memory": memory, "big": big,
+}
 ONCE = {"memory", "big"}
 HTTP2 = {"h2", "h2-h1", "mtls-h2", "mtls-h2-in-h1"}
 # Who cannot: nginx speaks HTTP/2 to origins only from 1.29.4 on, and sells its health checks.
-UNABLE = {scenario: {"nginx"} for scenario in ("h2", "guarded", *(name for name in SCENARIOS if name.startswith("mtls")), "handshakes")}
+UNABLE = {name: {"nginx"} for name in SCENARIOS if name in ("h2", "guarded", "handshakes") or name.startswith("mtls")}
 # A proxy that waited longer than this share of a sample for its CPU was disturbed by somebody else's work.
 DISTURBED = 0.05
 
