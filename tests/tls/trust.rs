@@ -1,7 +1,12 @@
 //! What happens to live connections when certificates, roots or lists of revoked ones change?
 
 use std::fs;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use super::{calling, guarded};
 use crate::support::authority::Authority;
@@ -108,8 +113,8 @@ fn se_2_connections_of_an_old_identity_serve_their_last_and_go() {
             for _ in 0..5 {
                 assert_eq!(caller.send(&get("origin")).unwrap().status(), 200);
             }
-            let shaken = client.metric("tls_handshakes_total", &[("direction", "outbound")]);
-            assert_eq!(shaken, round, "one for each identity");
+            // One for each identity.
+            client.counts("tls_handshakes_total", &[("direction", "outbound")], round);
             let next = ca.issue("client");
             // A moment of mismatch is what files bring with them.
             write(ours.path(), "tls.key", &next.key);
@@ -117,6 +122,61 @@ fn se_2_connections_of_an_old_identity_serve_their_last_and_go() {
             taken_up(&client, round);
         }
         client.counts("requests_total", &[("code", "200")], 25);
+    }
+}
+
+/// Relays to a server: the first connection at once, others once `open` is set.
+fn gate(server: SocketAddr, open: &Arc<AtomicBool>) -> Upstream {
+    let (count, open) = (AtomicUsize::new(0), Arc::clone(open));
+    Upstream::new(move |call| {
+        let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        eventually("the gate to open", || (first || open.load(Ordering::SeqCst)).then_some(()));
+        let ours = TcpStream::connect(server).unwrap();
+        let theirs = &call.peer.stream;
+        thread::scope(|ways| {
+            for (mut from, mut to) in [(theirs, &ours), (&ours, theirs)] {
+                ways.spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        });
+    })
+}
+
+/// Who is there when an identity is replaced calls over the old connection until there is a new one.
+#[test]
+fn se_2_a_steady_caller_waits_for_one_handshake_and_never_again() {
+    let origin = Origin::always(200);
+    let ca = Authority::new("root");
+    for protocol in ["http1", "http2"] {
+        let [ours, theirs] = ["client", "server"].map(|name| ca.house(name));
+        let server = guarded(origin.addr, theirs.path(), "strict");
+        let open = Arc::new(AtomicBool::new(false));
+        let relay = gate(server.inbound, &open);
+        let settings =
+            format!("protocol: {protocol}\ntimeouts: {{connect: 8s}}\nlimits: {{idleTimeout: 1m}}");
+        let client = calling(&[relay.addr], ours.path(), "server", &settings);
+        let mut caller = client.caller();
+        let mut call = || assert_eq!(caller.send(&get("origin")).unwrap().status(), 200, "{protocol}");
+        let shaken = |count| client.counts("tls_handshakes_total", &[("direction", "outbound")], count);
+        call();
+        let next = ca.issue("client");
+        write(ours.path(), "tls.key", &next.key);
+        write(ours.path(), "tls.crt", &next.cert);
+        taken_up(&client, 1);
+        for _ in 0..5 {
+            call();
+        }
+        shaken(1);
+        assert_eq!(relay.connections(), 2, "one is on its way, and only one");
+        open.store(true, Ordering::SeqCst);
+        shaken(2);
+        for _ in 0..5 {
+            call();
+        }
+        server.counts("connections_active", &[("direction", "inbound")], 1);
+        assert_eq!(relay.connections(), 2);
     }
 }
 
