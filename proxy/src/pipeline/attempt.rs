@@ -127,14 +127,9 @@ pub async fn attempt(
     match waiting.for_head().await {
         Ok((head, status)) => ended.result = Ok(Answer { head, up, ended: status, load }),
         Err((failure, silent)) => {
-            let failure = match failure {
-                // It has looked at nothing that we sent.
-                Failure::Connect(_) => {
-                    ended.sent = false;
-                    Failure::Connect(unwelcome(&backend.upstream))
-                }
-                failure => failure,
-            };
+            // Who doesn't believe us has looked at nothing that we sent.
+            ended.sent = !matches!(failure, Failure::Connect(_));
+            let failure = if ended.sent { failure } else { Failure::Connect(unwelcome(&backend.upstream)) };
             ended.stale = silent && up.was_closing();
             match &up {
                 Up::Http1(conn) if ended.stale => {
