@@ -3,9 +3,11 @@
 //! `holdings` calls `market-data`, which has three replicas: one is healthy, one slow, and one fails a third of its
 //! calls. Two callers ask `holdings` at the same steady rate and at the same time, one without sidecars, one through
 //! them. What each saw is measured, and printed side by side. The sidecars are real ones, the [`App`](crate::app::App)
-//! that `outrigger run` starts, with the policies of `config/examples/demo`. In a second act replicas die and hang, and
+//! that `outrigger run` starts, with the policies of `config/examples/demo`; they speak mutual TLS with each other, and
+//! those who have no right identity try to call one in vain. In a second act replicas die and hang, and
 //! somebody floods `holdings`: what the sidecar did about it stands beside what the callers saw.
 
+mod certs;
 mod deeds;
 mod http;
 mod load;
@@ -15,6 +17,7 @@ mod scenes;
 mod services;
 mod sidecar;
 mod stage;
+mod trials;
 
 use std::fmt;
 use std::io;
@@ -31,6 +34,7 @@ pub use self::deeds::Deeds;
 pub use self::load::Summary;
 pub use self::report::{Report, Retries};
 pub use self::scenes::{Played, Scene};
+pub use self::trials::{Trial, Who};
 
 /// A hundred requests a second from each caller: enough for a p99 within seconds, little for any machine.
 const PERIOD: Duration = Duration::from_millis(10);
@@ -50,6 +54,8 @@ pub enum DemoError {
     Sidecar(AppError),
     /// A thread cannot be had.
     Thread(io::Error),
+    /// There are no certificates, or they do not serve.
+    Certs(String),
 }
 
 impl fmt::Display for DemoError {
@@ -61,6 +67,7 @@ impl fmt::Display for DemoError {
             Self::Admin(error) => error.fmt(f),
             Self::Sidecar(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
+            Self::Certs(error) => write!(f, "no certificates to show: {error}"),
         }
     }
 }
@@ -77,24 +84,31 @@ pub async fn run(duration: Duration) -> Result<Report, DemoError> {
         _ = tokio::signal::ctrl_c() => true,
     };
     let mut report = measured(&stage);
-    if !interrupted {
-        tokio::select! {
-            () = scenes::play(&stage, duration / 2, &mut report.scenes) => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    }
+    let second_act = async {
+        report.trials = trials::hold(&stage).await?;
+        scenes::play(&stage, duration / 2, &mut report.scenes).await;
+        Ok(())
+    };
+    let ended = tokio::select! {
+        ended = second_act, if !interrupted => ended,
+        _ = tokio::signal::ctrl_c(), if !interrupted => Ok(()),
+        else => Ok(()),
+    };
     progress::conclude(&stage.strike());
-    Ok(report)
+    ended.map(|()| report)
 }
 
 fn measured(stage: &Stage) -> Report {
     let [without, with] = stage.callers.each_ref().map(|caller| caller.summary());
     let replicas = stage.replicas.iter().map(|replica| Calls::of(replica)).collect();
-    Report { without, with, replicas, retries: Retries::scraped(&stage.sidecar.scrape()), scenes: Vec::new() }
+    let retries = Retries::scraped(&stage.sidecar.scrape());
+    Report { without, with, replicas, retries, trials: Vec::new(), scenes: Vec::new() }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]
@@ -126,6 +140,27 @@ mod tests {
         assert!(flood.deeds.denied > 0, "{played:?}");
         assert!(gone.deeds.stale > 0, "{played:?}");
         assert!(gone.with > gone.without && gone.without == Some(0.0), "{played:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_calls_a_sidecar_of_market_data_without_the_identity_to_do_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = Stage::set(folder.path().to_owned()).await.unwrap();
+        let key = std::fs::metadata(stage.certs.of("holdings").join("tls.key")).unwrap();
+        assert_eq!(key.permissions().mode() & 0o777, 0o600);
+        let trials = trials::hold(&stage).await.unwrap();
+        let asked = stage.replicas[0].calls().iter().sum::<u64>();
+        stage.strike();
+        let told: Vec<_> = trials.iter().map(|trial| (trial.who, trial.refused.as_deref())).collect();
+        let expected = [
+            (Who::Holdings, None),
+            (Who::Forger, Some("unknown_ca")),
+            (Who::Nobody, Some("no_certificate")),
+            (Who::Plaintext, Some("plaintext-refused")),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(asked, 1, "who is refused does not reach the service");
+        assert!(!folder.path().join("certs").exists(), "keys outlive the demo");
     }
 
     #[tokio::test]
