@@ -19,7 +19,7 @@ use crate::model::{
     AccessLog, Backend, Config, HttpRoute, Inbound, PathMatch, Retry, RouteMatch, Rule, Setting, Sidecar,
     SidecarLimits, TextMatch, Timeouts, TrafficPolicy, Workers,
 };
-use crate::raw::{InboundProtocol, Words};
+use crate::raw::{InboundProtocol, OutboundProtocol, Words};
 use crate::scalars::{NonZeroDuration, Percent, Size};
 
 /// The effective configuration, in the words of the schema; equal configurations give equal values.
@@ -49,6 +49,7 @@ fn sidecar(sidecar: &Sidecar) -> Value {
         "outbound": sidecar.outbound.as_ref().map(|outbound| {
             json!({
                 "listen": outbound.listen.to_string(),
+                "protocol": OutboundProtocol(outbound.accepts).word(),
                 "unknown": outbound.unknown.word(),
                 "paths": authorization::paths(outbound.paths),
             })
@@ -69,7 +70,7 @@ fn inbound(inbound: &Inbound) -> Value {
         "port": inbound.port,
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
-        "protocol": InboundProtocol(inbound.protocol).word(),
+        "protocol": InboundProtocol(inbound.protocol, inbound.accepts).word(),
         "paths": authorization::paths(inbound.paths),
         "tls": tls::asked(&inbound.tls).word(),
         "plaintextPaths": tls::plaintext_paths(&inbound.tls),

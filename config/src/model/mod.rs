@@ -13,6 +13,7 @@ pub mod priority;
 mod resilience;
 mod route;
 mod sidecar;
+mod tcp;
 mod upstream;
 
 pub use applied::{Applied, Mode};
@@ -40,6 +41,7 @@ pub use sidecar::{
     AccessLog, Admin, AdminAddress, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority,
     Workers,
 };
+pub use tcp::{Accepts, Detection, OutboundTcp, TcpMatch, TcpRoute, TcpRule};
 pub use upstream::{
     Discovery, Http2Limits, LoadBalancer, Protocol, RetryBudget, Upstream, UpstreamId, UpstreamLimits,
 };
@@ -56,6 +58,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Routes of both directions, in the order in which they were written.
     pub routes: Vec<HttpRoute>,
+    /// Routes of opaque connections, in the order in which they were written.
+    pub tcp_routes: Vec<TcpRoute>,
     /// Limits of both directions, in the order in which they were written.
     pub rate_limits: Vec<RateLimitPolicy>,
     /// Who may do what, in both directions, in the order in which they were written.

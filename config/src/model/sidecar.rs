@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::fault::FaultCaps;
 use super::{
-    ActiveCheck, Applied, Balancing, Discovery, Http2Limits, IdentityFiles, InboundTls, LoadBalancer,
-    Locality, Location, Name, Origin, Paths, Protocol, Setting, TrafficPolicy, Upstream, UpstreamLimits,
-    UpstreamTls,
+    Accepts, ActiveCheck, Applied, Balancing, Detection, Discovery, Http2Limits, IdentityFiles, InboundTls,
+    LoadBalancer, Locality, Location, Name, Origin, OutboundTcp, Paths, Protocol, Setting, TrafficPolicy,
+    Upstream, UpstreamLimits, UpstreamTls,
 };
 use crate::defaults;
 
@@ -29,6 +29,8 @@ pub struct Sidecar {
     pub inbound: Vec<Inbound>,
     /// Where the service calls others; `None` when the document has no `outbound`.
     pub outbound: Option<Outbound>,
+    /// How it is found out what a connection speaks, where that is not declared.
+    pub detection: Detection,
     /// Where operators and Prometheus look.
     pub admin: Admin,
     /// How it ends.
@@ -59,6 +61,8 @@ pub struct Inbound {
     pub listen: SocketAddr,
     /// The application.
     pub forward_to: SocketAddr,
+    /// What its connections are taken for.
+    pub accepts: Accepts,
     /// What the application speaks.
     pub protocol: Protocol,
     /// What becomes of odd paths where a rule looks at paths.
@@ -76,6 +80,10 @@ pub struct Inbound {
 pub struct Outbound {
     /// Where the service's calls arrive.
     pub listen: SocketAddr,
+    /// What the connections to it are taken for.
+    pub accepts: Accepts,
+    /// Ports of their own, each for one service.
+    pub tcp: Vec<OutboundTcp>,
     /// What becomes of an authority that no route and no upstream names.
     pub unknown: UnknownAuthority,
     /// What becomes of odd paths where a rule looks at paths.

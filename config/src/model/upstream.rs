@@ -73,6 +73,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge (RFC 9113 §3.3).
     Http2,
+    /// Something else, of which nothing is read: only opaque connections and tunnels lead there.
+    Tcp,
     /// Whatever the caller speaks: gRPC stays HTTP/2, HTTP/1 stays HTTP/1. An endpoint that answers HTTP/2 with something
     /// else is asked in HTTP/1 for some minutes.
     Auto,

@@ -6,7 +6,7 @@ use super::sidecar::inbound_listen;
 use super::unique;
 use crate::faults::{Faults, Span};
 use crate::model::{Admin, AdminAddress, Outbound};
-use crate::raw::{self, items};
+use crate::raw::{self, Spanned, items};
 
 struct Listener {
     name: String,
@@ -69,7 +69,12 @@ fn all(document: Span, written: &raw::Sidecar, outbound: Option<&Outbound>, admi
         let name = format!("inbound port {}", u16::from(number.value));
         Some(Listener { name, address: inbound_listen(&port.value)?, span })
     });
-    fixed.chain(inbound).collect()
+    let own = items(written_outbound.and_then(|outbound| outbound.tcp.as_ref())).filter_map(|tcp| {
+        let Spanned { value: listen, span } = tcp.value.listen?;
+        let address = SocketAddr::from(listen);
+        Some(Listener { name: format!("outbound.tcp {address}"), address, span })
+    });
+    fixed.chain(own).chain(inbound).collect()
 }
 
 /// Port 0 is chosen by the kernel and never clashes.

@@ -9,12 +9,13 @@ use super::layers::Layers;
 use super::listeners;
 use super::paths;
 use super::policy::{self, Layer};
+use super::tcp;
 use super::tls;
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{
-    AccessLog, ActiveCheck, Admin, AdminAddress, Applied, Direction, Inbound, Origin, Outbound, Setting,
-    Shutdown, Sidecar, SidecarLimits, UnknownAuthority, Workers,
+    Accepts, AccessLog, ActiveCheck, Admin, AdminAddress, Applied, Direction, Inbound, Origin, Outbound,
+    Setting, Shutdown, Sidecar, SidecarLimits, UnknownAuthority, Workers,
 };
 use crate::raw::{self, Spanned, items, or};
 use crate::scalars::Size;
@@ -48,6 +49,7 @@ pub(super) fn resolve(
         identity,
         inbound,
         outbound,
+        detection: tcp::detection(written.detection.as_ref().map(|block| &block.value), faults),
         admin,
         shutdown: Shutdown {
             drain: or(written.shutdown.as_ref().and_then(|shutdown| shutdown.value.drain), defaults::DRAIN),
@@ -82,11 +84,16 @@ fn inbound(
 ) -> Option<Inbound> {
     let layers = [Layer::defaults(defaults, Direction::Inbound)];
     let policy = policy::resolve(Direction::Inbound, &layers, faults);
+    let (protocol, accepts) = match written.protocol.map(|protocol| protocol.value) {
+        Some(raw::InboundProtocol(protocol, accepts)) => (protocol, accepts),
+        None => (defaults::PROTOCOL, Accepts::Http),
+    };
     Some(Inbound {
         port: written.port?.value.into(),
         listen: inbound_listen(written)?,
         forward_to: written.forward_to?.value.into(),
-        protocol: or(written.protocol, defaults::PROTOCOL),
+        accepts,
+        protocol,
         paths: paths::listener(written.paths.as_ref()),
         tls: tls::inbound(written, identified, faults),
         health_check: check(written, faults),
@@ -105,6 +112,8 @@ fn outbound(written: &raw::Outbound) -> Outbound {
     let raw::Capture::Explicit = or(written.capture, raw::Capture::Explicit);
     Outbound {
         listen: or(written.listen, defaults::OUTBOUND_LISTEN),
+        accepts: written.protocol.map_or(Accepts::Http, |protocol| protocol.value.0),
+        tcp: Vec::new(),
         unknown: or(written.unknown, UnknownAuthority::Reject),
         paths: paths::listener(written.paths.as_ref()),
     }

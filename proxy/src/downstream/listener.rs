@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use outrigger_config::model::Direction;
+use outrigger_config::model::{Accepts, Direction};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{http1, tls};
+use super::{http1, tcp, tls};
 use crate::http1::ServerConn;
-use crate::snapshot::ListenerId;
+use crate::snapshot::{Arrival, ListenerId};
 use crate::worker::Worker;
 
 /// How long accepting rests when the process has no file descriptor left.
@@ -140,12 +140,18 @@ fn admit(
     }
     metrics.accepted(worker.id);
     let held = (permit, open.enter(id.direction), worker.stay(id));
-    if let Some(side) = worker.snapshot_for(id).server_side(id) {
+    let arrival = Arrival { listener: id, peer, meant: None };
+    let snapshot = worker.snapshot_for(id);
+    let accepts = snapshot.accepts(&arrival);
+    if let Some(side) = snapshot.server_side(id) {
         let side = Arc::clone(side);
-        spawn(worker, tls::serve(Rc::clone(worker), id, side, stream, peer), held);
-    } else {
-        let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
+        return spawn(worker, tls::serve(Rc::clone(worker), arrival, accepts, side, stream), held);
+    }
+    let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
+    if accepts == Accepts::Http {
         spawn(worker, http1::serve(Rc::clone(worker), id, down), held);
+    } else {
+        spawn(worker, tcp::serve(Rc::clone(worker), arrival, accepts, down), held);
     }
 }
 

@@ -24,7 +24,7 @@ use crate::upstream::Upstream;
 use crate::upstream::crowd::{Crowd, Crowds, Of};
 
 /// Label of what has no name.
-const NONE: &str = "-";
+pub(super) const NONE: &str = "-";
 
 /// Why a policy cannot run.
 #[derive(Debug)]
@@ -83,6 +83,8 @@ pub fn build(
         trailer_limits: TrailerLimits { bytes: limits.trailers, fields: limits.trailer_fields },
         unrouted: [Direction::Inbound, Direction::Outbound]
             .map(|direction| metrics.exchange(direction, NONE, NONE)),
+        unrouted_connections: [Direction::Inbound, Direction::Outbound]
+            .map(|direction| metrics.connection(direction, NONE, NONE)),
         access_log: AccessLog::new(
             &config.sidecar.access_log,
             log.clone(),
@@ -201,12 +203,12 @@ fn end_missing(previous: Option<&Snapshot>, new: &[Arc<Fault>]) {
     }
 }
 
-struct Builder<'b> {
-    config: &'b Config,
-    upstreams: &'b [Arc<Upstream>],
+pub(super) struct Builder<'b> {
+    pub(super) config: &'b Config,
+    pub(super) upstreams: &'b [Arc<Upstream>],
     experiments: &'b [Arc<Fault>],
     policies: Policies<'b>,
-    metrics: &'b Metrics,
+    pub(super) metrics: &'b Metrics,
 }
 
 /// What else may look at a request's path.
@@ -248,6 +250,7 @@ impl Builder<'_> {
             routes: self.rules(Direction::Outbound, backends)?,
             named,
             otherwise: None,
+            passage: self.outbound_passage(),
         })
     }
 
@@ -271,6 +274,7 @@ impl Builder<'_> {
         };
         let router = Router::new(&self.config.routes, Direction::Inbound);
         Ok(Table {
+            passage: self.inbound_passage(port, &application),
             looks_at_paths: router.looks_at_paths() || self.policies.look_at_paths(Direction::Inbound),
             paths: port.paths,
             router,
@@ -347,13 +351,13 @@ impl Builder<'_> {
         policy: TrafficPolicy,
     ) -> Backend {
         let metrics = self.metrics.exchange(direction, route.as_str(), upstream.config.name.as_str());
-        Backend { upstream: Arc::clone(upstream), policy, metrics }
+        Backend { upstream: Arc::clone(upstream), policy, metrics, connections: None }
     }
 
     /// The rule of what no route names.
     fn sole(&self, direction: Direction, upstream: Arc<Upstream>, policy: TrafficPolicy) -> Rule {
         let metrics = self.metrics.exchange(direction, NONE, upstream.config.name.as_str());
-        let backends = vec![Backend { upstream, policy, metrics }];
+        let backends = vec![Backend { upstream, policy, metrics, connections: None }];
         let fallback = self.unsaid(NONE, &backends);
         Rule {
             route: NONE.into(),

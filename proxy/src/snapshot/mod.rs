@@ -4,6 +4,7 @@ pub mod authorizer;
 mod build;
 pub mod fault;
 pub mod limiter;
+mod opaque;
 mod paths;
 pub mod stand_in;
 
@@ -14,18 +15,19 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use http::HeaderValue;
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Config, Direction, InboundTls, Name, Paths, SidecarLimits, TrafficPolicy};
+use outrigger_config::model::{Config, Direction, Inbound, InboundTls, Name, Paths, SidecarLimits, TrafficPolicy};
 
 use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
 use crate::policy::router::{Request, Router, Step, lower_case};
 use crate::policy::weights::Weights;
-use crate::telemetry::{AccessLog, ExchangeMetrics};
+use crate::telemetry::{AccessLog, ConnectionMetrics, ExchangeMetrics};
 use crate::tls::ServerSide;
 use crate::upstream::Upstream;
 use crate::upstream::crowd::Crowds;
 
 use self::authorizer::Authorizer;
 use self::fault::{Caps, Fault};
+use self::opaque::Passage;
 use self::stand_in::{BodyFiles, Chain};
 pub use build::{BuildError, build};
 use limiter::RateLimiter;
@@ -49,6 +51,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Counts what reaches no route.
     pub unrouted: [Arc<ExchangeMetrics>; 2],
+    /// The same of connections that nobody reads.
+    pub unrouted_connections: [Arc<ConnectionMetrics>; 2],
     /// Experiments that inject faults.
     pub experiments: Vec<Arc<Fault>>,
     caps: Arc<Caps>,
@@ -86,6 +90,8 @@ struct Table {
     named: HashMap<String, Rule, FixedState>,
     /// Where everything else goes: the application.
     otherwise: Option<Rule>,
+    /// What becomes of connections that nobody reads.
+    passage: Passage,
 }
 
 /// Where matching requests go.
@@ -114,6 +120,8 @@ pub struct Backend {
     pub policy: TrafficPolicy,
     /// What is counted.
     pub metrics: Arc<ExchangeMetrics>,
+    /// The same, where it takes connections that nobody reads.
+    pub connections: Option<Arc<ConnectionMetrics>>,
 }
 
 /// Which listener of the sidecar a connection came through.
@@ -123,6 +131,17 @@ pub struct ListenerId {
     pub direction: Direction,
     /// Where it listens; says which `inbound` entry it is.
     pub addr: SocketAddr,
+}
+
+/// How a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// Through which listener.
+    pub listener: ListenerId,
+    /// From whom.
+    pub peer: SocketAddr,
+    /// Where it was meant to go before it was led here; `None`: it was led nowhere, and came to where it wanted.
+    pub meant: Option<SocketAddr>,
 }
 
 impl ListenerId {
@@ -162,19 +181,20 @@ impl Snapshot {
 
     /// What a listener asks of those who call.
     pub fn inbound_tls(&self, listener: ListenerId) -> &InboundTls {
+        self.port(listener).map_or(&InboundTls::Off, |port| &port.tls)
+    }
+
+    /// The inbound port behind a listener.
+    fn port(&self, listener: ListenerId) -> Option<&Inbound> {
         let mut inbound = self.config.sidecar.inbound.iter();
-        let port =
-            inbound.find(|port| listener.direction == Direction::Inbound && port.listen == listener.addr);
-        port.map_or(&InboundTls::Off, |port| &port.tls)
+        inbound.find(|port| listener.direction == Direction::Inbound && port.listen == listener.addr)
     }
 
     /// Whether this generation has the listener.
     pub fn serves(&self, listener: ListenerId) -> bool {
         match listener.direction {
             Direction::Inbound => self.inbound.iter().any(|(addr, _)| *addr == listener.addr),
-            Direction::Outbound => {
-                self.config.sidecar.outbound.as_ref().is_some_and(|outbound| outbound.listen == listener.addr)
-            }
+            Direction::Outbound => listeners(&self.config).contains(&listener),
         }
     }
 
@@ -228,7 +248,10 @@ impl Snapshot {
 pub fn listeners(config: &Config) -> Vec<ListenerId> {
     let sidecar = &config.sidecar;
     let inbound = sidecar.inbound.iter().map(|inbound| (Direction::Inbound, inbound.listen));
-    let outbound = sidecar.outbound.iter().map(|outbound| (Direction::Outbound, outbound.listen));
+    let outbound = sidecar.outbound.iter().flat_map(|outbound| {
+        let own = outbound.tcp.iter().map(|tcp| tcp.listen);
+        std::iter::once(outbound.listen).chain(own).map(|addr| (Direction::Outbound, addr))
+    });
     inbound.chain(outbound).map(|(direction, addr)| ListenerId { direction, addr }).collect()
 }
 
