@@ -26,9 +26,8 @@ pub enum Speaks {
 pub struct More(pub Speaks);
 
 /// RFC 9110 §9.3, RFC 5789, and the first word of HTTP/2's preface (RFC 9113 §3.4).
-const METHODS: [&[u8]; 10] = [
-    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"PRI",
-];
+const METHODS: [&[u8]; 10] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"PRI"];
 /// No method is longer.
 const LONGEST_METHOD: usize = 32;
 /// What a request line ends with, in HTTP/2's preface too.
@@ -77,9 +76,9 @@ fn request_line(octets: &[u8]) -> Result<Speaks, More> {
     }
     let known = !method.is_empty()
         && METHODS.iter().any(|known| match target {
-        Some(_) => *known == method,
-        None => known.starts_with(method),
-    });
+            Some(_) => *known == method,
+            None => known.starts_with(method),
+        });
     Err(More(if known { Speaks::Http } else { Speaks::Opaque }))
 }
 

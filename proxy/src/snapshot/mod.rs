@@ -15,7 +15,9 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use http::HeaderValue;
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Config, Direction, Inbound, InboundTls, Name, Paths, SidecarLimits, TrafficPolicy};
+use outrigger_config::model::{
+    Config, Direction, Inbound, InboundTls, Name, Paths, SidecarLimits, TrafficPolicy,
+};
 
 use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
 use crate::policy::router::{Request, Router, Step, lower_case};

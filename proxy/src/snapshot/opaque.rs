@@ -51,8 +51,7 @@ impl Snapshot {
     /// Whether the name that a connection's TLS asks for may decide where it goes.
     pub fn asks_for_names(&self, arrival: &Arrival) -> bool {
         let destination = self.destination(arrival);
-        self.table(arrival.listener)
-            .is_some_and(|table| table.passage.router.asks_for_names(destination))
+        self.table(arrival.listener).is_some_and(|table| table.passage.router.asks_for_names(destination))
     }
 
     /// Where a connection was meant to go: what it was told that, else the port that callers know.

@@ -7,7 +7,10 @@ use prometheus::core::Collector;
 use super::route::{Acted, word_of};
 use super::scrape::Scrape;
 use super::series::{OVERFLOW, Series};
-use super::{CacheMetrics, ConnectionMetrics, ExchangeMetrics, Fill, Metrics, Protocol, RouteMetrics, Side, UpstreamMetrics};
+use super::{
+    CacheMetrics, ConnectionMetrics, ExchangeMetrics, Fill, Metrics, Protocol, RouteMetrics, Side,
+    UpstreamMetrics,
+};
 
 impl Metrics {
     /// All families, in a stable order.
