@@ -1,6 +1,7 @@
 //! What holds now? The effective configuration as JSON: every default filled in, every policy value with its origin.
 
 mod authorization;
+mod capture;
 mod fallback;
 mod fault;
 mod rate_limit;
@@ -46,13 +47,8 @@ fn sidecar(sidecar: &Sidecar) -> Value {
             Workers::Fixed(number) => json!(number),
         },
         "inbound": sidecar.inbound.iter().map(inbound).collect::<Vec<_>>(),
-        "outbound": sidecar.outbound.as_ref().map(|outbound| {
-            json!({
-                "listen": outbound.listen.to_string(),
-                "unknown": outbound.unknown.word(),
-                "paths": authorization::paths(outbound.paths),
-            })
-        }),
+        "inboundCapture": sidecar.inbound_capture.as_ref().map(capture::inbound),
+        "outbound": sidecar.outbound.as_ref().map(capture::outbound),
         "admin": {
             "listen": sidecar.admin.listen.to_string(),
             "metrics": sidecar.admin.metrics.to_string(),
@@ -67,6 +63,7 @@ fn sidecar(sidecar: &Sidecar) -> Value {
 fn inbound(inbound: &Inbound) -> Value {
     json!({
         "port": inbound.port,
+        "capture": inbound.capture.word(),
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
         "protocol": InboundProtocol(inbound.protocol).word(),

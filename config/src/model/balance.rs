@@ -68,6 +68,16 @@ pub struct Network {
 }
 
 impl Network {
+    /// One address alone.
+    pub fn of(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Whether its addresses are of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
     /// The least of them.
     pub(crate) fn first(&self) -> IpAddr {
         match self.address {

@@ -20,6 +20,8 @@ pub struct Upstream {
     pub name: Name,
     /// Further authorities without port, lower case, exact. Unique over all upstreams.
     pub hosts: Vec<String>,
+    /// Where captured calls to it go as well as to its endpoints: virtual addresses, say. Unique over all upstreams.
+    pub addresses: Vec<SocketAddr>,
     /// Where its endpoints come from.
     pub discovery: Discovery,
     /// What its endpoints speak.
@@ -64,6 +66,8 @@ pub enum Discovery {
         /// How long the last good answer serves while the resolver fails (LB-11).
         stale_for: Duration,
     },
+    /// None of its own: wherever a captured connection meant to go.
+    Original,
 }
 
 /// What the endpoints of an upstream speak.

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod balancer;
+mod capture;
 mod declare;
 mod fallback;
 mod fault;
@@ -28,6 +29,7 @@ use serde_json::json;
 
 pub(crate) use authorization::{AccessRule, AuthorizationPolicy};
 pub(crate) use balancer::{Balancer, BalancerPolicy};
+pub(crate) use capture::InboundCapture;
 pub(crate) use declare::Words;
 pub(crate) use fallback::{CacheUse, Canned, Fallback, FallbackRef, Headers};
 pub(crate) use fault::{FaultCaps, Injection};
@@ -42,9 +44,7 @@ pub(crate) use resilience::{HealthCheck, Mode};
 pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };
-pub(crate) use sidecar::{
-    AccessLog, Admin, Capture, Inbound, InboundProtocol, LogFormat, Outbound, Sidecar, Workers,
-};
+pub(crate) use sidecar::{AccessLog, Admin, Inbound, InboundProtocol, LogFormat, Outbound, Sidecar, Workers};
 pub(crate) use similar::to as similar_to;
 pub(crate) use tls::{PortTls, Tls, TlsMode};
 use tree::{Entry, Node, ScalarKind, Value};

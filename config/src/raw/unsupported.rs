@@ -4,7 +4,7 @@
 pub(crate) const KEYS: &[&str] = &["<<", "cohort", "filters", "mirror", "slo", "telemetry", "waitForApp"];
 
 /// Values.
-pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "tcp"];
+pub(crate) const WORDS: &[&str] = &["auto", "detect", "tcp"];
 
 /// Kinds of documents.
 pub(crate) const KINDS: &[&str] =

@@ -1,7 +1,6 @@
 //! Who calls? A handshake where the port asks for one, and what may pass without.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use super::{http1, http2};
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http1::server::LINGER;
-use crate::message::{Known, RequestHead};
+use crate::message::{Ends, Known, RequestHead};
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::telemetry::Protocol;
 use crate::tls::{Alpn, HANDSHAKE, Proof, ServerSide, Stream};
@@ -31,7 +30,7 @@ pub async fn serve(
     listener: ListenerId,
     side: Arc<ServerSide>,
     tcp: TcpStream,
-    peer: SocketAddr,
+    ends: Ends,
 ) {
     let metrics = worker.shared.metrics.downstream(listener.direction);
     let unknown = metrics.active(worker.id, Protocol::Unknown);
@@ -50,7 +49,7 @@ pub async fn serve(
         Arrival::Tls(stream, alpn) => (stream, Vec::new(), alpn),
         Arrival::Plain(tcp, ahead) => (tcp.into(), ahead, None),
     };
-    let mut down = ServerConn::new(stream, peer, alarm, listener.drains());
+    let mut down = ServerConn::new(stream, ends, alarm, listener.drains());
     down.channel.wire.unread(&ahead);
     match alpn {
         Some(Alpn::Http2) => Box::pin(http2::serve(worker, listener, down)).await,

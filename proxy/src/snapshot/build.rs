@@ -95,6 +95,7 @@ pub fn build(
         experiments,
         caps,
         crowds,
+        sockets: super::sockets(&config),
         outbound,
         inbound,
         upstreams,

@@ -4,6 +4,7 @@ pub mod authorizer;
 mod build;
 pub mod fault;
 pub mod limiter;
+mod listeners;
 mod paths;
 pub mod stand_in;
 
@@ -29,6 +30,7 @@ use self::fault::{Caps, Fault};
 use self::stand_in::{BodyFiles, Chain};
 pub use build::{BuildError, build};
 use limiter::RateLimiter;
+pub use listeners::{ListenerId, sockets};
 
 /// One generation. A request holds it to its end.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ pub struct Snapshot {
     pub limiters: Vec<Arc<RateLimiter>>,
     /// Who may do what, by direction.
     authorizers: [Box<[Authorizer]>; 2],
+    sockets: Vec<ListenerId>,
     outbound: Table,
     inbound: Vec<(SocketAddr, Table)>,
 }
@@ -116,22 +119,6 @@ pub struct Backend {
     pub metrics: Arc<ExchangeMetrics>,
 }
 
-/// Which listener of the sidecar a connection came through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerId {
-    /// Which way it looks.
-    pub direction: Direction,
-    /// Where it listens; says which `inbound` entry it is.
-    pub addr: SocketAddr,
-}
-
-impl ListenerId {
-    /// Its connections are closed early in a drain: callers go elsewhere, while the service may still call out.
-    pub fn drains(self) -> bool {
-        self.direction == Direction::Inbound
-    }
-}
-
 impl Snapshot {
     /// What we say of ourselves to an upstream of a request that came so.
     pub fn via(&self, version: Version) -> &Via {
@@ -166,16 +153,6 @@ impl Snapshot {
         let port =
             inbound.find(|port| listener.direction == Direction::Inbound && port.listen == listener.addr);
         port.map_or(&InboundTls::Off, |port| &port.tls)
-    }
-
-    /// Whether this generation has the listener.
-    pub fn serves(&self, listener: ListenerId) -> bool {
-        match listener.direction {
-            Direction::Inbound => self.inbound.iter().any(|(addr, _)| *addr == listener.addr),
-            Direction::Outbound => {
-                self.config.sidecar.outbound.as_ref().is_some_and(|outbound| outbound.listen == listener.addr)
-            }
-        }
     }
 
     /// How [`Self::route`] finds a route, for a person who asks why.
@@ -217,19 +194,6 @@ impl Snapshot {
     pub fn unrouted(&self, direction: Direction) -> &ExchangeMetrics {
         &self.unrouted[usize::from(direction == Direction::Outbound)]
     }
-
-    /// All listeners that this generation wants.
-    pub fn listeners(&self) -> Vec<ListenerId> {
-        listeners(&self.config)
-    }
-}
-
-/// All listeners that a policy wants.
-pub fn listeners(config: &Config) -> Vec<ListenerId> {
-    let sidecar = &config.sidecar;
-    let inbound = sidecar.inbound.iter().map(|inbound| (Direction::Inbound, inbound.listen));
-    let outbound = sidecar.outbound.iter().map(|outbound| (Direction::Outbound, outbound.listen));
-    inbound.chain(outbound).map(|(direction, addr)| ListenerId { direction, addr }).collect()
 }
 
 /// What routers look at.

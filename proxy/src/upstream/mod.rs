@@ -126,7 +126,9 @@ impl Upstream {
                 let known = old.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 *upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner) = known;
             }
-            (model::Discovery::Dns { .. }, _) => upstream.settle_in(&[], &[], now),
+            (model::Discovery::Dns { .. } | model::Discovery::Original, _) => {
+                upstream.settle_in(&[], &[], now)
+            }
         }
         Arc::new(upstream)
     }
