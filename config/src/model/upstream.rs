@@ -52,6 +52,13 @@ pub struct Upstream {
     pub location: Location,
 }
 
+impl Upstream {
+    /// Whether an authority in lower case, without its port, is one of its names.
+    pub fn is_called(&self, host: &str) -> bool {
+        self.name.as_str() == host || self.hosts.iter().any(|name| name == host)
+    }
+}
+
 /// Where endpoints come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {

@@ -173,7 +173,8 @@ fn meant_for(
     peer: SocketAddr,
 ) -> Result<(ListenerId, SocketAddr), Refused> {
     let meant = original_dst(stream, peer)?;
-    if snapshot.is_own(socket.direction, meant) {
+    let way = socket.direction;
+    if snapshot.is_own(way, meant) || snapshot.was_dialed(way, peer, meant) {
         return Err(Refused::Loop);
     }
     let entry = snapshot.entry(socket, meant).ok_or(Refused::UnknownPort)?;

@@ -154,7 +154,7 @@ impl<'s> Exchange<'s> {
 
     /// Where the policy sends it.
     pub fn route(&self) -> Option<(&'s Rule, &'s Backend)> {
-        let rule = self.snapshot.route(self.listener, self.head.host(), &self.head)?;
+        let rule = self.snapshot.route(self.listener, self.head.host(), &self.head, self.meant)?;
         Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
     }
 

@@ -93,6 +93,12 @@ impl Snapshot {
         }
     }
 
+    /// Whether the connection that came `from` there, and was `meant` for there, was opened by ourselves in that direction.
+    pub fn was_dialed(&self, direction: Direction, from: SocketAddr, meant: SocketAddr) -> bool {
+        let dialed = &self.dialed[usize::from(direction == Direction::Outbound)];
+        dialed.as_ref().is_some_and(|dialed| dialed.is_ours(from, meant))
+    }
+
     /// Whether what was meant is this process itself. What comes from elsewhere was meant for an address of this host.
     pub fn is_own(&self, direction: Direction, meant: SocketAddr) -> bool {
         let here = direction == Direction::Inbound || meant.ip().is_loopback();

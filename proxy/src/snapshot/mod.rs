@@ -2,17 +2,16 @@
 
 pub mod authorizer;
 mod build;
+mod direct;
 pub mod fault;
 pub mod limiter;
 mod listeners;
 mod paths;
 pub mod stand_in;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
 use http::HeaderValue;
 use outrigger_config::model::priority::Class;
 use outrigger_config::model::{Config, Direction, InboundTls, Name, Paths, SidecarLimits, TrafficPolicy};
@@ -24,8 +23,10 @@ use crate::telemetry::{AccessLog, ExchangeMetrics};
 use crate::tls::ServerSide;
 use crate::upstream::Upstream;
 use crate::upstream::crowd::Crowds;
+use crate::upstream::dialed::Dialed;
 
 use self::authorizer::Authorizer;
+use self::direct::Direct;
 use self::fault::{Caps, Fault};
 use self::stand_in::{BodyFiles, Chain};
 pub use build::{BuildError, build};
@@ -63,6 +64,8 @@ pub struct Snapshot {
     /// Who may do what, by direction.
     authorizers: [Box<[Authorizer]>; 2],
     sockets: Vec<ListenerId>,
+    /// What is opened in each direction where connections are captured.
+    dialed: [Option<Arc<Dialed>>; 2],
     outbound: Table,
     inbound: Vec<(SocketAddr, Table)>,
 }
@@ -85,9 +88,9 @@ struct Table {
     paths: Paths,
     /// Some rule that acts looks at paths.
     looks_at_paths: bool,
-    /// Upstreams by the authorities that name them, for requests without a route.
-    named: HashMap<String, Rule, FixedState>,
-    /// Where everything else goes: the application.
+    /// Upstreams for requests without a route.
+    direct: Direct,
+    /// Where everything else goes: the application, or wherever it was meant to go.
     otherwise: Option<Rule>,
 }
 
@@ -125,16 +128,24 @@ impl Snapshot {
         &self.via[usize::from(version == Version::Http2)]
     }
 
-    /// The most specific rule for a request; `None`: nobody named its authority.
-    pub fn route(&self, listener: ListenerId, host: &str, head: &RequestHead) -> Option<&Rule> {
+    /// The most specific rule for a request; `None`: nobody named its authority, nor where its connection was `meant` to go.
+    pub fn route(
+        &self,
+        listener: ListenerId,
+        host: &str,
+        head: &RequestHead,
+        meant: Option<SocketAddr>,
+    ) -> Option<&Rule> {
         let table = self.table(listener)?;
         if let Some(found) = table.router.route(&request(host, head)) {
             return Some(&table.routes[found.route][found.rule]);
         }
-        if let Some(rule) = table.named.get(&*lower_case(host)) {
-            return Some(rule);
-        }
-        table.otherwise.as_ref()
+        table.direct.named(&lower_case(host)).or_else(|| table.beyond(meant))
+    }
+
+    /// Where a captured connection goes that shows no authority; `None`: nobody named where it was `meant` to go.
+    pub fn at(&self, listener: ListenerId, meant: SocketAddr) -> Option<&Rule> {
+        self.table(listener)?.beyond(Some(meant))
     }
 
     /// Who may do what this way.
@@ -176,8 +187,7 @@ impl Snapshot {
 
     /// The application behind each inbound port, in the order of the policy.
     pub fn applications(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        let otherwise = self.inbound.iter().filter_map(|(_, table)| table.otherwise.as_ref());
-        otherwise.flat_map(|rule| &rule.backends).map(|backend| &backend.upstream)
+        self.inbound.iter().filter_map(|(_, table)| table.application())
     }
 
     /// Whoever is called: all upstreams and all applications.
@@ -200,6 +210,18 @@ impl Snapshot {
 pub fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
     let query = head.target.query();
     Request { host, path: head.path(), query, method: &head.method, headers: &head.headers }
+}
+
+impl Table {
+    /// What takes what no route and no authority takes.
+    fn beyond(&self, meant: Option<SocketAddr>) -> Option<&Rule> {
+        meant.and_then(|meant| self.direct.at(meant)).or(self.otherwise.as_ref())
+    }
+
+    /// Who gets everything else.
+    fn application(&self) -> Option<&Arc<Upstream>> {
+        Some(&self.otherwise.as_ref()?.backends.first()?.upstream)
+    }
 }
 
 impl Rule {
