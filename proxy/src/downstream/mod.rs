@@ -4,5 +4,5 @@ pub mod fleet;
 mod http1;
 mod http2;
 mod listener;
-mod original_dst;
+pub mod original_dst;
 mod tls;

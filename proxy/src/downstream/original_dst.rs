@@ -6,9 +6,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
+use socket2::{SockRef, Socket};
 
 /// Why a captured connection is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +33,14 @@ impl Refused {
 }
 
 /// Where it meant to go. Costs two or three system calls, so ask only where connections are captured.
-pub fn original_dst(stream: &TcpStream, peer: SocketAddr) -> Result<SocketAddr, Refused> {
-    let here = stream.local_addr().map_err(|_| Refused::NotRedirected)?;
-    redirected(original(stream, peer).ok(), here)
+pub fn original_dst(stream: &impl AsFd, peer: SocketAddr) -> Result<SocketAddr, Refused> {
+    let socket = SockRef::from(stream);
+    let here = socket.local_addr().ok().and_then(|here| here.as_socket()).ok_or(Refused::NotRedirected)?;
+    redirected(original(&socket, peer).ok(), here)
 }
 
 /// What conntrack has. A socket of IPv6 may carry IPv4, whose option then answers: the peer tells which it is.
-fn original(stream: &TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
-    let socket = SockRef::from(stream);
+fn original(socket: &Socket, peer: SocketAddr) -> io::Result<SocketAddr> {
     let asked = if peer.ip().to_canonical().is_ipv4() {
         socket.original_dst_v4() // SO_ORIGINAL_DST (linux/netfilter_ipv4.h)
     } else {

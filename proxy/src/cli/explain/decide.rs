@@ -15,7 +15,7 @@ use crate::http1::head::parse_request;
 use crate::message::{HeadError, RequestHead, Scratch};
 use crate::pipeline::Failure;
 use crate::policy::authz::{Caller, Verdict};
-use crate::policy::router::{Obstacle, Step};
+use crate::policy::router::{Obstacle, Step, lower_case};
 use crate::snapshot::authorizer::Authorizer;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot, request};
 
@@ -178,7 +178,9 @@ fn decision(listener: ListenerId, host: &str, rule: &Rule, written: Option<&mode
         (None, Direction::Outbound) if is(&|found| found.discovery == Discovery::Original) => {
             Decision::Unknown
         }
-        (None, Direction::Outbound) if is(&|found| found.is_called(host)) => Decision::UpstreamName,
+        (None, Direction::Outbound) if is(&|found| found.is_called(&lower_case(host))) => {
+            Decision::UpstreamName
+        }
         (None, Direction::Outbound) => Decision::UpstreamAddress,
         (None, Direction::Inbound) => Decision::Application,
     }

@@ -7,6 +7,7 @@ use super::*;
 use crate::policy::health::Check;
 use crate::policy::outcome::tests::status;
 use crate::telemetry::Metrics;
+use crate::upstream::Stand;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const SECOND: Duration = Duration::from_secs(1);
