@@ -9,7 +9,7 @@ use http::Method;
 use crate::model::priority::{Order, Shares};
 use crate::model::{
     Applied, Backoff, BreakerScope, Direction, Http2Limits, InboundTls, LoadBalancer, OutlierDetection,
-    Protocol, RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
+    PortRange, Protocol, RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
 };
 
 /// Until the response head. Envoy's 15 s: longer than any healthy call, shorter than a user's patience with a reload.
@@ -210,6 +210,13 @@ pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALH
 pub const METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15020);
 /// Every address: callers come from outside.
 pub const INBOUND_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// As Istio.
+pub const INBOUND_CAPTURE_PORT: u16 = 15006;
+/// The metadata service of the clouds gives out credentials of the host's: it is asked as if nobody stood between.
+pub const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+/// The sidecar's own, whichever of them it uses: what others send there is never redirected.
+pub const OWN_PORTS: PortRange = PortRange { first: 15_000, last: 15_099 };
 
 /// The budget of an upstream of which nobody wrote anything.
 pub const RETRY_BUDGET: RetryBudget =

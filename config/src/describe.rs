@@ -1,6 +1,7 @@
 //! What holds now? The effective configuration as JSON: every default filled in, every policy value with its origin.
 
 mod authorization;
+mod capture;
 mod fallback;
 mod fault;
 mod rate_limit;
@@ -19,7 +20,7 @@ use crate::model::{
     AccessLog, Backend, Config, HttpRoute, Inbound, PathMatch, Retry, RouteMatch, Rule, Setting, Sidecar,
     SidecarLimits, TextMatch, Timeouts, TrafficPolicy, Workers,
 };
-use crate::raw::{InboundProtocol, OutboundProtocol, Words};
+use crate::raw::{InboundProtocol, Words};
 use crate::scalars::{NonZeroDuration, Percent, Size};
 
 /// The effective configuration, in the words of the schema; equal configurations give equal values.
@@ -28,7 +29,7 @@ use crate::scalars::{NonZeroDuration, Percent, Size};
 /// `exchange`, or, while nobody wrote one, only the wait for the response `head`.
 pub fn describe(config: &Config) -> Value {
     json!({
-        "sidecar": sidecar(&config.sidecar),
+        "sidecar": sidecar(&config.sidecar, config),
         "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
         "rateLimits": config.rate_limits.iter().map(describe_rate_limit).collect::<Vec<_>>(),
@@ -36,7 +37,7 @@ pub fn describe(config: &Config) -> Value {
     })
 }
 
-fn sidecar(sidecar: &Sidecar) -> Value {
+fn sidecar(sidecar: &Sidecar, config: &Config) -> Value {
     json!({
         "name": sidecar.name.as_str(),
         "locality": sidecar.locality.as_ref().map(ToString::to_string),
@@ -46,14 +47,8 @@ fn sidecar(sidecar: &Sidecar) -> Value {
             Workers::Fixed(number) => json!(number),
         },
         "inbound": sidecar.inbound.iter().map(inbound).collect::<Vec<_>>(),
-        "outbound": sidecar.outbound.as_ref().map(|outbound| {
-            json!({
-                "listen": outbound.listen.to_string(),
-                "protocol": OutboundProtocol(outbound.accepts).word(),
-                "unknown": outbound.unknown.word(),
-                "paths": authorization::paths(outbound.paths),
-            })
-        }),
+        "inboundCapture": sidecar.inbound_capture.as_ref().map(capture::inbound),
+        "outbound": sidecar.outbound.as_ref().map(|outbound| capture::outbound(outbound, config)),
         "admin": {
             "listen": sidecar.admin.listen.to_string(),
             "metrics": sidecar.admin.metrics.to_string(),
@@ -68,6 +63,7 @@ fn sidecar(sidecar: &Sidecar) -> Value {
 fn inbound(inbound: &Inbound) -> Value {
     json!({
         "port": inbound.port,
+        "capture": inbound.capture.word(),
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
         "protocol": InboundProtocol(inbound.protocol, inbound.accepts).word(),

@@ -3,6 +3,7 @@
 mod applied;
 mod authorization;
 mod balance;
+mod capture;
 mod fallback;
 pub mod fault;
 mod identity;
@@ -19,6 +20,7 @@ mod upstream;
 pub use applied::{Applied, Mode};
 pub use authorization::{AccessRule, AuthorizationPolicy, IdentityMatch};
 pub use balance::{Balancing, HashOn, Localities, Locality, Network};
+pub use capture::{Capture, ForwardTo, InboundCapture, PortRange, Unknown, twin};
 pub use fallback::{Cache, CacheRules, Canned, CannedBody, Fallback, FallbackCondition, StandIn};
 pub use identity::{IdentityFiles, InboundTls, PeerIdentity, SpiffeId, UpstreamTls};
 pub use limit::{
@@ -38,8 +40,7 @@ pub use route::{
     TextMatch,
 };
 pub use sidecar::{
-    AccessLog, Admin, AdminAddress, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority,
-    Workers,
+    AccessLog, Admin, AdminAddress, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, Workers,
 };
 pub use tcp::{Accepts, Detection, OutboundTcp, TcpMatch, TcpRoute, TcpRule};
 pub use upstream::{

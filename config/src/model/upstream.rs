@@ -20,6 +20,8 @@ pub struct Upstream {
     pub name: Name,
     /// Further authorities without port, lower case, exact. Unique over all upstreams.
     pub hosts: Vec<String>,
+    /// Where captured calls to it go as well as to its endpoints: virtual addresses, say. Unique over all upstreams.
+    pub addresses: Vec<SocketAddr>,
     /// Where its endpoints come from.
     pub discovery: Discovery,
     /// What its endpoints speak.
@@ -50,6 +52,13 @@ pub struct Upstream {
     pub location: Location,
 }
 
+impl Upstream {
+    /// Whether an authority in lower case, without its port, is one of its names.
+    pub fn is_called(&self, host: &str) -> bool {
+        self.name.as_str() == host || self.hosts.iter().any(|name| name == host)
+    }
+}
+
 /// Where endpoints come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {
@@ -64,6 +73,8 @@ pub enum Discovery {
         /// How long the last good answer serves while the resolver fails (LB-11).
         stale_for: Duration,
     },
+    /// None of its own: wherever a captured connection meant to go.
+    Original,
 }
 
 /// What the endpoints of an upstream speak.

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod balancer;
+mod capture;
 mod declare;
 mod fallback;
 mod fault;
@@ -29,6 +30,7 @@ use serde_json::json;
 
 pub(crate) use authorization::{AccessRule, AuthorizationPolicy};
 pub(crate) use balancer::{Balancer, BalancerPolicy};
+pub(crate) use capture::InboundCapture;
 pub(crate) use declare::Words;
 pub(crate) use fallback::{CacheUse, Canned, Fallback, FallbackRef, Headers};
 pub(crate) use fault::{FaultCaps, Injection};
@@ -44,8 +46,7 @@ pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };
 pub(crate) use sidecar::{
-    AccessLog, Admin, Capture, Inbound, InboundProtocol, LogFormat, Outbound, OutboundProtocol, Sidecar,
-    Workers,
+    AccessLog, Admin, Inbound, InboundProtocol, LogFormat, Outbound, OutboundProtocol, Sidecar, Workers,
 };
 pub(crate) use similar::to as similar_to;
 pub(crate) use tcp::{Detection, OutboundTcp, TcpMatch, TcpRetry, TcpRoute, TcpRule, TcpTimeouts};

@@ -2,6 +2,7 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use super::capture::InboundCapture;
 use super::declare::{mapping, words};
 use super::fault::FaultCaps;
 use super::limits::Limits;
@@ -13,8 +14,10 @@ use super::tls::{Identity, PortTls};
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
-use crate::model::{Accepts, AdminAddress, Locality, Name, Protocol, UnknownAuthority};
-use crate::scalars::{Destination, ListenAddress, NonZeroDuration, Percent};
+use crate::model::{
+    Accepts, AdminAddress, Capture, ForwardTo, Locality, Name, Network, PortRange, Protocol, Unknown,
+};
+use crate::scalars::{ListenAddress, NonZeroDuration, Percent};
 
 mapping! {
     /// The process beside one service. Exactly one of these.
@@ -29,6 +32,8 @@ mapping! {
         "identity" => identity: Identity;
         /// Ports on which others call the service.
         "inbound" => inbound: List<Inbound>;
+        /// Where connections to captured inbound ports arrive.
+        "inboundCapture" => inbound_capture: InboundCapture;
         /// Where the service calls others.
         "outbound" => outbound: Outbound;
         /// How it is found out what a connection speaks, where that is not declared.
@@ -51,10 +56,12 @@ mapping! {
     Inbound {
         /// The port that callers use.
         "port" => port: Whole<1, 65_535>, required;
+        /// How their connections get here: to the sidecar's own port, or redirected by rules of the network namespace.
+        "capture" => capture: Capture;
         /// Where to listen, if not on every address of `port`.
         "listen" => listen: ListenAddress;
-        /// The application.
-        "forwardTo" => forward_to: Destination, required;
+        /// The application: an address or, of a captured port, `original`, the address that the caller has called.
+        "forwardTo" => forward_to: ForwardTo, required;
         /// What the application speaks; `http`: what the caller speaks; `tcp`: octets, whatever they mean; `auto`: what
         /// the first octets show.
         "protocol" => protocol: InboundProtocol;
@@ -74,14 +81,19 @@ mapping! {
     Outbound {
         /// Where the service's calls arrive.
         "listen" => listen: ListenAddress;
-        /// What the service's calls are: `http`, or `auto`, what the first octets show.
+        /// What the service's calls are: `http`, or `auto`, what the first octets show. `auto` where they are redirected,
+        /// unless written.
         "protocol" => protocol: OutboundProtocol;
         /// Ports that lead to one service each, whatever is spoken there.
         "tcp" => tcp: List<OutboundTcp>;
-        /// How they get here: the service is told the address.
+        /// How they get here: the service is told the address, or rules of the network namespace redirect them.
         "capture" => capture: Capture;
-        /// What becomes of an authority that no route and no upstream names.
-        "unknown" => unknown: UnknownAuthority;
+        /// What becomes of what no route and no upstream names; `allow`: it goes where it was meant to go.
+        "unknown" => unknown: Unknown;
+        /// Ports of others that are not redirected: `5432`, `20000-20999`.
+        "excludePorts" => exclude_ports: List<PortRange, 0>;
+        /// Addresses that are not redirected; `169.254.169.254` unless written.
+        "excludeCidrs" => exclude_cidrs: List<Network, 0>;
         /// What becomes of paths that two readers may read differently.
         "paths" => paths: Paths;
     }
@@ -137,12 +149,6 @@ pub(crate) struct InboundProtocol(pub(crate) Protocol, pub(crate) Accepts);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OutboundProtocol(pub(crate) Accepts);
 
-/// How outbound calls get here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Capture {
-    Explicit,
-}
-
 /// How an access log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
@@ -158,9 +164,7 @@ words!(InboundProtocol {
     "auto" => Self(Protocol::Auto, Accepts::Detect),
 });
 words!(OutboundProtocol { "http" => Self(Accepts::Http), "auto" => Self(Accepts::Detect), });
-words!(Capture { "explicit" => Self::Explicit, });
 words!(LogFormat { "json" => Self::Json, "off" => Self::Off, });
-words!(UnknownAuthority { "reject" => Self::Reject, });
 
 impl Read for Workers {
     fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {

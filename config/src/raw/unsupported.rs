@@ -4,7 +4,7 @@
 pub(crate) const KEYS: &[&str] = &["<<", "cohort", "filters", "mirror", "slo", "telemetry", "waitForApp"];
 
 /// Values.
-pub(crate) const WORDS: &[&str] = &["allow", "detect", "redirect"];
+pub(crate) const WORDS: &[&str] = &["detect"];
 
 /// Kinds of documents.
 pub(crate) const KINDS: &[&str] = &["Experiment", "GRPCRoute", "PolicyTest", "Rollout", "TLSRoute"];

@@ -58,6 +58,8 @@ mapping! {
         "protocol" => protocol: Protocol;
         /// How they are spoken with; in plaintext unless written.
         "tls" => tls: Tls;
+        /// Where the service's captured calls to it go as well as to its endpoints: a virtual address, say.
+        "addresses" => addresses: List<Destination>;
         /// How an endpoint is chosen.
         "loadBalancer" => load_balancer: Balancer;
         /// How its endpoints are checked; not at all unless written.

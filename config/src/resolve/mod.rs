@@ -5,6 +5,7 @@ mod balancer;
 mod bounds;
 mod breaker;
 mod cache;
+mod capture;
 mod concurrency;
 mod fallback;
 mod fault;

@@ -5,7 +5,9 @@ use super::route::{Scope, backends, listened_to, named};
 use super::unique;
 use crate::defaults;
 use crate::faults::{Faults, Span};
-use crate::model::{Accepts, Backend, Detection, Direction, Name, OutboundTcp, TcpMatch, TcpRoute, TcpRule};
+use crate::model::{
+    Accepts, Backend, Capture, Detection, Direction, Name, OutboundTcp, TcpMatch, TcpRoute, TcpRule,
+};
 use crate::raw::{self, Spanned, items, or};
 
 /// All routes of opaque connections.
@@ -141,6 +143,8 @@ fn fed(direction: Direction, span: Span, sidecar: Option<&raw::Sidecar>, faults:
         (Direction::Outbound, Some(outbound)) => {
             let outbound = &outbound.value;
             let takes = outbound.protocol.is_some_and(|protocol| protocol.value.0 != Accepts::Http);
+            let redirected = outbound.capture.is_some_and(|capture| capture.value == Capture::Redirect);
+            let takes = takes || redirected && outbound.protocol.is_none();
             if takes || outbound.tcp.is_some() || !outbound.whole {
                 return;
             }

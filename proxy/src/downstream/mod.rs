@@ -6,5 +6,6 @@ mod hello;
 mod http1;
 mod http2;
 mod listener;
+pub mod original_dst;
 mod tcp;
 mod tls;

@@ -15,8 +15,8 @@ use super::{http1, http2, tcp};
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http1::server::LINGER;
-use crate::message::{Known, RequestHead};
-use crate::snapshot::{Arrival, ListenerId, Snapshot};
+use crate::message::{Ends, Known, RequestHead};
+use crate::snapshot::{ListenerId, Snapshot};
 use crate::telemetry::Protocol;
 use crate::tls::{Alpn, HANDSHAKE, Proof, ServerSide, Stream};
 use crate::worker::Worker;
@@ -27,12 +27,11 @@ pub const NO_TLS: [u8; 7] = [21, 3, 1, 0, 2, 2, 40];
 /// Serves a connection to a port that takes TLS, to its end.
 pub async fn serve(
     worker: Rc<Worker>,
-    arrival: Arrival,
+    listener: ListenerId,
     accepts: Accepts,
     side: Arc<ServerSide>,
-    tcp: TcpStream,
+    (tcp, ends): (TcpStream, Ends),
 ) {
-    let listener = arrival.listener;
     let metrics = worker.shared.metrics.downstream(listener.direction);
     let unknown = metrics.active(worker.id, Protocol::Unknown);
     let alarm = worker.timers.alarm();
@@ -50,12 +49,12 @@ pub async fn serve(
         Begun::Tls(stream, alpn) => (stream, Vec::new(), alpn),
         Begun::Plain(tcp, ahead) => (tcp.into(), ahead, None),
     };
-    let mut down = ServerConn::new(stream, arrival.peer, alarm, listener.drains());
+    let mut down = ServerConn::new(stream, ends, alarm, listener.drains());
     down.channel.wire.unread(&ahead);
     match alpn {
-        Some(Alpn::Tcp) => tcp::serve(worker, arrival, Accepts::Opaque, down).await,
-        _ if accepts == Accepts::Opaque => tcp::serve(worker, arrival, accepts, down).await,
-        None if accepts == Accepts::Detect => tcp::serve(worker, arrival, accepts, down).await,
+        Some(Alpn::Tcp) => tcp::serve(worker, listener, Accepts::Opaque, down).await,
+        _ if accepts == Accepts::Opaque => tcp::serve(worker, listener, accepts, down).await,
+        None if accepts == Accepts::Detect => tcp::serve(worker, listener, accepts, down).await,
         Some(Alpn::Http2) => Box::pin(http2::serve(worker, listener, down)).await,
         Some(_) => {
             down.speaks_http1();

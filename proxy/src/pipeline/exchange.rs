@@ -14,7 +14,7 @@ use super::error::Failure;
 use super::fallback::Fell;
 use super::ids::Ids;
 use crate::http2::fields::is_grpc;
-use crate::message::RequestHead;
+use crate::message::{Ends, RequestHead};
 use crate::policy::deadline::{Deadline, Told};
 use crate::policy::grpc;
 use crate::policy::hash::hash;
@@ -39,6 +39,8 @@ pub struct Exchange<'s> {
     pub listener: ListenerId,
     /// Who sent it.
     pub peer: SocketAddr,
+    /// Whom its connection meant to call, where it was captured.
+    pub meant: Option<SocketAddr>,
     /// By what it proved who it is; `None`: it came in plaintext.
     pub proof: Option<Arc<Proof>>,
     /// What was asked.
@@ -105,7 +107,7 @@ impl<'s> Exchange<'s> {
         worker: &'s Worker,
         snapshot: &'s Snapshot,
         listener: ListenerId,
-        (peer, proof): (SocketAddr, Option<Arc<Proof>>),
+        (Ends { peer, meant }, proof): (Ends, Option<Arc<Proof>>),
         head: RequestHead,
         started: Instant,
     ) -> Self {
@@ -115,6 +117,7 @@ impl<'s> Exchange<'s> {
             snapshot,
             listener,
             peer,
+            meant,
             proof,
             keep_alive: head.keep_alive,
             grpc: is_grpc(&head),
@@ -154,7 +157,7 @@ impl<'s> Exchange<'s> {
 
     /// Where the policy sends it.
     pub fn route(&self) -> Option<(&'s Rule, &'s Backend)> {
-        let rule = self.snapshot.route(self.listener, self.head.host(), &self.head)?;
+        let rule = self.snapshot.route(self.listener, self.head.host(), &self.head, self.meant)?;
         Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
     }
 

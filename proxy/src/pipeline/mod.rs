@@ -59,7 +59,7 @@ pub async fn handle(
     head: RequestHead,
 ) -> After {
     let now = crate::clock::now();
-    let caller = (down.peer(), down.proof().cloned());
+    let caller = (down.ends(), down.proof().cloned());
     let mut exchange = Exchange::begin(worker, snapshot, listener, caller, head, now);
     let after = match carry(&mut exchange, down).await {
         Ok(()) => relay::after(&exchange, down),

@@ -1,16 +1,16 @@
 //! How does a policy become what runs? Everything that can fail fails here; what did not change stays the same object.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderValue;
 use outrigger_config::model::{
-    self, Config, Direction, HttpRoute, Locality, Mode, SidecarLimits, TrafficPolicy, UpstreamId,
+    self, Capture, Config, Direction, HttpRoute, Mode, SidecarLimits, TrafficPolicy, UpstreamId,
 };
 
 use super::authorizer::Authorizer;
+use super::direct::Direct;
 use super::fault::{Caps, Fault};
 use super::limiter::RateLimiter;
 use super::stand_in::{self, BodyFileError, BodyFiles, Chain};
@@ -20,8 +20,13 @@ use crate::policy::router::Router;
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, LineSink, Metrics};
 use crate::tls::{ClientSide, ServerSide};
-use crate::upstream::Upstream;
 use crate::upstream::crowd::{Crowd, Crowds, Of};
+use crate::upstream::dialed::{Dialed, TO_APPLICATION};
+use crate::upstream::{Stand, Upstream};
+
+/// Positions of what there is for each direction.
+const INBOUND: usize = 0;
+const OUTBOUND: usize = 1;
 
 /// Label of what has no name.
 pub(super) const NONE: &str = "-";
@@ -55,7 +60,9 @@ pub fn build(
     stand_in::check(&config)?;
     let sides = client_sides(&config, tls.as_deref())?;
     let mut crowds = previous.map(|previous| previous.crowds.living()).unwrap_or_default();
-    let upstreams = upstreams(&config, sides, previous, (metrics, &mut crowds), now);
+    let dialed = dialed(&config, previous);
+    let stand = Stand { near: config.sidecar.locality.clone(), dialed: dialed[OUTBOUND].clone() };
+    let upstreams = upstreams(&config, (sides, &stand), previous, (metrics, &mut crowds), now);
     let caps = previous.map(|previous| Arc::clone(&previous.caps)).unwrap_or_default();
     caps.set(&config.sidecar.faults);
     let experiments = experiments(&config, previous, &caps, metrics, now);
@@ -65,9 +72,15 @@ pub fn build(
     let limiters =
         limiter::build(&config.rate_limits, &config.sidecar.name, known, (metrics, &mut crowds), now);
     let policies = Policies { authorizers: &authorizers, limiters: &limiters };
-    let builder =
-        Builder { config: &config, upstreams: &upstreams, experiments: &experiments, policies, metrics };
-    let outbound = builder.outbound()?;
+    let builder = Builder {
+        config: &config,
+        upstreams: &upstreams,
+        experiments: &experiments,
+        policies,
+        metrics,
+        stands: [Stand { near: None, dialed: dialed[INBOUND].clone() }, stand],
+    };
+    let outbound = builder.outbound(previous, &mut crowds, now)?;
     let inbound = config
         .sidecar
         .inbound
@@ -97,6 +110,8 @@ pub fn build(
         experiments,
         caps,
         crowds,
+        sockets: super::sockets(&config),
+        dialed,
         outbound,
         inbound,
         upstreams,
@@ -112,7 +127,7 @@ fn head_limits(limits: &SidecarLimits) -> HeadLimits {
 /// All upstreams, each spoken with from its side.
 fn upstreams(
     config: &Config,
-    sides: Vec<Option<ClientSide>>,
+    (sides, stand): (Vec<Option<ClientSide>>, &Stand),
     previous: Option<&Snapshot>,
     (metrics, crowds): (&Metrics, &mut Crowds),
     now: Instant,
@@ -120,7 +135,7 @@ fn upstreams(
     let upstream = |(wanted, side): (&model::Upstream, Option<ClientSide>)| {
         let old = previous.and_then(|previous| previous.upstream(&wanted.name));
         let crowd = crowds.of(Of::Upstream, wanted.name.as_str());
-        next(old, wanted.clone(), side, config.sidecar.locality.as_ref(), (metrics, crowd), now)
+        next(old, wanted.clone(), (side, stand), (metrics, crowd), now)
     };
     config.upstreams.iter().zip(sides).map(upstream).collect()
 }
@@ -129,19 +144,33 @@ fn upstreams(
 fn next(
     old: Option<&Arc<Upstream>>,
     wanted: model::Upstream,
-    tls: Option<ClientSide>,
-    near: Option<&Locality>,
+    (tls, stand): (Option<ClientSide>, &Stand),
     (metrics, crowd): (&Metrics, Arc<Crowd>),
     now: Instant,
 ) -> Arc<Upstream> {
     let same = |old: &&Arc<Upstream>| {
-        same(&old.config, &wanted) && old.speaks(&wanted.tls, tls.as_ref()) && old.is_near(near)
+        same(&old.config, &wanted) && old.speaks(&wanted.tls, tls.as_ref()) && old.has_stand(stand)
     };
     if let Some(old) = old.filter(same) {
         return Arc::clone(old);
     }
     let counters = metrics.upstream(wanted.name.as_str());
-    Upstream::new(wanted, tls, near, counters, crowd, old.map(|old| &**old), now)
+    Upstream::new(wanted, tls, stand, counters, crowd, old.map(|old| &**old), now)
+}
+
+/// What is opened in each direction where connections are captured.
+fn dialed(config: &Config, previous: Option<&Snapshot>) -> [Option<Arc<Dialed>>; 2] {
+    let sidecar = &config.sidecar;
+    let outbound = sidecar.outbound.as_ref();
+    let captured = [
+        sidecar.inbound_capture.is_some().then_some(Some(TO_APPLICATION)),
+        outbound.is_some_and(|outbound| outbound.capture == Capture::Redirect).then_some(None),
+    ];
+    [INBOUND, OUTBOUND].map(|way| {
+        let priority = captured[way]?;
+        let known = previous.and_then(|previous| previous.dialed[way].clone());
+        Some(known.unwrap_or_else(|| Arc::new(Dialed::new(priority))))
+    })
 }
 
 /// How each upstream is spoken with.
@@ -209,6 +238,7 @@ pub(super) struct Builder<'b> {
     experiments: &'b [Arc<Fault>],
     policies: Policies<'b>,
     pub(super) metrics: &'b Metrics,
+    stands: [Stand; 2],
 }
 
 /// What else may look at a request's path.
@@ -227,15 +257,25 @@ impl Policies<'_> {
 }
 
 impl Builder<'_> {
-    fn outbound(&self) -> Result<Table, BodyFileError> {
-        let mut named = HashMap::default();
+    fn outbound(
+        &self,
+        previous: Option<&Snapshot>,
+        crowds: &mut Crowds,
+        now: Instant,
+    ) -> Result<Table, BodyFileError> {
+        let mut direct = Direct::default();
         for (upstream, running) in self.config.upstreams.iter().zip(self.upstreams) {
-            let name = upstream.name.as_str().to_owned();
-            for host in upstream.hosts.iter().cloned().chain([name]) {
-                let rule = self.sole(Direction::Outbound, Arc::clone(running), upstream.policy.clone());
-                named.entry(host).or_insert(rule);
-            }
+            direct
+                .add(self.sole(Direction::Outbound, Arc::clone(running), upstream.policy.clone()), upstream);
         }
+        let outbound = self.config.sidecar.outbound.as_ref();
+        let passthrough = outbound.and_then(|outbound| {
+            let wanted = outbound.passthrough()?;
+            let old = previous.and_then(|previous| previous.outbound.application());
+            let crowd = crowds.of(Of::Application, wanted.name.as_str());
+            let running = next(old, wanted, (None, &self.stands[OUTBOUND]), (self.metrics, crowd), now);
+            Some(self.sole(Direction::Outbound, running, outbound.policy.clone()))
+        });
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             rule.backends
                 .iter()
@@ -245,12 +285,12 @@ impl Builder<'_> {
         let router = Router::new(&self.config.routes, Direction::Outbound);
         Ok(Table {
             looks_at_paths: router.looks_at_paths() || self.policies.look_at_paths(Direction::Outbound),
-            paths: self.config.sidecar.outbound.as_ref().map(|outbound| outbound.paths).unwrap_or_default(),
+            paths: outbound.map(|outbound| outbound.paths).unwrap_or_default(),
             router,
             routes: self.rules(Direction::Outbound, backends)?,
-            named,
-            otherwise: None,
-            passage: self.outbound_passage(),
+            passage: self.outbound_passage(passthrough.as_ref()),
+            direct,
+            otherwise: passthrough,
         })
     }
 
@@ -265,10 +305,10 @@ impl Builder<'_> {
         let wanted = port.application();
         let old = previous.and_then(|previous| {
             let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == port.listen)?;
-            Some(&table.otherwise.as_ref()?.backends.first()?.upstream)
+            table.application()
         });
         let crowd = crowds.of(Of::Application, wanted.name.as_str());
-        let application = next(old, wanted, None, None, (self.metrics, crowd), now);
+        let application = next(old, wanted, (None, &self.stands[INBOUND]), (self.metrics, crowd), now);
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             vec![self.backend(Direction::Inbound, &route.name, &application, rule.policy.clone())]
         };
@@ -279,7 +319,7 @@ impl Builder<'_> {
             paths: port.paths,
             router,
             routes: self.rules(Direction::Inbound, backends)?,
-            named: HashMap::default(),
+            direct: Direct::default(),
             otherwise: Some(self.sole(Direction::Inbound, application, port.policy.clone())),
         })
     }

@@ -1,15 +1,14 @@
 //! Where does a connection go that nobody reads? By its route, by the listener that it came to, or by the name that its
 //! TLS asks for.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
 use outrigger_config::model::{self, Accepts, Direction, Inbound, TcpRoute, TrafficPolicy, UpstreamId};
 
 use super::build::{Builder, NONE};
-use super::{Arrival, Backend, ListenerId, Rule, Snapshot};
+use super::direct::Direct;
+use super::{Backend, ListenerId, Rule, Snapshot};
 use crate::policy::tcp_router::{Connection, TcpRouter};
 use crate::policy::weights::Weights;
 use crate::upstream::Upstream;
@@ -21,46 +20,52 @@ pub(super) struct Passage {
     pub(super) routes: Vec<Vec<Rule>>,
     /// Where a listener of its own leads.
     pub(super) own: Vec<(SocketAddr, Rule)>,
-    /// Upstreams by the names that TLS may ask for.
-    pub(super) named: HashMap<String, Rule, FixedState>,
-    /// Where everything else goes: the application.
+    /// Upstreams by the names that TLS may ask for, and by their addresses.
+    pub(super) direct: Direct,
+    /// Where everything else goes: the application, or wherever it was meant to go.
     pub(super) otherwise: Option<Rule>,
 }
 
 impl Snapshot {
-    /// What a connection is to be taken for.
-    pub fn accepts(&self, arrival: &Arrival) -> Accepts {
-        let declared = self.declared(arrival.listener);
-        let port = self.destination(arrival).port();
+    /// What a connection is to be taken for that came in so, and was `meant` for there.
+    pub fn accepts(&self, listener: ListenerId, meant: Option<SocketAddr>) -> Accepts {
+        let declared = self.declared(listener);
+        let port = self.destination(listener, meant).port();
         let listed = || self.config.sidecar.detection.opaque_ports.contains(&port);
         if declared == Accepts::Detect && listed() { Accepts::Opaque } else { declared }
     }
 
     /// The most specific rule for an opaque connection; `None`: nobody named where it goes.
-    pub fn passage(&self, arrival: &Arrival, sni: Option<&str>) -> Option<&Rule> {
-        let passage = &self.table(arrival.listener)?.passage;
-        let connection = Connection { destination: self.destination(arrival), sni };
+    pub fn passage(
+        &self,
+        listener: ListenerId,
+        meant: Option<SocketAddr>,
+        sni: Option<&str>,
+    ) -> Option<&Rule> {
+        let passage = &self.table(listener)?.passage;
+        let connection = Connection { destination: self.destination(listener, meant), sni };
         if let Some(found) = passage.router.route(&connection) {
             return Some(&passage.routes[found.route][found.rule]);
         }
-        let own = || passage.own.iter().find(|(addr, _)| *addr == arrival.listener.addr);
-        let named = || sni.and_then(|name| passage.named.get(name));
-        own().map(|(_, rule)| rule).or_else(named).or(passage.otherwise.as_ref())
+        let own = passage.own.iter().find(|(addr, _)| *addr == listener.addr).map(|(_, rule)| rule);
+        let named = || sni.and_then(|name| passage.direct.named(name));
+        let there = || meant.and_then(|meant| passage.direct.at(meant));
+        own.or_else(named).or_else(there).or(passage.otherwise.as_ref())
     }
 
     /// Whether the name that a connection's TLS asks for may decide where it goes.
-    pub fn asks_for_names(&self, arrival: &Arrival) -> bool {
-        let destination = self.destination(arrival);
-        self.table(arrival.listener).is_some_and(|table| table.passage.router.asks_for_names(destination))
+    pub fn asks_for_names(&self, listener: ListenerId, meant: Option<SocketAddr>) -> bool {
+        let destination = self.destination(listener, meant);
+        self.table(listener).is_some_and(|table| table.passage.router.asks_for_names(destination))
     }
 
-    /// Where a connection was meant to go: what it was told that, else the port that callers know.
-    pub fn destination(&self, arrival: &Arrival) -> SocketAddr {
-        let known = |addr: SocketAddr| match self.port(arrival.listener) {
-            Some(port) => SocketAddr::new(addr.ip(), port.port),
-            None => addr,
-        };
-        arrival.meant.unwrap_or_else(|| known(arrival.listener.addr))
+    /// Where a connection was meant to go; where nobody redirected it, the port that callers know.
+    pub fn destination(&self, listener: ListenerId, meant: Option<SocketAddr>) -> SocketAddr {
+        let mut known = listener.addr;
+        if let Some(port) = self.port(listener) {
+            known.set_port(port.port);
+        }
+        meant.unwrap_or(known)
     }
 
     fn declared(&self, listener: ListenerId) -> Accepts {
@@ -75,7 +80,7 @@ impl Snapshot {
 
 impl Builder<'_> {
     /// Where opaque connections of the service may go; nowhere, where all are taken for HTTP.
-    pub(super) fn outbound_passage(&self) -> Passage {
+    pub(super) fn outbound_passage(&self, passthrough: Option<&Rule>) -> Passage {
         let Some(outbound) = &self.config.sidecar.outbound else { return Passage::default() };
         if outbound.accepts == Accepts::Http && outbound.tcp.is_empty() {
             return Passage::default();
@@ -85,10 +90,15 @@ impl Builder<'_> {
             self.leading_to(Direction::Outbound, &self.upstreams[nth], policy)
         };
         let own = outbound.tcp.iter().filter_map(|tcp| Some((tcp.listen, leading_to(tcp.upstream?))));
-        let names = self.config.upstreams.iter().enumerate().flat_map(|(nth, upstream)| {
-            let names = upstream.hosts.iter().map(String::as_str).chain([upstream.name.as_str()]);
-            names.map(move |name| (name.to_owned(), UpstreamId(nth)))
-        });
+        let mut direct = Direct::default();
+        for (nth, upstream) in self.config.upstreams.iter().enumerate() {
+            direct.add(leading_to(UpstreamId(nth)), upstream);
+        }
+        let let_through = |rule: &Rule| {
+            let backend = rule.backends.first()?;
+            let policy = backend.policy.clone().of_connections();
+            Some(self.leading_to(Direction::Outbound, &backend.upstream, policy))
+        };
         let backends = |route: &str, rule: &model::TcpRule| {
             let backend = |backend: &model::Backend| {
                 let UpstreamId(nth) = backend.upstream;
@@ -98,7 +108,8 @@ impl Builder<'_> {
         };
         Passage {
             own: own.collect(),
-            named: names.map(|(name, id)| (name, leading_to(id))).collect(),
+            direct,
+            otherwise: passthrough.and_then(let_through),
             ..self.passage(Direction::Outbound, backends)
         }
     }
