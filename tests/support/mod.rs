@@ -12,6 +12,7 @@ pub mod rig;
 pub mod scripted;
 pub mod secret;
 pub mod server;
+pub mod servers;
 pub mod sidecar;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

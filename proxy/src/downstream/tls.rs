@@ -51,6 +51,9 @@ pub async fn serve(
     };
     let mut down = ServerConn::new(stream, ends, alarm, listener.drains());
     down.channel.wire.unread(&ahead);
+    // It was waited for once.
+    let silent = down.channel.wire.stream().proof().is_none() && ahead.is_empty();
+    let accepts = if silent && accepts == Accepts::Detect { Accepts::Opaque } else { accepts };
     match alpn {
         Some(Alpn::Tcp) => tcp::serve(worker, listener, Accepts::Opaque, down).await,
         _ if accepts == Accepts::Opaque => tcp::serve(worker, listener, accepts, down).await,
@@ -89,18 +92,30 @@ async fn greet(
     mut tcp: TcpStream,
     alarm: &Alarm,
 ) -> Result<Begun, Parted> {
-    let until = now() + worker.snapshot_for(listener).limits().handshake_timeout;
+    let (until, patience) = {
+        let snapshot = worker.snapshot_for(listener);
+        let begun = now();
+        // Whoever needs no TLS may wait for a server that speaks first.
+        let quiet = accepts != Accepts::Http && !is_strict(&snapshot, listener);
+        let patience = quiet.then(|| begun + snapshot.config.sidecar.detection.timeout);
+        (begun + snapshot.limits().handshake_timeout, patience)
+    };
     let mut ahead = Vec::new();
     let first = loop {
         // Nothing is in hand yet: a drain doesn't wait for it.
+        let by = patience.unwrap_or(until).min(until);
         if listener.drains() {
-            alarm.set_idle(until);
+            alarm.set_idle(by);
         } else {
-            alarm.set(until);
+            alarm.set(by);
         }
         match within(alarm, first_octets(worker, &mut tcp, &mut ahead)).await {
             Ok(first) => break first,
             Err(Late) if worker.leaves(listener) => return Err(Parted::Quietly),
+            Err(Late) if patience.is_some_and(|patience| now() >= patience) => {
+                worker.shared.metrics.downstream(listener.direction).detected(worker.id, "timeout");
+                return Ok(Begun::Plain(tcp, ahead));
+            }
             Err(Late) if now() >= until => return Err(Parted::Failed("timeout")),
             Err(Late) => {}
         }
