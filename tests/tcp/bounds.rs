@@ -1,6 +1,6 @@
 //! What bounds a connection that nobody reads? The limits of its upstream, silence, and breakers.
 
-use super::{OUTBOUND, greeter, leading_to};
+use super::{OUTBOUND, greeter, is_broken_off, leading_to};
 use crate::support::peer::{End, Peer};
 use crate::support::{eventually, free_addr};
 
@@ -11,7 +11,7 @@ fn bh_1_an_upstream_gets_no_more_connections_than_it_may() {
         leading_to(&[server.addr], "limits: {maxConnections: 1, maxPending: 1, queueTimeout: 200ms}");
     let mut first = Peer::connect(port);
     assert_eq!(first.exactly(11).unwrap(), b"220 ready\r\n");
-    assert_eq!(Peer::connect(port).rest(), (Vec::new(), End::Reset));
+    is_broken_off(port);
     rig.counts("tcp_connections_total", &[OUTBOUND, ("flag", "UO")], 1);
     rig.counts("limit_exceeded_total", &[("limit", "upstream-connections")], 1);
     assert_eq!(server.connections(), 1);
@@ -26,7 +26,7 @@ fn bh_2_a_bulkhead_counts_connections_as_requests_in_flight() {
         leading_to(&[server.addr], "limits: {maxRequests: 1, maxPending: 1, queueTimeout: 200ms}");
     let mut first = Peer::connect(port);
     assert_eq!(first.exactly(11).unwrap(), b"220 ready\r\n");
-    assert_eq!(Peer::connect(port).rest(), (Vec::new(), End::Reset));
+    is_broken_off(port);
     rig.counts("limit_exceeded_total", &[("limit", "requests")], 1);
 }
 

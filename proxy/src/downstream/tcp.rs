@@ -53,7 +53,7 @@ pub async fn pass(worker: &Worker, listener: ListenerId, sni: Option<&str>, mut 
         None if tls::is_strict(&snapshot, listener) => {
             return metrics.protocol_error(worker.id, "plaintext-refused");
         }
-        Some(proof) if tls::distrusted(worker, listener, proof) => return,
+        Some(proof) if worker.distrusts(listener.direction, proof) => return,
         _ => {}
     }
     down.active = Some(metrics.active(worker.id, Protocol::Tcp));
