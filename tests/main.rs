@@ -29,6 +29,7 @@ mod retries;
 mod rules;
 mod store;
 mod support;
+mod tcp;
 mod telemetry;
 mod timeouts;
 mod tls;

@@ -109,6 +109,16 @@ pub const MAX_IDLE: usize = 128;
 /// Below NGINX's 75 s, so that we mostly close first; what they close earlier is repaired by a fresh connection.
 pub const POOL_IDLE: Duration = Duration::from_mins(1);
 
+/// A connection pool's connections are silent for long by intent, and nothing reads in an opaque one whether it waits for an
+/// answer. Envoy's hour.
+pub const OPAQUE_IDLE: Duration = Duration::from_hours(1);
+/// A client that speaks first does so within a round trip; a server that does is kept waiting for so long once, on a port
+/// that nobody listed. Linkerd waits ten seconds, and its users for as long (REQUIREMENTS U19).
+pub const DETECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// Linkerd's list: SMTP twice, MySQL, Galera, `PostgreSQL`, Redis, Elasticsearch, memcached. Either the server speaks
+/// first there, or what is spoken is never HTTP.
+pub const OPAQUE_PORTS: [u16; 8] = [25, 587, 3306, 4444, 5432, 6379, 9300, 11211];
+
 /// About half a megabyte for each limit; more callers at one time share a place.
 pub const RATE_LIMIT_KEYS: u32 = 10_000;
 /// Shares are compared twice a second by sorting; who is not among so many is no cause of an overload.

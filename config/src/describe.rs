@@ -66,7 +66,7 @@ fn inbound(inbound: &Inbound) -> Value {
         "capture": inbound.capture.word(),
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
-        "protocol": InboundProtocol(inbound.protocol).word(),
+        "protocol": InboundProtocol(inbound.protocol, inbound.accepts).word(),
         "paths": authorization::paths(inbound.paths),
         "tls": tls::asked(&inbound.tls).word(),
         "plaintextPaths": tls::plaintext_paths(&inbound.tls),

@@ -44,6 +44,8 @@ pub struct Wishes {
     pub workers: Option<usize>,
     /// Further keys of the inbound port.
     pub inbound: String,
+    /// Further keys of the outbound side.
+    pub outbound: String,
     /// Further keys of the `Sidecar` document.
     pub sidecar: String,
     /// Further environment.
@@ -96,9 +98,10 @@ impl Rig {
             )
         });
         let sidecar = format!(
-            "apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\nworkers: {}\n{app}outbound: {{listen: {outbound}}}\n\
+            "apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\nworkers: {}\n{app}outbound: {{listen: {outbound}, {}}}\n\
              admin: {{listen: {control}, metrics: {admin}}}\n{}\n",
             wishes.workers.unwrap_or(1),
+            wishes.outbound,
             if wishes.sidecar.is_empty() { "accessLog: {successSample: 100%}" } else { &wishes.sidecar }
         );
         let dir = TempDir::new().unwrap();

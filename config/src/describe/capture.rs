@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{authorization, describe_policy};
 use crate::model::{InboundCapture, Outbound, PortRange, Unknown};
-use crate::raw::Words;
+use crate::raw::{OutboundProtocol, Words};
 
 /// The listener of captured inbound ports.
 pub(super) fn inbound(captured: &InboundCapture) -> Value {
@@ -20,6 +20,7 @@ pub(super) fn outbound(outbound: &Outbound) -> Value {
     json!({
         "listen": outbound.listen.to_string(),
         "capture": outbound.capture.word(),
+        "protocol": OutboundProtocol(outbound.accepts).word(),
         "unknown": outbound.unknown.word(),
         "excludePorts": ports(&outbound.exclude_ports),
         "excludeCidrs": outbound.exclude_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -106,6 +106,11 @@ impl Network {
         }
     }
 
+    /// Leading bits that they have in common.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether an address is one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {

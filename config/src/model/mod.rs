@@ -14,6 +14,7 @@ pub mod priority;
 mod resilience;
 mod route;
 mod sidecar;
+mod tcp;
 mod upstream;
 
 pub use applied::{Applied, Mode};
@@ -41,6 +42,7 @@ pub use route::{
 pub use sidecar::{
     AccessLog, Admin, AdminAddress, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, Workers,
 };
+pub use tcp::{Accepts, Detection, OutboundTcp, TcpMatch, TcpRoute, TcpRule};
 pub use upstream::{
     Discovery, Http2Limits, LoadBalancer, Protocol, RetryBudget, Upstream, UpstreamId, UpstreamLimits,
 };
@@ -57,6 +59,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Routes of both directions, in the order in which they were written.
     pub routes: Vec<HttpRoute>,
+    /// Routes of opaque connections, in the order in which they were written.
+    pub tcp_routes: Vec<TcpRoute>,
     /// Limits of both directions, in the order in which they were written.
     pub rate_limits: Vec<RateLimitPolicy>,
     /// Who may do what, in both directions, in the order in which they were written.

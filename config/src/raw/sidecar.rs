@@ -9,11 +9,14 @@ use super::limits::Limits;
 use super::paths::Paths;
 use super::read::Read;
 use super::resilience::{HealthCheck, Target, True};
+use super::tcp::{Detection, OutboundTcp};
 use super::tls::{Identity, PortTls};
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
-use crate::model::{AdminAddress, Capture, ForwardTo, Locality, Name, Network, PortRange, Protocol, Unknown};
+use crate::model::{
+    Accepts, AdminAddress, Capture, ForwardTo, Locality, Name, Network, PortRange, Protocol, Unknown,
+};
 use crate::scalars::{ListenAddress, NonZeroDuration, Percent};
 
 mapping! {
@@ -33,6 +36,8 @@ mapping! {
         "inboundCapture" => inbound_capture: InboundCapture;
         /// Where the service calls others.
         "outbound" => outbound: Outbound;
+        /// How it is found out what a connection speaks, where that is not declared.
+        "detection" => detection: Detection;
         /// Operators' ports.
         "admin" => admin: Admin;
         /// How the process ends.
@@ -57,7 +62,8 @@ mapping! {
         "listen" => listen: ListenAddress;
         /// The application: an address or, of a captured port, `original`, the address that the caller has called.
         "forwardTo" => forward_to: ForwardTo, required;
-        /// What the application speaks; `http`: what the caller speaks.
+        /// What the application speaks; `http`: what the caller speaks; `tcp`: octets, whatever they mean; `auto`: what
+        /// the first octets show.
         "protocol" => protocol: InboundProtocol;
         /// What becomes of paths that two readers may read differently.
         "paths" => paths: Paths;
@@ -75,6 +81,10 @@ mapping! {
     Outbound {
         /// Where the service's calls arrive.
         "listen" => listen: ListenAddress;
+        /// What the service's calls are: `http`, or `auto`, what the first octets show; `auto` where they are captured.
+        "protocol" => protocol: OutboundProtocol;
+        /// Ports that lead to one service each, whatever is spoken there.
+        "tcp" => tcp: List<OutboundTcp>;
         /// How they get here: the service is told the address, or rules of the network namespace redirect them.
         "capture" => capture: Capture;
         /// What becomes of what no route and no upstream names; `allow`: it goes where it was meant to go.
@@ -132,7 +142,11 @@ pub(crate) enum Workers {
 
 /// What the application behind an inbound port speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct InboundProtocol(pub(crate) Protocol);
+pub(crate) struct InboundProtocol(pub(crate) Protocol, pub(crate) Accepts);
+
+/// What the service's calls are taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutboundProtocol(pub(crate) Accepts);
 
 /// How an access log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,17 +156,14 @@ pub(crate) enum LogFormat {
 }
 
 words!(InboundProtocol {
-    "http" => Self(Protocol::Auto),
-    "http1" => Self(Protocol::Http1),
-    "http2" => Self(Protocol::Http2),
+    "http" => Self(Protocol::Auto, Accepts::Http),
+    "http1" => Self(Protocol::Http1, Accepts::Http),
+    "http2" => Self(Protocol::Http2, Accepts::Http),
+    "tcp" => Self(Protocol::Tcp, Accepts::Opaque),
+    "auto" => Self(Protocol::Auto, Accepts::Detect),
 });
+words!(OutboundProtocol { "http" => Self(Accepts::Http), "auto" => Self(Accepts::Detect), });
 words!(LogFormat { "json" => Self::Json, "off" => Self::Off, });
-
-impl From<InboundProtocol> for Protocol {
-    fn from(written: InboundProtocol) -> Self {
-        written.0
-    }
-}
 
 impl Read for Workers {
     fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {

@@ -53,7 +53,8 @@ mapping! {
         "hosts" => hosts: List<Host>;
         /// Where its endpoints come from.
         "discovery" => discovery: Discovery, required;
-        /// What its endpoints speak; `auto`: what the caller speaks, or HTTP/1 where that is all an endpoint knows.
+        /// What its endpoints speak; `auto`: what the caller speaks, or HTTP/1 where that is all an endpoint knows; `tcp`: no
+        /// HTTP at all.
         "protocol" => protocol: Protocol;
         /// How they are spoken with; in plaintext unless written.
         "tls" => tls: Tls;
@@ -98,4 +99,4 @@ mapping! {
     }
 }
 
-words!(Protocol { "http1" => Self::Http1, "http2" => Self::Http2, "auto" => Self::Auto, });
+words!(Protocol { "http1" => Self::Http1, "http2" => Self::Http2, "auto" => Self::Auto, "tcp" => Self::Tcp, });

@@ -7,7 +7,8 @@ use super::{paths, unique};
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{
-    Capture, Direction, ForwardTo, InboundCapture, Network, Outbound, PortRange, Unknown, Upgrade, twin,
+    Accepts, Capture, Direction, ForwardTo, InboundCapture, Network, Outbound, PortRange, Unknown, Upgrade,
+    twin,
 };
 use crate::raw::{self, Spanned, items, or};
 
@@ -40,7 +41,11 @@ pub(super) fn check_port(written: &raw::Inbound, faults: &mut Faults<'_>) {
 }
 
 /// The listener of captured ports, where there are such.
-pub(super) fn inbound(sidecar: &raw::Sidecar, faults: &mut Faults<'_>) -> Option<InboundCapture> {
+pub(super) fn inbound(
+    sidecar: &raw::Sidecar,
+    written_defaults: Option<&raw::Defaults>,
+    faults: &mut Faults<'_>,
+) -> Option<InboundCapture> {
     let written = sidecar.inbound_capture.as_ref();
     let mut ports = items(sidecar.inbound.as_ref());
     if !ports.any(|port| of_port(&port.value) == Capture::Redirect) {
@@ -57,6 +62,11 @@ pub(super) fn inbound(sidecar: &raw::Sidecar, faults: &mut Faults<'_>) -> Option
         port: or(written.port, defaults::INBOUND_CAPTURE_PORT),
         unknown: or(written.unknown, Unknown::Reject),
         exclude_ports: excluded(ranges, faults),
+        policy: policy::resolve(
+            Direction::Inbound,
+            &[Layer::defaults(written_defaults, Direction::Inbound)],
+            faults,
+        ),
     })
 }
 
@@ -82,6 +92,8 @@ pub(super) fn outbound(
     Outbound {
         listen,
         capture,
+        accepts: written.protocol.map_or(taken_for(capture), |protocol| protocol.value.0),
+        tcp: Vec::new(),
         unknown: or(written.unknown, Unknown::Reject),
         exclude_ports: excluded(ranges, faults),
         exclude_cidrs: networks.map_or_else(
@@ -90,6 +102,14 @@ pub(super) fn outbound(
         ),
         paths: paths::listener(written.paths.as_ref()),
         policy,
+    }
+}
+
+/// Who is told the address speaks HTTP; whoever is captured may speak anything.
+pub(super) fn taken_for(capture: Capture) -> Accepts {
+    match capture {
+        Capture::Explicit => Accepts::Http,
+        Capture::Redirect => Accepts::Detect,
     }
 }
 

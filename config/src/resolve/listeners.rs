@@ -7,7 +7,7 @@ use super::sidecar::inbound_listen;
 use super::unique;
 use crate::faults::{Faults, Span};
 use crate::model::{Admin, AdminAddress, Capture, ForwardTo, InboundCapture, Outbound};
-use crate::raw::{self, items};
+use crate::raw::{self, Spanned, items};
 
 struct Listener {
     name: String,
@@ -84,7 +84,12 @@ fn all(
         let is_captured = of_port(&port.value) == Capture::Redirect;
         Some(Listener { name, address: inbound_listen(&port.value)?, span, is_captured })
     });
-    fixed.chain(inbound).collect()
+    let own = items(written_outbound.and_then(|outbound| outbound.tcp.as_ref())).filter_map(|tcp| {
+        let Spanned { value: listen, span } = tcp.value.listen?;
+        let address = SocketAddr::from(listen);
+        Some(Listener { name: format!("outbound.tcp {address}"), address, span, is_captured: false })
+    });
+    fixed.chain(own).chain(inbound).collect()
 }
 
 /// Port 0 is chosen by the kernel and never clashes.

@@ -10,12 +10,13 @@ use super::layers::Layers;
 use super::listeners;
 use super::paths;
 use super::policy::{self, Layer};
+use super::tcp;
 use super::tls;
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{
-    AccessLog, ActiveCheck, Admin, AdminAddress, Applied, Direction, Inbound, Origin, Setting, Shutdown,
-    Sidecar, SidecarLimits, Workers,
+    Accepts, AccessLog, ActiveCheck, Admin, AdminAddress, Applied, Direction, Inbound, Origin, Setting,
+    Shutdown, Sidecar, SidecarLimits, Workers,
 };
 use crate::raw::{self, Spanned, items, or};
 use crate::scalars::Size;
@@ -39,7 +40,7 @@ pub(super) fn resolve(
             "it would carry no traffic",
         );
     }
-    let inbound_capture = capture::inbound(written, faults);
+    let inbound_capture = capture::inbound(written, defaults, faults);
     let outbound =
         written.outbound.as_ref().map(|outbound| capture::outbound(&outbound.value, defaults, faults));
     let admin = admin(written.admin.as_ref().map(|admin| &admin.value), faults);
@@ -52,6 +53,7 @@ pub(super) fn resolve(
         inbound,
         inbound_capture,
         outbound,
+        detection: tcp::detection(written.detection.as_ref().map(|block| &block.value), faults),
         admin,
         shutdown: Shutdown {
             drain: or(written.shutdown.as_ref().and_then(|shutdown| shutdown.value.drain), defaults::DRAIN),
@@ -87,12 +89,17 @@ fn inbound(
     capture::check_port(written, faults);
     let layers = [Layer::defaults(defaults, Direction::Inbound)];
     let policy = policy::resolve(Direction::Inbound, &layers, faults);
+    let (protocol, accepts) = match written.protocol.map(|protocol| protocol.value) {
+        Some(raw::InboundProtocol(protocol, accepts)) => (protocol, accepts),
+        None => (defaults::PROTOCOL, Accepts::Http),
+    };
     Some(Inbound {
         port: written.port?.value.into(),
         capture: capture::of_port(written),
         listen: inbound_listen(written)?,
         forward_to: written.forward_to?.value,
-        protocol: or(written.protocol, defaults::PROTOCOL),
+        accepts,
+        protocol,
         paths: paths::listener(written.paths.as_ref()),
         tls: tls::inbound(written, identified, faults),
         health_check: check(written, faults),

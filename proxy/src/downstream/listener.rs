@@ -12,15 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use outrigger_config::model::Direction;
+use outrigger_config::model::{Accepts, Direction};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::original_dst::{Refused, original_dst};
-use super::{http1, tls};
+use super::{http1, tcp, tls};
 use crate::http1::ServerConn;
-use crate::message::Ends;
-use crate::snapshot::{ListenerId, Snapshot};
+use crate::snapshot::{Arrival, ListenerId, Snapshot};
 use crate::worker::Worker;
 
 /// How long accepting rests when the process has no file descriptor left.
@@ -153,15 +152,19 @@ fn admit(
     } else {
         (id, None)
     };
-    let ends = Ends { peer, meant };
     metrics.accepted(worker.id);
     let held = (permit, open.enter(id.direction), worker.stay(id));
+    let arrival = Arrival { listener: id, peer, meant };
+    let accepts = snapshot.accepts(&arrival);
     if let Some(side) = snapshot.server_side(id) {
         let side = Arc::clone(side);
-        spawn(worker, tls::serve(Rc::clone(worker), id, side, stream, ends), held);
-    } else {
-        let down = ServerConn::new(stream, ends, worker.timers.alarm(), id.drains());
+        return spawn(worker, tls::serve(Rc::clone(worker), arrival, accepts, side, stream), held);
+    }
+    let down = ServerConn::new(stream, arrival.ends(), worker.timers.alarm(), id.drains());
+    if accepts == Accepts::Http {
         spawn(worker, http1::serve(Rc::clone(worker), id, down), held);
+    } else {
+        spawn(worker, tcp::serve(Rc::clone(worker), arrival, accepts, down), held);
     }
 }
 

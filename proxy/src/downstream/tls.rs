@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use http::Method;
-use outrigger_config::model::InboundTls;
+use outrigger_config::model::{Accepts, InboundTls};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{http1, http2};
+use super::{http1, http2, tcp};
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http1::server::LINGER;
-use crate::message::{Ends, Known, RequestHead};
-use crate::snapshot::{ListenerId, Snapshot};
+use crate::message::{Known, RequestHead};
+use crate::snapshot::{Arrival, ListenerId, Snapshot};
 use crate::telemetry::Protocol;
 use crate::tls::{Alpn, HANDSHAKE, Proof, ServerSide, Stream};
 use crate::worker::Worker;
@@ -27,31 +27,35 @@ pub const NO_TLS: [u8; 7] = [21, 3, 1, 0, 2, 2, 40];
 /// Serves a connection to a port that takes TLS, to its end.
 pub async fn serve(
     worker: Rc<Worker>,
-    listener: ListenerId,
+    arrival: Arrival,
+    accepts: Accepts,
     side: Arc<ServerSide>,
     tcp: TcpStream,
-    ends: Ends,
 ) {
+    let listener = arrival.listener;
     let metrics = worker.shared.metrics.downstream(listener.direction);
     let unknown = metrics.active(worker.id, Protocol::Unknown);
     let alarm = worker.timers.alarm();
     // Boxed, so that a connection doesn't hold the room for its handshake as long as it lives.
-    let greeted = Box::pin(greet(&worker, listener, &side, tcp, &alarm)).await;
-    let arrival = match greeted {
-        Ok(arrival) => arrival,
+    let greeted = Box::pin(greet(&worker, listener, accepts, &side, tcp, &alarm)).await;
+    let begun = match greeted {
+        Ok(begun) => begun,
         Err(Parted::Quietly) => return,
         Err(Parted::Failed(word)) => {
             return worker.shared.metrics.handshake(worker.id, word);
         }
     };
     drop((side, unknown));
-    let (stream, ahead, alpn) = match arrival {
-        Arrival::Tls(stream, alpn) => (stream, Vec::new(), alpn),
-        Arrival::Plain(tcp, ahead) => (tcp.into(), ahead, None),
+    let (stream, ahead, alpn) = match begun {
+        Begun::Tls(stream, alpn) => (stream, Vec::new(), alpn),
+        Begun::Plain(tcp, ahead) => (tcp.into(), ahead, None),
     };
-    let mut down = ServerConn::new(stream, ends, alarm, listener.drains());
+    let mut down = ServerConn::new(stream, arrival.ends(), alarm, listener.drains());
     down.channel.wire.unread(&ahead);
     match alpn {
+        Some(Alpn::Tcp) => tcp::serve(worker, arrival, Accepts::Opaque, down).await,
+        _ if accepts == Accepts::Opaque => tcp::serve(worker, arrival, accepts, down).await,
+        None if accepts == Accepts::Detect => tcp::serve(worker, arrival, accepts, down).await,
         Some(Alpn::Http2) => Box::pin(http2::serve(worker, listener, down)).await,
         Some(_) => {
             down.speaks_http1();
@@ -63,7 +67,7 @@ pub async fn serve(
 }
 
 /// How a connection goes on.
-enum Arrival {
+enum Begun {
     Tls(Stream, Option<Alpn>),
     /// With what was read of it.
     Plain(TcpStream, Vec<u8>),
@@ -81,10 +85,11 @@ enum Parted {
 async fn greet(
     worker: &Worker,
     listener: ListenerId,
+    accepts: Accepts,
     side: &ServerSide,
     mut tcp: TcpStream,
     alarm: &Alarm,
-) -> Result<Arrival, Parted> {
+) -> Result<Begun, Parted> {
     let until = now() + worker.snapshot_for(listener).limits().handshake_timeout;
     let mut ahead = Vec::new();
     let first = loop {
@@ -104,10 +109,10 @@ async fn greet(
     match first {
         None => return Err(Parted::Quietly),
         Some(HANDSHAKE) => alarm.set(until),
-        Some(_) => return Ok(Arrival::Plain(tcp, ahead)),
+        Some(_) => return Ok(Begun::Plain(tcp, ahead)),
     }
     let place = enter(worker, alarm).await.ok_or(Parted::Failed("timeout"))?;
-    let shaken = within(alarm, side.accept(tcp, &ahead, Alpn::Either)).await;
+    let shaken = within(alarm, side.accept(tcp, &ahead, alpn(accepts))).await;
     drop(place);
     let tls = match shaken {
         Ok(Ok(tls)) => tls,
@@ -122,7 +127,7 @@ async fn greet(
     let result = if tls.is_resumed() { "resumed" } else { "full" };
     worker.shared.metrics.handshake(worker.id, result);
     let alpn = tls.alpn();
-    Ok(Arrival::Tls(tls.into(), alpn))
+    Ok(Begun::Tls(tls.into(), alpn))
 }
 
 /// Reads what comes first; answers the first octet of it, `None`: it ended.
@@ -137,6 +142,15 @@ async fn first_octets(worker: &Worker, tcp: &mut TcpStream, ahead: &mut Vec<u8>)
         })
     })
     .await
+}
+
+/// What is spoken within TLS on a port that takes its connections for this.
+fn alpn(accepts: Accepts) -> Alpn {
+    match accepts {
+        Accepts::Http => Alpn::Either,
+        Accepts::Opaque => Alpn::Tcp,
+        Accepts::Detect => Alpn::Any,
+    }
 }
 
 /// A place among the handshakes of this worker; `None`: there was none in time.

@@ -23,7 +23,7 @@ use crate::snapshot::fault::Met;
 use crate::snapshot::limiter::Quota;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
-use crate::telemetry::{Flag, Record};
+use crate::telemetry::{ConnectionMetrics, Flag, Record};
 use crate::tls::Proof;
 use crate::upstream::guard::Asked;
 use crate::worker::Worker;
@@ -47,6 +47,8 @@ pub struct Exchange<'s> {
     pub head: RequestHead,
     /// It is a gRPC call: its answers and failures say so in gRPC's words.
     pub grpc: bool,
+    /// It is no request but a connection that nobody reads.
+    pub opaque: bool,
     /// What its connection is turned into, if the upstream agrees.
     pub tunnel: Option<&'s Upgrade>,
     /// When its head was complete.
@@ -119,6 +121,7 @@ impl<'s> Exchange<'s> {
             proof,
             keep_alive: head.keep_alive,
             grpc: is_grpc(&head),
+            opaque: false,
             tunnel: None,
             head,
             started,
@@ -245,7 +248,11 @@ impl<'s> Exchange<'s> {
         let status = self.status.map_or(0, |status| status.as_u16());
         let code = self.grpc_status.map_or(status, grpc::Status::as_http);
         let flag = self.flag();
-        metrics.record(self.worker.id, code, flag, took);
+        if self.opaque {
+            self.connections().ended(self.worker.id, flag);
+        } else {
+            metrics.record(self.worker.id, code, flag, took);
+        }
         if let Some(failure) = self.failure {
             self.count_failure(failure);
         }
@@ -258,6 +265,13 @@ impl<'s> Exchange<'s> {
             After::Keep(_) => After::Keep(now),
             other => other,
         }
+    }
+
+    /// What is counted of it as a connection that nobody reads.
+    pub fn connections(&self) -> &'s ConnectionMetrics {
+        let outbound = self.listener.direction == Direction::Outbound;
+        let unrouted = &self.snapshot.unrouted_connections[usize::from(outbound)];
+        self.chosen.and_then(|(_, backend)| backend.connections.as_deref()).unwrap_or(unrouted)
     }
 
     fn flag(&self) -> Flag {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::HeaderValue;
 use outrigger_config::model::{
-    self, Capture, Config, Direction, HttpRoute, Mode, SidecarLimits, TrafficPolicy, UpstreamId,
+    self, Capture, Config, Direction, HttpRoute, Mode, Paths, SidecarLimits, TrafficPolicy, UpstreamId,
 };
 
 use super::authorizer::Authorizer;
@@ -29,7 +29,7 @@ const INBOUND: usize = 0;
 const OUTBOUND: usize = 1;
 
 /// Label of what has no name.
-const NONE: &str = "-";
+pub(super) const NONE: &str = "-";
 
 /// Why a policy cannot run.
 #[derive(Debug)]
@@ -81,12 +81,16 @@ pub fn build(
         stands: [Stand { near: None, dialed: dialed[INBOUND].clone() }, stand],
     };
     let outbound = builder.outbound(previous, &mut crowds, now)?;
-    let inbound = config
+    let mut inbound = config
         .sidecar
         .inbound
         .iter()
         .map(|port| Ok((port.listen, builder.inbound(port, previous, &mut crowds, now)?)))
-        .collect::<Result<_, BodyFileError>>()?;
+        .collect::<Result<Vec<_>, BodyFileError>>()?;
+    if let Some(captured) = &config.sidecar.inbound_capture {
+        let others = builder.let_in(captured, previous, &mut crowds, now);
+        inbound.extend(others.map(|table| (captured.listen(), table)));
+    }
     end_missing(previous, &experiments);
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
@@ -96,6 +100,8 @@ pub fn build(
         trailer_limits: TrailerLimits { bytes: limits.trailers, fields: limits.trailer_fields },
         unrouted: [Direction::Inbound, Direction::Outbound]
             .map(|direction| metrics.exchange(direction, NONE, NONE)),
+        unrouted_connections: [Direction::Inbound, Direction::Outbound]
+            .map(|direction| metrics.connection(direction, NONE, NONE)),
         access_log: AccessLog::new(
             &config.sidecar.access_log,
             log.clone(),
@@ -230,12 +236,12 @@ fn end_missing(previous: Option<&Snapshot>, new: &[Arc<Fault>]) {
     }
 }
 
-struct Builder<'b> {
-    config: &'b Config,
-    upstreams: &'b [Arc<Upstream>],
+pub(super) struct Builder<'b> {
+    pub(super) config: &'b Config,
+    pub(super) upstreams: &'b [Arc<Upstream>],
     experiments: &'b [Arc<Fault>],
     policies: Policies<'b>,
-    metrics: &'b Metrics,
+    pub(super) metrics: &'b Metrics,
     stands: [Stand; 2],
 }
 
@@ -272,7 +278,7 @@ impl Builder<'_> {
             let old = previous.and_then(|previous| previous.outbound.application());
             let crowd = crowds.of(Of::Application, wanted.name.as_str());
             let running = next(old, wanted, (None, &self.stands[OUTBOUND]), (self.metrics, crowd), now);
-            Some(self.sole(Direction::Outbound, running, outbound.policy.clone()))
+            Some((running, outbound.policy.clone()))
         });
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             rule.backends
@@ -286,8 +292,35 @@ impl Builder<'_> {
             paths: outbound.map(|outbound| outbound.paths).unwrap_or_default(),
             router,
             routes: self.rules(Direction::Outbound, backends)?,
+            passage: self.outbound_passage(passthrough.as_ref()),
             direct,
-            otherwise: passthrough,
+            otherwise: passthrough.map(|(running, policy)| self.sole(Direction::Outbound, running, policy)),
+        })
+    }
+
+    /// What is let in at captured ports that nobody names: whatever it is, nobody reads it.
+    fn let_in(
+        &self,
+        captured: &model::InboundCapture,
+        previous: Option<&Snapshot>,
+        crowds: &mut Crowds,
+        now: Instant,
+    ) -> Option<Table> {
+        let wanted = captured.passthrough()?;
+        let old = previous.and_then(|previous| {
+            let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == captured.listen())?;
+            table.passage.application()
+        });
+        let crowd = crowds.of(Of::Application, wanted.name.as_str());
+        let running = next(old, wanted, (None, &self.stands[INBOUND]), (self.metrics, crowd), now);
+        Some(Table {
+            passage: self.let_through(Direction::Inbound, &running, captured.policy.clone()),
+            looks_at_paths: false,
+            paths: Paths::default(),
+            router: Router::new(&[], Direction::Inbound),
+            routes: Vec::new(),
+            direct: Direct::default(),
+            otherwise: None,
         })
     }
 
@@ -311,6 +344,7 @@ impl Builder<'_> {
         };
         let router = Router::new(&self.config.routes, Direction::Inbound);
         Ok(Table {
+            passage: self.inbound_passage(port, &application),
             looks_at_paths: router.looks_at_paths() || self.policies.look_at_paths(Direction::Inbound),
             paths: port.paths,
             router,
@@ -387,13 +421,13 @@ impl Builder<'_> {
         policy: TrafficPolicy,
     ) -> Backend {
         let metrics = self.metrics.exchange(direction, route.as_str(), upstream.config.name.as_str());
-        Backend { upstream: Arc::clone(upstream), policy, metrics }
+        Backend { upstream: Arc::clone(upstream), policy, metrics, connections: None }
     }
 
     /// The rule of what no route names.
     fn sole(&self, direction: Direction, upstream: Arc<Upstream>, policy: TrafficPolicy) -> Rule {
         let metrics = self.metrics.exchange(direction, NONE, upstream.config.name.as_str());
-        let backends = vec![Backend { upstream, policy, metrics }];
+        let backends = vec![Backend { upstream, policy, metrics, connections: None }];
         let fallback = self.unsaid(NONE, &backends);
         Rule {
             route: NONE.into(),

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
-use outrigger_config::model::{AdminAddress, Capture, Config, Direction, InboundCapture, twin};
+use outrigger_config::model::{AdminAddress, Capture, Config, Direction, InboundCapture, Unknown, twin};
 
 use super::Snapshot;
+use crate::message::Ends;
 
 /// Which listener of the sidecar a connection came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,12 +22,31 @@ impl ListenerId {
         self.direction == Direction::Inbound
     }
 
+    /// An entry of the policy, or a socket, for what others send.
     fn inbound(addr: SocketAddr) -> Self {
         Self { direction: Direction::Inbound, addr }
     }
 
     fn outbound(addr: SocketAddr) -> Self {
         Self { direction: Direction::Outbound, addr }
+    }
+}
+
+/// How a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// By which entry of the policy.
+    pub listener: ListenerId,
+    /// From whom.
+    pub peer: SocketAddr,
+    /// Where it was meant to go before it was led here; `None`: it was led nowhere, and came to where it wanted.
+    pub meant: Option<SocketAddr>,
+}
+
+impl Arrival {
+    /// Who calls, and whom.
+    pub fn ends(&self) -> Ends {
+        Ends { peer: self.peer, meant: self.meant }
     }
 }
 
@@ -40,7 +60,8 @@ pub fn sockets(config: &Config) -> Vec<ListenerId> {
     }
     if let Some(outbound) = &sidecar.outbound {
         let other = twin(outbound.listen).filter(|_| outbound.capture == Capture::Redirect);
-        sockets.extend([outbound.listen].into_iter().chain(other).map(ListenerId::outbound));
+        let own = outbound.tcp.iter().map(|tcp| tcp.listen);
+        sockets.extend([outbound.listen].into_iter().chain(other).chain(own).map(ListenerId::outbound));
     }
     sockets
 }
@@ -50,8 +71,10 @@ impl Snapshot {
     pub fn listeners(&self) -> Vec<ListenerId> {
         let sidecar = &self.config.sidecar;
         let inbound = sidecar.inbound.iter().map(|port| ListenerId::inbound(port.listen));
-        let outbound = sidecar.outbound.iter().map(|outbound| ListenerId::outbound(outbound.listen));
-        inbound.chain(outbound).collect()
+        let outbound = sidecar.outbound.iter().flat_map(|outbound| {
+            [outbound.listen].into_iter().chain(outbound.tcp.iter().map(|tcp| tcp.listen))
+        });
+        inbound.chain(outbound.map(ListenerId::outbound)).collect()
     }
 
     /// All sockets that this generation wants.
@@ -75,20 +98,25 @@ impl Snapshot {
             Direction::Inbound => {
                 sidecar.inbound_capture.as_ref().is_some_and(|captured| is(captured.listen()))
             }
-            Direction::Outbound => {
-                sidecar.outbound.as_ref().is_some_and(|outbound| outbound.capture == Capture::Redirect)
-            }
+            Direction::Outbound => sidecar
+                .outbound
+                .as_ref()
+                .is_some_and(|outbound| outbound.capture == Capture::Redirect && is(outbound.listen)),
         }
     }
 
-    /// The entry for what came in by `socket` and was `meant` for there; `None`: nobody names the port.
+    /// The entry for what came in by `socket` and was `meant` for there, or the socket's own for ports that nobody names;
+    /// `None`: they are not let in.
     pub fn entry(&self, socket: ListenerId, meant: SocketAddr) -> Option<ListenerId> {
         let sidecar = &self.config.sidecar;
         match socket.direction {
             Direction::Outbound => Some(ListenerId::outbound(sidecar.outbound.as_ref()?.listen)),
             Direction::Inbound => {
                 let mut captured = sidecar.inbound.iter().filter(|port| port.capture == Capture::Redirect);
-                captured.find(|port| port.port == meant.port()).map(|port| ListenerId::inbound(port.listen))
+                let named = captured.find(|port| port.port == meant.port()).map(|port| port.listen);
+                let captured = sidecar.inbound_capture.as_ref();
+                let others = captured.filter(|captured| captured.unknown == Unknown::Allow);
+                named.or_else(|| others.map(InboundCapture::listen)).map(ListenerId::inbound)
             }
         }
     }

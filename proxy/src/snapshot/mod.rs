@@ -6,6 +6,7 @@ mod direct;
 pub mod fault;
 pub mod limiter;
 mod listeners;
+mod opaque;
 mod paths;
 pub mod stand_in;
 
@@ -14,12 +15,14 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Config, Direction, InboundTls, Name, Paths, SidecarLimits, TrafficPolicy};
+use outrigger_config::model::{
+    Config, Direction, Inbound, InboundTls, Name, Paths, SidecarLimits, TrafficPolicy,
+};
 
 use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
 use crate::policy::router::{Request, Router, Step, lower_case};
 use crate::policy::weights::Weights;
-use crate::telemetry::{AccessLog, ExchangeMetrics};
+use crate::telemetry::{AccessLog, ConnectionMetrics, ExchangeMetrics};
 use crate::tls::ServerSide;
 use crate::upstream::Upstream;
 use crate::upstream::crowd::Crowds;
@@ -28,10 +31,11 @@ use crate::upstream::dialed::Dialed;
 use self::authorizer::Authorizer;
 use self::direct::Direct;
 use self::fault::{Caps, Fault};
+use self::opaque::Passage;
 use self::stand_in::{BodyFiles, Chain};
 pub use build::{BuildError, build};
 use limiter::RateLimiter;
-pub use listeners::{ListenerId, sockets};
+pub use listeners::{Arrival, ListenerId, sockets};
 
 /// One generation. A request holds it to its end.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Counts what reaches no route.
     pub unrouted: [Arc<ExchangeMetrics>; 2],
+    /// The same of connections that nobody reads.
+    pub unrouted_connections: [Arc<ConnectionMetrics>; 2],
     /// Experiments that inject faults.
     pub experiments: Vec<Arc<Fault>>,
     caps: Arc<Caps>,
@@ -92,6 +98,8 @@ struct Table {
     direct: Direct,
     /// Where everything else goes: the application, or wherever it was meant to go.
     otherwise: Option<Rule>,
+    /// What becomes of connections that nobody reads.
+    passage: Passage,
 }
 
 /// Where matching requests go.
@@ -120,6 +128,8 @@ pub struct Backend {
     pub policy: TrafficPolicy,
     /// What is counted.
     pub metrics: Arc<ExchangeMetrics>,
+    /// The same, where it takes connections that nobody reads.
+    pub connections: Option<Arc<ConnectionMetrics>>,
 }
 
 impl Snapshot {
@@ -160,10 +170,13 @@ impl Snapshot {
 
     /// What a listener asks of those who call.
     pub fn inbound_tls(&self, listener: ListenerId) -> &InboundTls {
+        self.port(listener).map_or(&InboundTls::Off, |port| &port.tls)
+    }
+
+    /// The inbound port behind a listener.
+    fn port(&self, listener: ListenerId) -> Option<&Inbound> {
         let mut inbound = self.config.sidecar.inbound.iter();
-        let port =
-            inbound.find(|port| listener.direction == Direction::Inbound && port.listen == listener.addr);
-        port.map_or(&InboundTls::Off, |port| &port.tls)
+        inbound.find(|port| listener.direction == Direction::Inbound && port.listen == listener.addr)
     }
 
     /// How [`Self::route`] finds a route, for a person who asks why.
