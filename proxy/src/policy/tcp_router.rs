@@ -89,16 +89,21 @@ fn breadth(pattern: &HostPattern, name: &str) -> Option<Breadth> {
 
 #[cfg(test)]
 mod tests {
+    use outrigger_config::{Source, parse};
+
     use super::*;
 
-    fn router(matches: &[TcpMatch]) -> TcpRouter {
-        let id = |nth| RuleId { route: 0, rule: nth };
-        TcpRouter(matches.iter().cloned().enumerate().map(|(nth, found)| (found, id(nth))).collect())
-    }
-
-    fn matching(ports: &[u16], networks: &[&str], snis: &[HostPattern]) -> TcpMatch {
-        let network = |text: &&str| outrigger_config::scalars::parse::<Network>(text).unwrap();
-        TcpMatch { ports: ports.into(), addresses: networks.iter().map(network).collect(), snis: snis.into() }
+    /// Each match is a rule of its own.
+    fn router(matches: &[&str]) -> TcpRouter {
+        let mut text = "apiVersion: outrigger/v1\nkind: Sidecar\nname: a\noutbound: {protocol: auto}\n---\n\
+                        {apiVersion: outrigger/v1, kind: Upstream, name: u, discovery: {static: [\"10.0.0.1:1\"]}}\n---\n\
+                        apiVersion: outrigger/v1\nkind: TCPRoute\nname: r\nrules:\n"
+            .to_owned();
+        for found in matches {
+            text += &format!("  - {{matches: [{{{found}}}], backendRefs: [{{name: u}}]}}\n");
+        }
+        let config = parse(&[Source { name: "a.yaml".to_owned(), text }]).unwrap();
+        TcpRouter::new(&config.tcp_routes, Direction::Outbound)
     }
 
     fn taken(router: &TcpRouter, destination: &str, sni: Option<&str>) -> Option<usize> {
@@ -108,19 +113,18 @@ mod tests {
 
     #[test]
     fn the_narrowest_match_takes_a_connection_wherever_it_was_written() {
-        let (exact, suffix) = (HostPattern::Exact("a.b.c".into()), HostPattern::Suffix(".b.c".into()));
         let router = router(&[
-            matching(&[], &[], &[]),
-            matching(&[443], &[], &[]),
-            matching(&[], &["10.0.0.0/8"], &[]),
-            matching(&[443], &["10.1.0.0/16"], &[]),
-            matching(&[], &[], &[HostPattern::Any]),
-            matching(&[], &[], &[HostPattern::Suffix(".c".into())]),
-            matching(&[], &[], &[suffix]),
-            matching(&[443], &[], &[exact.clone()]),
-            matching(&[443], &[], &[exact]),
+            "",
+            "ports: [443]",
+            "addresses: [10.0.0.0/8]",
+            "ports: [443], addresses: [10.1.0.0/16]",
+            "snis: ['*']",
+            "snis: ['*.c']",
+            "snis: ['*.b.c']",
+            "ports: [443], snis: [a.b.c]",
+            "ports: [443, 80], snis: [a.b.c]",
         ]);
-        assert_eq!(taken(&router, "1.2.3.4:80", None), Some(0));
+        assert_eq!(taken(&router, "1.2.3.4:81", None), Some(0));
         assert_eq!(taken(&router, "1.2.3.4:443", None), Some(1));
         assert_eq!(taken(&router, "10.2.3.4:443", None), Some(2), "a network says more than a port");
         assert_eq!(taken(&router, "10.1.3.4:443", None), Some(3));
@@ -129,12 +133,12 @@ mod tests {
         assert_eq!(taken(&router, "10.1.3.4:443", Some("x.c")), Some(5));
         assert_eq!(taken(&router, "10.1.3.4:443", Some("x.b.c")), Some(6));
         assert_eq!(taken(&router, "10.1.3.4:443", Some("a.b.c")), Some(7), "of equals the earlier");
-        assert_eq!(taken(&router, "10.1.3.4:80", Some("a.b.c")), Some(6));
+        assert_eq!(taken(&router, "10.1.3.4:81", Some("a.b.c")), Some(6));
     }
 
     #[test]
     fn only_where_a_name_would_count_is_it_waited_for() {
-        let router = router(&[matching(&[443], &[], &[HostPattern::Any]), matching(&[5432], &[], &[])]);
+        let router = router(&["ports: [443], snis: ['*']", "ports: [5432]"]);
         assert!(router.asks_for_names(([10, 0, 0, 1], 443).into()));
         assert!(!router.asks_for_names(([10, 0, 0, 1], 5432).into()));
         assert_eq!(taken(&router, "10.0.0.1:443", None), None, "no name, no match");
