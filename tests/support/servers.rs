@@ -82,7 +82,8 @@ impl Server {
         let dir = TempDir::new().unwrap();
         let child = start(&place, dir.path());
         if child.is_none() {
-            let line = format!("\nSKIPPED: a test with a real server, since there is no `{package}`; install it\n");
+            let line =
+                format!("\nSKIPPED: a test with a real server, since there is no `{package}`; install it\n");
             // Not by `eprint!`, which the test harness keeps to itself.
             std::io::stderr().write_all(line.as_bytes()).unwrap();
         }
@@ -155,7 +156,12 @@ fn mariadb(place: &Place, dir: &Path) -> Option<Child> {
         hand_over(dir, "mysql");
     }
     let mut command = place.command_of(Some("mysql"), "mariadbd");
-    command.args(["--no-defaults", "--skip-grant-tables", "--skip-networking=0", "--innodb-flush-log-at-trx-commit=0"]);
+    command.args([
+        "--no-defaults",
+        "--skip-grant-tables",
+        "--skip-networking=0",
+        "--innodb-flush-log-at-trx-commit=0",
+    ]);
     command.arg(format!("--port={}", place.addr.port())).arg(format!("--bind-address={}", place.addr.ip()));
     command.arg(format!("--datadir={}", data.display())).arg(format!("--socket={}", dir.join("s").display()));
     let child = spawned(&mut command)?;
@@ -169,7 +175,15 @@ pub fn client(place: &Place, program: &str, addr: SocketAddr) -> Command {
     let (host, port) = (addr.ip().to_string(), addr.port().to_string());
     match program {
         "mariadb" | "mariadb-slap" => {
-            command.args(["--no-defaults", "--protocol=tcp", "--user=root", "--host", &host, "--port", &port]);
+            command.args([
+                "--no-defaults",
+                "--protocol=tcp",
+                "--user=root",
+                "--host",
+                &host,
+                "--port",
+                &port,
+            ]);
         }
         _ => drop(command.args(["-h", &host, "-p", &port])),
     }
@@ -180,7 +194,8 @@ pub fn client(place: &Place, program: &str, addr: SocketAddr) -> Command {
 #[track_caller]
 pub fn said(command: &mut Command) -> String {
     let done = command.output().unwrap();
-    let [said, complaint] = [&done.stdout, &done.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    let [said, complaint] =
+        [&done.stdout, &done.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
     assert!(done.status.success(), "{command:?}: {said}\n{complaint}");
     said
 }
