@@ -6,6 +6,7 @@ mod fallback;
 mod fault;
 mod rate_limit;
 mod resilience;
+mod tcp;
 mod tls;
 mod upstream;
 
@@ -29,15 +30,16 @@ use crate::scalars::{NonZeroDuration, Percent, Size};
 /// `exchange`, or, while nobody wrote one, only the wait for the response `head`.
 pub fn describe(config: &Config) -> Value {
     json!({
-        "sidecar": sidecar(&config.sidecar),
+        "sidecar": sidecar(&config.sidecar, config),
         "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
+        "tcpRoutes": config.tcp_routes.iter().map(|route| tcp::route(route, config)).collect::<Vec<_>>(),
         "rateLimits": config.rate_limits.iter().map(describe_rate_limit).collect::<Vec<_>>(),
         "authorization": config.authorization.iter().map(authorization::policy).collect::<Vec<_>>(),
     })
 }
 
-fn sidecar(sidecar: &Sidecar) -> Value {
+fn sidecar(sidecar: &Sidecar, config: &Config) -> Value {
     json!({
         "name": sidecar.name.as_str(),
         "locality": sidecar.locality.as_ref().map(ToString::to_string),
@@ -48,7 +50,8 @@ fn sidecar(sidecar: &Sidecar) -> Value {
         },
         "inbound": sidecar.inbound.iter().map(inbound).collect::<Vec<_>>(),
         "inboundCapture": sidecar.inbound_capture.as_ref().map(capture::inbound),
-        "outbound": sidecar.outbound.as_ref().map(capture::outbound),
+        "outbound": sidecar.outbound.as_ref().map(|outbound| capture::outbound(outbound, config)),
+        "detection": tcp::detection(&sidecar.detection),
         "admin": {
             "listen": sidecar.admin.listen.to_string(),
             "metrics": sidecar.admin.metrics.to_string(),

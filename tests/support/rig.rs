@@ -42,6 +42,8 @@ pub struct Wishes {
     pub app: Option<SocketAddr>,
     /// Threads of the data path; 1 if nothing is said.
     pub workers: Option<usize>,
+    /// By which number callers know the inbound port; that of where it listens if nothing is said.
+    pub port: Option<u16>,
     /// Further keys of the inbound port.
     pub inbound: String,
     /// Further keys of the outbound side.
@@ -93,7 +95,7 @@ impl Rig {
         let app = wishes.app.map_or(String::new(), |app| {
             format!(
                 "inbound: [{{port: {}, listen: {inbound}, forwardTo: {app}, {}}}]\n",
-                inbound.port(),
+                wishes.port.unwrap_or(inbound.port()),
                 wishes.inbound
             )
         });

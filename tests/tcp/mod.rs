@@ -1,11 +1,20 @@
 //! What becomes of connections that nobody reads? Octets in, octets out, and everything that policy promises of them.
 
+mod access;
+mod bounds;
+mod detection;
+mod passthrough;
 mod relay;
+mod servers;
 
 use std::net::SocketAddr;
 
+use crate::support::free_addr;
 use crate::support::rig::{Rig, Wishes, upstream};
 use crate::support::scripted::Upstream;
+
+const OUTBOUND: (&str, &str) = ("direction", "outbound");
+const INBOUND: (&str, &str) = ("direction", "inbound");
 
 /// Gives back what it gets, and an end for an end.
 fn echo() -> Upstream {
@@ -15,11 +24,25 @@ fn echo() -> Upstream {
     })
 }
 
+/// Speaks first, and then gives back all that it hears, as it comes.
+fn greeter() -> Upstream {
+    Upstream::new(|call| {
+        call.peer.send("220 ready\r\n");
+        while let Ok(said) = call.peer.some() {
+            call.peer.send(said);
+        }
+    })
+}
+
 /// A sidecar with a port of its own for these endpoints, and where that is.
 fn leading_to(endpoints: &[SocketAddr], settings: &str) -> (Rig, SocketAddr) {
-    let port = crate::support::free_addr();
+    let port = free_addr();
     let wishes =
         Wishes { outbound: format!("tcp: [{{listen: \"{port}\", upstream: db}}]"), ..Wishes::default() };
-    let rig = Rig::with(&wishes, &[upstream("db", endpoints, &format!("protocol: tcp\n{settings}"))]);
-    (rig, port)
+    (Rig::with(&wishes, &[db(endpoints, settings)]), port)
+}
+
+/// An upstream that speaks no HTTP.
+fn db(endpoints: &[SocketAddr], settings: &str) -> String {
+    upstream("db", endpoints, &format!("protocol: tcp\n{settings}"))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{authorization, describe_policy};
-use crate::model::{InboundCapture, Outbound, PortRange, Unknown};
+use crate::model::{Config, InboundCapture, Outbound, OutboundTcp, PortRange, Unknown};
 use crate::raw::{OutboundProtocol, Words};
 
 /// The listener of captured inbound ports.
@@ -16,11 +16,16 @@ pub(super) fn inbound(captured: &InboundCapture) -> Value {
 }
 
 /// The outbound port; `policy` is that of what is let through unnamed.
-pub(super) fn outbound(outbound: &Outbound) -> Value {
+pub(super) fn outbound(outbound: &Outbound, config: &Config) -> Value {
+    let own = |tcp: &OutboundTcp| {
+        let upstream = tcp.upstream.map(|id| config.upstream(id).name.as_str());
+        json!({ "listen": tcp.listen.to_string(), "upstream": upstream })
+    };
     json!({
         "listen": outbound.listen.to_string(),
-        "capture": outbound.capture.word(),
         "protocol": OutboundProtocol(outbound.accepts).word(),
+        "tcp": outbound.tcp.iter().map(own).collect::<Vec<_>>(),
+        "capture": outbound.capture.word(),
         "unknown": outbound.unknown.word(),
         "excludePorts": ports(&outbound.exclude_ports),
         "excludeCidrs": outbound.exclude_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -81,7 +81,8 @@ mapping! {
     Outbound {
         /// Where the service's calls arrive.
         "listen" => listen: ListenAddress;
-        /// What the service's calls are: `http`, or `auto`, what the first octets show; `auto` where they are captured.
+        /// What the service's calls are: `http`, or `auto`, what the first octets show. `auto` where they are redirected,
+        /// unless written.
         "protocol" => protocol: OutboundProtocol;
         /// Ports that lead to one service each, whatever is spoken there.
         "tcp" => tcp: List<OutboundTcp>;

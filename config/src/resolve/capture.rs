@@ -89,10 +89,15 @@ pub(super) fn outbound(
     policy.upgrades.value.retain(|upgrade| *upgrade != Upgrade::Connect);
     let ranges = written.exclude_ports.as_ref().map_or(&[][..], |ranges| &ranges.value);
     let networks = written.exclude_cidrs.as_ref();
+    let taken_for = match capture {
+        Capture::Explicit => Accepts::Http,
+        // Databases too: nobody said what is called.
+        Capture::Redirect => Accepts::Detect,
+    };
     Outbound {
         listen,
         capture,
-        accepts: written.protocol.map_or(taken_for(capture), |protocol| protocol.value.0),
+        accepts: written.protocol.map_or(taken_for, |protocol| protocol.value.0),
         tcp: Vec::new(),
         unknown: or(written.unknown, Unknown::Reject),
         exclude_ports: excluded(ranges, faults),
@@ -102,14 +107,6 @@ pub(super) fn outbound(
         ),
         paths: paths::listener(written.paths.as_ref()),
         policy,
-    }
-}
-
-/// Who is told the address speaks HTTP; whoever is captured may speak anything.
-pub(super) fn taken_for(capture: Capture) -> Accepts {
-    match capture {
-        Capture::Explicit => Accepts::Http,
-        Capture::Redirect => Accepts::Detect,
     }
 }
 

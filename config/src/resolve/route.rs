@@ -10,7 +10,8 @@ use super::unique;
 use super::upstream::Upstreams;
 use crate::faults::{Faults, Span};
 use crate::model::{
-    Backend, Direction, HostPattern, HttpRoute, Location, Name, RouteMatch, Rule, Upgrade, UpstreamId,
+    Backend, Direction, HostPattern, HttpRoute, Location, Name, Protocol, RouteMatch, Rule, Upgrade,
+    UpstreamId,
 };
 use crate::raw::{self, Spanned, items, or};
 
@@ -90,6 +91,7 @@ fn rule(
         }
         Direction::Outbound => {
             let refs = written.backend_refs.as_ref();
+            speaking(refs, &matches, scope, faults);
             backends(refs, (*span, written.whole), Layer::rule(written), scope, faults)
         }
     };
@@ -125,6 +127,26 @@ fn inbound_rule(written: &raw::Rule, faults: &mut Faults<'_>) {
     for tunnel in items(written.upgrades.as_ref()).filter(|upgrade| upgrade.value == Upgrade::Connect) {
         let help = "a tunnel through the sidecar would be a way around every inbound route";
         faults.at_with(tunnel.span, "an inbound rule cannot allow `connect`", help);
+    }
+}
+
+/// What speaks no HTTP is reached by a tunnel alone.
+fn speaking(
+    refs: Option<&Spanned<raw::List<raw::BackendRef>>>,
+    matches: &[(RouteMatch, Span)],
+    scope: &Scope<'_>,
+    faults: &mut Faults<'_>,
+) {
+    if matches.iter().all(|(found, _)| found.method == Some(http::Method::CONNECT)) {
+        return;
+    }
+    let document = |name: &Spanned<Name>| scope.upstreams.by_name.get(name.value.as_str());
+    for name in items(refs).filter_map(|backend| backend.value.name.as_ref()) {
+        let protocol = document(name).and_then(|(_, upstream)| upstream.protocol);
+        if protocol.is_some_and(|protocol| protocol.value == Protocol::Tcp) {
+            let help = "a `TCPRoute` leads there, or a rule for `method: CONNECT`";
+            faults.at_with(name.span, format!("`{}` speaks no HTTP (`protocol: tcp`)", name.value), help);
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Which rule takes a connection that nobody reads, and which upstreams may it go to? Every reference bound.
 
-use super::capture;
 use super::policy::{self, Layer};
 use super::route::{Scope, backends, listened_to, named};
 use super::unique;
@@ -143,8 +142,9 @@ fn fed(direction: Direction, span: Span, sidecar: Option<&raw::Sidecar>, faults:
     let help = match (direction, &sidecar.outbound) {
         (Direction::Outbound, Some(outbound)) => {
             let outbound = &outbound.value;
-            let captured = capture::taken_for(or(outbound.capture, Capture::Explicit));
-            let takes = outbound.protocol.map_or(captured, |protocol| protocol.value.0) != Accepts::Http;
+            let takes = outbound.protocol.is_some_and(|protocol| protocol.value.0 != Accepts::Http);
+            let redirected = outbound.capture.is_some_and(|capture| capture.value == Capture::Redirect);
+            let takes = takes || redirected && outbound.protocol.is_none();
             if takes || outbound.tcp.is_some() || !outbound.whole {
                 return;
             }

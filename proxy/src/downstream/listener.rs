@@ -19,7 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::original_dst::{Refused, original_dst};
 use super::{http1, tcp, tls};
 use crate::http1::ServerConn;
-use crate::snapshot::{Arrival, ListenerId, Snapshot};
+use crate::message::Ends;
+use crate::snapshot::{ListenerId, Snapshot};
 use crate::worker::Worker;
 
 /// How long accepting rests when the process has no file descriptor left.
@@ -152,19 +153,19 @@ fn admit(
     } else {
         (id, None)
     };
+    let ends = Ends { peer, meant };
     metrics.accepted(worker.id);
     let held = (permit, open.enter(id.direction), worker.stay(id));
-    let arrival = Arrival { listener: id, peer, meant };
-    let accepts = snapshot.accepts(&arrival);
+    let accepts = snapshot.accepts(id, meant);
     if let Some(side) = snapshot.server_side(id) {
         let side = Arc::clone(side);
-        return spawn(worker, tls::serve(Rc::clone(worker), arrival, accepts, side, stream), held);
+        return spawn(worker, tls::serve(Rc::clone(worker), id, accepts, side, (stream, ends)), held);
     }
-    let down = ServerConn::new(stream, arrival.ends(), worker.timers.alarm(), id.drains());
+    let down = ServerConn::new(stream, ends, worker.timers.alarm(), id.drains());
     if accepts == Accepts::Http {
         spawn(worker, http1::serve(Rc::clone(worker), id, down), held);
     } else {
-        spawn(worker, tcp::serve(Rc::clone(worker), arrival, accepts, down), held);
+        spawn(worker, tcp::serve(Rc::clone(worker), id, accepts, down), held);
     }
 }
 

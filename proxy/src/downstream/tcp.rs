@@ -16,7 +16,7 @@ use super::{http1, tls};
 use crate::clock::now;
 use crate::http1::ServerConn;
 use crate::pipeline;
-use crate::snapshot::Arrival;
+use crate::snapshot::ListenerId;
 use crate::telemetry::Protocol;
 use crate::worker::Worker;
 
@@ -24,46 +24,46 @@ use crate::worker::Worker;
 const MOST: usize = 16 * 1024;
 
 /// Serves a connection to its end.
-pub async fn serve(worker: Rc<Worker>, arrival: Arrival, accepts: Accepts, mut down: ServerConn) {
-    let metrics = worker.shared.metrics.downstream(arrival.listener.direction);
+pub async fn serve(worker: Rc<Worker>, listener: ListenerId, accepts: Accepts, mut down: ServerConn) {
+    let metrics = worker.shared.metrics.downstream(listener.direction);
     let unknown = metrics.active(worker.id, Protocol::Unknown);
     let seen = match accepts {
-        Accepts::Opaque if !worker.snapshot_for(arrival.listener).asks_for_names(&arrival) => {
+        Accepts::Opaque if !worker.snapshot_for(listener).asks_for_names(listener, down.ends.meant) => {
             Some(Speaks::Opaque)
         }
-        Accepts::Opaque | Accepts::Detect => detect(&worker, &arrival, &mut down).await,
+        Accepts::Opaque | Accepts::Detect => detect(&worker, listener, &mut down).await,
         Accepts::Http => Some(Speaks::Http),
     };
     drop(unknown);
     match seen {
         None => {}
         Some(Speaks::Http) if accepts != Accepts::Opaque => {
-            http1::serve(worker, arrival.listener, down).await;
+            http1::serve(worker, listener, down).await;
         }
-        Some(Speaks::Tls { sni }) => pass(&worker, &arrival, sni.as_deref(), down).await,
-        Some(Speaks::Http | Speaks::Opaque) => pass(&worker, &arrival, None, down).await,
+        Some(Speaks::Tls { sni }) => pass(&worker, listener, sni.as_deref(), down).await,
+        Some(Speaks::Http | Speaks::Opaque) => pass(&worker, listener, None, down).await,
     }
 }
 
 /// What is no HTTP passes, but not in plaintext where only TLS is taken: there is nothing in it that could be a probe.
-pub async fn pass(worker: &Worker, arrival: &Arrival, sni: Option<&str>, mut down: ServerConn) {
-    let snapshot = worker.snapshot_for(arrival.listener);
-    let metrics = worker.shared.metrics.downstream(arrival.listener.direction);
+pub async fn pass(worker: &Worker, listener: ListenerId, sni: Option<&str>, mut down: ServerConn) {
+    let snapshot = worker.snapshot_for(listener);
+    let metrics = worker.shared.metrics.downstream(listener.direction);
     match down.channel.wire.stream().proof() {
-        None if tls::is_strict(&snapshot, arrival.listener) => {
+        None if tls::is_strict(&snapshot, listener) => {
             return metrics.protocol_error(worker.id, "plaintext-refused");
         }
-        Some(proof) if tls::distrusted(worker, arrival.listener, proof) => return,
+        Some(proof) if tls::distrusted(worker, listener, proof) => return,
         _ => {}
     }
     down.active = Some(metrics.active(worker.id, Protocol::Tcp));
-    pipeline::pass(worker, &snapshot, arrival, sni, &mut down).await;
+    pipeline::pass(worker, &snapshot, listener, sni, &mut down).await;
 }
 
 /// What the first octets show; `None`: it is gone before they said anything.
-async fn detect(worker: &Worker, arrival: &Arrival, down: &mut ServerConn) -> Option<Speaks> {
-    let metrics = worker.shared.metrics.downstream(arrival.listener.direction);
-    let until = now() + worker.snapshot_for(arrival.listener).config.sidecar.detection.timeout;
+async fn detect(worker: &Worker, listener: ListenerId, down: &mut ServerConn) -> Option<Speaks> {
+    let metrics = worker.shared.metrics.downstream(listener.direction);
+    let until = now() + worker.snapshot_for(listener).config.sidecar.detection.timeout;
     let found = loop {
         let wire = &mut down.channel.wire;
         let ahead = wire.ahead().len();
@@ -72,7 +72,7 @@ async fn detect(worker: &Worker, arrival: &Arrival, down: &mut ServerConn) -> Op
             Err(More(otherwise)) if ahead >= MOST => break otherwise,
             Err(More(otherwise)) => otherwise,
         };
-        if arrival.listener.drains() && ahead == 0 {
+        if listener.drains() && ahead == 0 {
             down.alarm.set_idle(until);
         } else {
             down.alarm.set(until);
@@ -93,7 +93,7 @@ async fn detect(worker: &Worker, arrival: &Arrival, down: &mut ServerConn) -> Op
                 metrics.detected(worker.id, "timeout");
                 return Some(otherwise);
             }
-            None if worker.leaves(arrival.listener) => return None,
+            None if worker.leaves(listener) => return None,
             None => {}
         }
     };

@@ -15,8 +15,8 @@ use super::{http1, http2, tcp};
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http1::server::LINGER;
-use crate::message::{Known, RequestHead};
-use crate::snapshot::{Arrival, ListenerId, Snapshot};
+use crate::message::{Ends, Known, RequestHead};
+use crate::snapshot::{ListenerId, Snapshot};
 use crate::telemetry::Protocol;
 use crate::tls::{Alpn, HANDSHAKE, Proof, ServerSide, Stream};
 use crate::worker::Worker;
@@ -27,12 +27,11 @@ pub const NO_TLS: [u8; 7] = [21, 3, 1, 0, 2, 2, 40];
 /// Serves a connection to a port that takes TLS, to its end.
 pub async fn serve(
     worker: Rc<Worker>,
-    arrival: Arrival,
+    listener: ListenerId,
     accepts: Accepts,
     side: Arc<ServerSide>,
-    tcp: TcpStream,
+    (tcp, ends): (TcpStream, Ends),
 ) {
-    let listener = arrival.listener;
     let metrics = worker.shared.metrics.downstream(listener.direction);
     let unknown = metrics.active(worker.id, Protocol::Unknown);
     let alarm = worker.timers.alarm();
@@ -50,12 +49,15 @@ pub async fn serve(
         Begun::Tls(stream, alpn) => (stream, Vec::new(), alpn),
         Begun::Plain(tcp, ahead) => (tcp.into(), ahead, None),
     };
-    let mut down = ServerConn::new(stream, arrival.ends(), alarm, listener.drains());
+    let mut down = ServerConn::new(stream, ends, alarm, listener.drains());
     down.channel.wire.unread(&ahead);
+    // It was waited for once.
+    let silent = down.channel.wire.stream().proof().is_none() && ahead.is_empty();
+    let accepts = if silent && accepts == Accepts::Detect { Accepts::Opaque } else { accepts };
     match alpn {
-        Some(Alpn::Tcp) => tcp::serve(worker, arrival, Accepts::Opaque, down).await,
-        _ if accepts == Accepts::Opaque => tcp::serve(worker, arrival, accepts, down).await,
-        None if accepts == Accepts::Detect => tcp::serve(worker, arrival, accepts, down).await,
+        Some(Alpn::Tcp) => tcp::serve(worker, listener, Accepts::Opaque, down).await,
+        _ if accepts == Accepts::Opaque => tcp::serve(worker, listener, accepts, down).await,
+        None if accepts == Accepts::Detect => tcp::serve(worker, listener, accepts, down).await,
         Some(Alpn::Http2) => Box::pin(http2::serve(worker, listener, down)).await,
         Some(_) => {
             down.speaks_http1();
@@ -90,18 +92,30 @@ async fn greet(
     mut tcp: TcpStream,
     alarm: &Alarm,
 ) -> Result<Begun, Parted> {
-    let until = now() + worker.snapshot_for(listener).limits().handshake_timeout;
+    let (until, patience) = {
+        let snapshot = worker.snapshot_for(listener);
+        let begun = now();
+        // Whoever needs no TLS may wait for a server that speaks first.
+        let quiet = accepts != Accepts::Http && !is_strict(&snapshot, listener);
+        let patience = quiet.then(|| begun + snapshot.config.sidecar.detection.timeout);
+        (begun + snapshot.limits().handshake_timeout, patience)
+    };
     let mut ahead = Vec::new();
     let first = loop {
         // Nothing is in hand yet: a drain doesn't wait for it.
+        let by = patience.unwrap_or(until).min(until);
         if listener.drains() {
-            alarm.set_idle(until);
+            alarm.set_idle(by);
         } else {
-            alarm.set(until);
+            alarm.set(by);
         }
         match within(alarm, first_octets(worker, &mut tcp, &mut ahead)).await {
             Ok(first) => break first,
             Err(Late) if worker.leaves(listener) => return Err(Parted::Quietly),
+            Err(Late) if patience.is_some_and(|patience| now() >= patience) => {
+                worker.shared.metrics.downstream(listener.direction).detected(worker.id, "timeout");
+                return Ok(Begun::Plain(tcp, ahead));
+            }
             Err(Late) if now() >= until => return Err(Parted::Failed("timeout")),
             Err(Late) => {}
         }

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Direction, HashOn, PeerIdentity, Upgrade};
+use outrigger_config::model::{Direction, HashOn, PeerIdentity, Protocol, Upgrade};
 
 use super::After;
 use super::cached::Visit;
@@ -155,10 +155,12 @@ impl<'s> Exchange<'s> {
         self.proof.as_ref().map(|proof| proof.peer().identity())
     }
 
-    /// Where the policy sends it.
+    /// Where the policy sends it; what speaks no HTTP is reached by a tunnel alone.
     pub fn route(&self) -> Option<(&'s Rule, &'s Backend)> {
         let rule = self.snapshot.route(self.listener, self.head.host(), &self.head, self.meant)?;
-        Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
+        let backend = rule.backend(self.worker.rng(|rng| rng.u64(..)));
+        let speaks = backend.upstream.config.protocol != Protocol::Tcp || self.head.method == Method::CONNECT;
+        speaks.then_some((rule, backend))
     }
 
     /// A stream may be silent and long-lived by intent: the call of a gRPC method, whatever it is, or a tunnel.
@@ -257,6 +259,8 @@ impl<'s> Exchange<'s> {
             self.count_failure(failure);
         }
         let log = &self.snapshot.access_log;
+        // Nobody tells by a status how a connection went.
+        let code = if self.opaque { 200 } else { code };
         if log.wants(code, flag, took, self.worker.rng(fastrand::Rng::f64)) {
             log.write(self.worker.id, &self.record(status, flag, took), now);
         }
@@ -321,9 +325,10 @@ impl<'s> Exchange<'s> {
             direction: self.listener.direction,
             peer: self.peer,
             identity: self.identity().map(PeerIdentity::as_str),
-            method: Text(self.head.method.as_str().as_bytes()),
+            protocol: self.opaque.then_some("tcp"),
+            method: (!self.opaque).then(|| Text(self.head.method.as_str().as_bytes())),
             authority: Text(self.head.authority().as_bytes()),
-            path: Path(self.head.target.path().as_bytes()),
+            path: (!self.opaque).then(|| Path(self.head.target.path().as_bytes())),
             route: rule.map_or("-", |rule| &*rule.route),
             upstream: backend.map(|backend| backend.upstream.config.name.as_str()),
             endpoint: self.endpoint,

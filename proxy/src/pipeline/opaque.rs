@@ -12,7 +12,7 @@ use super::{After, Down, Failure, authz, fallback, limits, tunnel};
 use crate::clock::now;
 use crate::http1::ServerConn;
 use crate::message::{Framing, Known, RequestHead, Version};
-use crate::snapshot::{Arrival, Snapshot};
+use crate::snapshot::{ListenerId, Snapshot};
 use crate::worker::Worker;
 
 /// Its life: a route, who may, what limits let it have, an endpoint that takes it, octets in both directions. One that fails
@@ -20,15 +20,15 @@ use crate::worker::Worker;
 pub async fn pass(
     worker: &Worker,
     snapshot: &Snapshot,
-    arrival: &Arrival,
+    listener: ListenerId,
     sni: Option<&str>,
     conn: &mut ServerConn,
 ) {
-    let head = head(sni, snapshot.destination(arrival));
+    let head = head(sni, snapshot.destination(listener, conn.ends.meant));
     let caller = (conn.ends, conn.channel.wire.stream().proof().cloned());
-    let mut exchange = Exchange::begin(worker, snapshot, arrival.listener, caller, head, now());
+    let mut exchange = Exchange::begin(worker, snapshot, listener, caller, head, now());
     exchange.opaque = true;
-    let carried = carry(&mut exchange, arrival, sni, &mut Down::Http1(conn)).await;
+    let carried = carry(&mut exchange, sni, &mut Down::Http1(conn)).await;
     exchange.failure = carried.err();
     if exchange.failure.is_some() {
         conn.abort();
@@ -38,12 +38,11 @@ pub async fn pass(
 
 async fn carry<'s>(
     exchange: &mut Exchange<'s>,
-    arrival: &Arrival,
     sni: Option<&str>,
     down: &mut Down<'_>,
 ) -> Result<(), Failure> {
     let snapshot: &'s Snapshot = exchange.snapshot;
-    let rule = snapshot.passage(arrival, sni).ok_or(Failure::NoRoute)?;
+    let rule = snapshot.passage(exchange.listener, exchange.meant, sni).ok_or(Failure::NoRoute)?;
     let backend = rule.backend(exchange.worker.rng(|rng| rng.u64(..)));
     exchange.chosen = Some((rule, backend));
     authz::check(exchange)?;

@@ -278,7 +278,7 @@ impl Builder<'_> {
             let old = previous.and_then(|previous| previous.outbound.application());
             let crowd = crowds.of(Of::Application, wanted.name.as_str());
             let running = next(old, wanted, (None, &self.stands[OUTBOUND]), (self.metrics, crowd), now);
-            Some((running, outbound.policy.clone()))
+            Some(self.sole(Direction::Outbound, running, outbound.policy.clone()))
         });
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             rule.backends
@@ -294,7 +294,7 @@ impl Builder<'_> {
             routes: self.rules(Direction::Outbound, backends)?,
             passage: self.outbound_passage(passthrough.as_ref()),
             direct,
-            otherwise: passthrough.map(|(running, policy)| self.sole(Direction::Outbound, running, policy)),
+            otherwise: passthrough,
         })
     }
 

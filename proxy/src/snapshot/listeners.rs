@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use outrigger_config::model::{AdminAddress, Capture, Config, Direction, InboundCapture, Unknown, twin};
+use outrigger_config::model::{
+    AdminAddress, Capture, Config, Direction, InboundCapture, Outbound, Unknown, twin,
+};
 
 use super::Snapshot;
-use crate::message::Ends;
 
 /// Which listener of the sidecar a connection came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,24 +33,6 @@ impl ListenerId {
     }
 }
 
-/// How a connection came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrival {
-    /// By which entry of the policy.
-    pub listener: ListenerId,
-    /// From whom.
-    pub peer: SocketAddr,
-    /// Where it was meant to go before it was led here; `None`: it was led nowhere, and came to where it wanted.
-    pub meant: Option<SocketAddr>,
-}
-
-impl Arrival {
-    /// Who calls, and whom.
-    pub fn ends(&self) -> Ends {
-        Ends { peer: self.peer, meant: self.meant }
-    }
-}
-
 /// All sockets that a policy wants. Those of captured connections come in pairs, one of each family.
 pub fn sockets(config: &Config) -> Vec<ListenerId> {
     let sidecar = &config.sidecar;
@@ -72,9 +55,10 @@ impl Snapshot {
         let sidecar = &self.config.sidecar;
         let inbound = sidecar.inbound.iter().map(|port| ListenerId::inbound(port.listen));
         let outbound = sidecar.outbound.iter().flat_map(|outbound| {
-            [outbound.listen].into_iter().chain(outbound.tcp.iter().map(|tcp| tcp.listen))
+            let own = outbound.tcp.iter().map(|tcp| tcp.listen);
+            [outbound.listen].into_iter().chain(own).map(ListenerId::outbound)
         });
-        inbound.chain(outbound.map(ListenerId::outbound)).collect()
+        inbound.chain(outbound).collect()
     }
 
     /// All sockets that this generation wants.
@@ -98,10 +82,10 @@ impl Snapshot {
             Direction::Inbound => {
                 sidecar.inbound_capture.as_ref().is_some_and(|captured| is(captured.listen()))
             }
-            Direction::Outbound => sidecar
-                .outbound
-                .as_ref()
-                .is_some_and(|outbound| outbound.capture == Capture::Redirect && is(outbound.listen)),
+            Direction::Outbound => {
+                let captured = |outbound: &&Outbound| outbound.capture == Capture::Redirect;
+                sidecar.outbound.as_ref().filter(captured).is_some_and(|outbound| is(outbound.listen))
+            }
         }
     }
 

@@ -35,7 +35,7 @@ use self::opaque::Passage;
 use self::stand_in::{BodyFiles, Chain};
 pub use build::{BuildError, build};
 use limiter::RateLimiter;
-pub use listeners::{Arrival, ListenerId, sockets};
+pub use listeners::{ListenerId, sockets};
 
 /// One generation. A request holds it to its end.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use outrigger_config::model::{self, Accepts, Direction, Inbound, TcpRoute, Traff
 
 use super::build::{Builder, NONE};
 use super::direct::Direct;
-use super::{Arrival, Backend, ListenerId, Rule, Snapshot};
+use super::{Backend, ListenerId, Rule, Snapshot};
 use crate::policy::tcp_router::{Connection, TcpRouter};
 use crate::policy::weights::Weights;
 use crate::upstream::Upstream;
@@ -34,40 +34,45 @@ impl Passage {
 }
 
 impl Snapshot {
-    /// What a connection is to be taken for.
-    pub fn accepts(&self, arrival: &Arrival) -> Accepts {
-        let declared = self.declared(arrival.listener);
-        let port = self.destination(arrival).port();
+    /// What a connection is to be taken for that came in so, and was `meant` for there.
+    pub fn accepts(&self, listener: ListenerId, meant: Option<SocketAddr>) -> Accepts {
+        let declared = self.declared(listener);
+        let port = self.destination(listener, meant).port();
         let listed = || self.config.sidecar.detection.opaque_ports.contains(&port);
         if declared == Accepts::Detect && listed() { Accepts::Opaque } else { declared }
     }
 
     /// The most specific rule for an opaque connection; `None`: nobody named where it goes.
-    pub fn passage(&self, arrival: &Arrival, sni: Option<&str>) -> Option<&Rule> {
-        let passage = &self.table(arrival.listener)?.passage;
-        let connection = Connection { destination: self.destination(arrival), sni };
+    pub fn passage(
+        &self,
+        listener: ListenerId,
+        meant: Option<SocketAddr>,
+        sni: Option<&str>,
+    ) -> Option<&Rule> {
+        let passage = &self.table(listener)?.passage;
+        let connection = Connection { destination: self.destination(listener, meant), sni };
         if let Some(found) = passage.router.route(&connection) {
             return Some(&passage.routes[found.route][found.rule]);
         }
-        let own = || passage.own.iter().find(|(addr, _)| *addr == arrival.listener.addr);
+        let own = passage.own.iter().find(|(addr, _)| *addr == listener.addr).map(|(_, rule)| rule);
         let named = || sni.and_then(|name| passage.direct.named(name));
-        let at = || arrival.meant.and_then(|meant| passage.direct.at(meant));
-        own().map(|(_, rule)| rule).or_else(named).or_else(at).or(passage.otherwise.as_ref())
+        let there = || meant.and_then(|meant| passage.direct.at(meant));
+        own.or_else(named).or_else(there).or(passage.otherwise.as_ref())
     }
 
     /// Whether the name that a connection's TLS asks for may decide where it goes.
-    pub fn asks_for_names(&self, arrival: &Arrival) -> bool {
-        let destination = self.destination(arrival);
-        self.table(arrival.listener).is_some_and(|table| table.passage.router.asks_for_names(destination))
+    pub fn asks_for_names(&self, listener: ListenerId, meant: Option<SocketAddr>) -> bool {
+        let destination = self.destination(listener, meant);
+        self.table(listener).is_some_and(|table| table.passage.router.asks_for_names(destination))
     }
 
-    /// Where a connection was meant to go: what it was told that, else the port that callers know.
-    pub fn destination(&self, arrival: &Arrival) -> SocketAddr {
-        let known = |addr: SocketAddr| match self.port(arrival.listener) {
-            Some(port) => SocketAddr::new(addr.ip(), port.port),
-            None => addr,
-        };
-        arrival.meant.unwrap_or_else(|| known(arrival.listener.addr))
+    /// Where a connection was meant to go; where nobody redirected it, the port that callers know.
+    pub fn destination(&self, listener: ListenerId, meant: Option<SocketAddr>) -> SocketAddr {
+        let mut known = listener.addr;
+        if let Some(port) = self.port(listener) {
+            known.set_port(port.port);
+        }
+        meant.unwrap_or(known)
     }
 
     fn declared(&self, listener: ListenerId) -> Accepts {
@@ -83,7 +88,7 @@ impl Snapshot {
 
 impl Builder<'_> {
     /// Where opaque connections of the service may go; nowhere, where all are taken for HTTP.
-    pub(super) fn outbound_passage(&self, passthrough: Option<&(Arc<Upstream>, TrafficPolicy)>) -> Passage {
+    pub(super) fn outbound_passage(&self, passthrough: Option<&Rule>) -> Passage {
         let Some(outbound) = &self.config.sidecar.outbound else { return Passage::default() };
         if outbound.accepts == Accepts::Http && outbound.tcp.is_empty() {
             return Passage::default();
@@ -97,9 +102,11 @@ impl Builder<'_> {
         for (nth, upstream) in self.config.upstreams.iter().enumerate() {
             direct.add(leading_to(UpstreamId(nth)), upstream);
         }
-        let otherwise = passthrough.map(|(upstream, policy)| {
-            self.leading_to(Direction::Outbound, upstream, policy.clone().of_connections())
-        });
+        let let_through = |rule: &Rule| {
+            let backend = rule.backends.first()?;
+            let policy = backend.policy.clone().of_connections();
+            Some(self.leading_to(Direction::Outbound, &backend.upstream, policy))
+        };
         let backends = |route: &str, rule: &model::TcpRule| {
             let backend = |backend: &model::Backend| {
                 let UpstreamId(nth) = backend.upstream;
@@ -107,7 +114,12 @@ impl Builder<'_> {
             };
             rule.backends.iter().map(backend).collect()
         };
-        Passage { own: own.collect(), direct, otherwise, ..self.passage(Direction::Outbound, backends) }
+        Passage {
+            own: own.collect(),
+            direct,
+            otherwise: passthrough.and_then(let_through),
+            ..self.passage(Direction::Outbound, backends)
+        }
     }
 
     /// All of it goes to one upstream.
