@@ -11,6 +11,7 @@ mod authz;
 mod availability;
 mod balancing;
 mod bulkheads;
+mod capture;
 mod chain;
 mod classification;
 mod commands;

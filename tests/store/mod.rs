@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use crate::support::caller::{Caller, timed};
 use crate::support::draft::{ask, get};
 use crate::support::origin::Origin;
 use crate::support::rig::{Rig, Wishes, eventually};
 use crate::support::servers::{Place, Server};
 use crate::support::{PATIENCE, free_addr};
+use rustix::process::Signal;
 
 /// A sidecar with a policy whose total is counted there.
 fn replica(app: &Origin, store: SocketAddr, says: &str) -> Rig {

@@ -6,6 +6,7 @@ pub mod draft;
 pub mod frames;
 pub mod inside;
 pub mod link;
+pub mod namespaces;
 pub mod origin;
 pub mod peer;
 pub mod rig;

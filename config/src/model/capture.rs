@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::{Discovery, TrafficPolicy, Upstream};
+
 /// How connections get here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capture {
@@ -23,7 +25,7 @@ pub enum Unknown {
 }
 
 /// The listener of all captured inbound ports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct InboundCapture {
     /// Where redirected connections arrive, on every address.
     pub port: u16,
@@ -31,6 +33,8 @@ pub struct InboundCapture {
     pub unknown: Unknown,
     /// Ports that the rules leave alone.
     pub exclude_ports: Vec<PortRange>,
+    /// Policy of what is let in unnamed.
+    pub policy: TrafficPolicy,
 }
 
 impl InboundCapture {
@@ -40,6 +44,12 @@ impl InboundCapture {
     /// Where it listens: a redirected connection arrives at the address of the interface that it came through.
     pub fn listen(&self) -> SocketAddr {
         (Ipv4Addr::UNSPECIFIED, self.port).into()
+    }
+
+    /// Whatever is let in unnamed, as an upstream; `None`: nothing is.
+    pub fn passthrough(&self) -> Option<Upstream> {
+        let passthrough = || Upstream::unguarded(Self::PASSTHROUGH, Discovery::Original, &self.policy);
+        (self.unknown == Unknown::Allow).then(passthrough)
     }
 }
 

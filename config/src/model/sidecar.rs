@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use super::fault::FaultCaps;
 use super::{
-    Accepts, ActiveCheck, Applied, Balancing, Capture, Detection, Discovery, ForwardTo, Http2Limits,
-    IdentityFiles, InboundCapture, InboundTls, LoadBalancer, Locality, Location, Name, Network, Origin,
-    OutboundTcp, Paths, PortRange, Protocol, Setting, TrafficPolicy, Unknown, Upstream, UpstreamLimits,
-    UpstreamTls,
+    Accepts, ActiveCheck, Applied, Capture, Detection, Discovery, ForwardTo, Http2Limits, IdentityFiles,
+    InboundCapture, InboundTls, Locality, Name, Network, OutboundTcp, Paths, PortRange, Protocol, Setting,
+    TrafficPolicy, Unknown, Upstream,
 };
-use crate::defaults;
 
 /// The process beside one service.
 #[derive(Debug, Clone, PartialEq)]
@@ -201,7 +199,7 @@ impl Inbound {
         Upstream {
             protocol: self.protocol,
             health_check: self.health_check.clone(),
-            ..unguarded(&format!("{}{}", Self::PREFIX, self.port), discovery, &self.policy)
+            ..Upstream::unguarded(&format!("{}{}", Self::PREFIX, self.port), discovery, &self.policy)
         }
     }
 }
@@ -212,33 +210,7 @@ impl Outbound {
 
     /// Whatever is let through unnamed, as an upstream; `None`: nothing is.
     pub fn passthrough(&self) -> Option<Upstream> {
-        let passthrough = || unguarded(Self::PASSTHROUGH, Discovery::Original, &self.policy);
+        let passthrough = || Upstream::unguarded(Self::PASSTHROUGH, Discovery::Original, &self.policy);
         (self.unknown == Unknown::Allow).then(passthrough)
-    }
-}
-
-/// An upstream that is called as it is, whatever comes of it.
-fn unguarded(name: &str, discovery: Discovery, policy: &TrafficPolicy) -> Upstream {
-    fn off<T>() -> Setting<Option<T>> {
-        Setting { value: None, origin: Origin::BuiltIn }
-    }
-    Upstream {
-        name: Name(name.into()),
-        hosts: Vec::new(),
-        addresses: Vec::new(),
-        discovery,
-        protocol: defaults::PROTOCOL,
-        tls: Setting { value: UpstreamTls::Off, origin: Origin::BuiltIn },
-        load_balancer: LoadBalancer::RoundRobin,
-        balancing: Balancing { panic_threshold: 1.0, ..Balancing::default() },
-        health_check: off(),
-        outlier_detection: off(),
-        circuit_breaker: off(),
-        pacing: off(),
-        cache: off(),
-        retry_budget: defaults::RETRY_BUDGET,
-        limits: UpstreamLimits { max_requests: None, ..defaults::UPSTREAM_LIMITS },
-        policy: policy.clone(),
-        location: Location { file: "".into(), line: 1, column: 1 },
     }
 }

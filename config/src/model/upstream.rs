@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::priority::Shares;
 use super::{
-    ActiveCheck, AdaptiveLimit, Applied, Balancing, Cache, CircuitBreakers, Location, Name, OutlierDetection,
-    Pacing, QueueLimits, Setting, TrafficPolicy, UpstreamTls,
+    ActiveCheck, AdaptiveLimit, Applied, Balancing, Cache, CircuitBreakers, Location, Name, Origin,
+    OutlierDetection, Pacing, QueueLimits, Setting, TrafficPolicy, UpstreamTls,
 };
+use crate::defaults;
 
 /// Position of an upstream in [`super::Config::upstreams`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +54,32 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// An upstream that is called as it is, whatever comes of it.
+    pub(crate) fn unguarded(name: &str, discovery: Discovery, policy: &TrafficPolicy) -> Self {
+        fn off<T>() -> Setting<Option<T>> {
+            Setting { value: None, origin: Origin::BuiltIn }
+        }
+        Self {
+            name: Name(name.into()),
+            hosts: Vec::new(),
+            addresses: Vec::new(),
+            discovery,
+            protocol: defaults::PROTOCOL,
+            tls: Setting { value: UpstreamTls::Off, origin: Origin::BuiltIn },
+            load_balancer: LoadBalancer::RoundRobin,
+            balancing: Balancing { panic_threshold: 1.0, ..Balancing::default() },
+            health_check: off(),
+            outlier_detection: off(),
+            circuit_breaker: off(),
+            pacing: off(),
+            cache: off(),
+            retry_budget: defaults::RETRY_BUDGET,
+            limits: UpstreamLimits { max_requests: None, ..defaults::UPSTREAM_LIMITS },
+            policy: policy.clone(),
+            location: Location { file: "".into(), line: 1, column: 1 },
+        }
+    }
+
     /// Whether an authority in lower case, without its port, is one of its names.
     pub fn is_called(&self, host: &str) -> bool {
         self.name.as_str() == host || self.hosts.iter().any(|name| name == host)

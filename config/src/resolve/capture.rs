@@ -41,7 +41,11 @@ pub(super) fn check_port(written: &raw::Inbound, faults: &mut Faults<'_>) {
 }
 
 /// The listener of captured ports, where there are such.
-pub(super) fn inbound(sidecar: &raw::Sidecar, faults: &mut Faults<'_>) -> Option<InboundCapture> {
+pub(super) fn inbound(
+    sidecar: &raw::Sidecar,
+    written_defaults: Option<&raw::Defaults>,
+    faults: &mut Faults<'_>,
+) -> Option<InboundCapture> {
     let written = sidecar.inbound_capture.as_ref();
     let mut ports = items(sidecar.inbound.as_ref());
     if !ports.any(|port| of_port(&port.value) == Capture::Redirect) {
@@ -58,6 +62,11 @@ pub(super) fn inbound(sidecar: &raw::Sidecar, faults: &mut Faults<'_>) -> Option
         port: or(written.port, defaults::INBOUND_CAPTURE_PORT),
         unknown: or(written.unknown, Unknown::Reject),
         exclude_ports: excluded(ranges, faults),
+        policy: policy::resolve(
+            Direction::Inbound,
+            &[Layer::defaults(written_defaults, Direction::Inbound)],
+            faults,
+        ),
     })
 }
 

@@ -40,7 +40,7 @@ pub(super) fn resolve(
             "it would carry no traffic",
         );
     }
-    let inbound_capture = capture::inbound(written, faults);
+    let inbound_capture = capture::inbound(written, defaults, faults);
     let outbound =
         written.outbound.as_ref().map(|outbound| capture::outbound(&outbound.value, defaults, faults));
     let admin = admin(written.admin.as_ref().map(|admin| &admin.value), faults);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::HeaderValue;
 use outrigger_config::model::{
-    self, Capture, Config, Direction, HttpRoute, Mode, SidecarLimits, TrafficPolicy, UpstreamId,
+    self, Capture, Config, Direction, HttpRoute, Mode, Paths, SidecarLimits, TrafficPolicy, UpstreamId,
 };
 
 use super::authorizer::Authorizer;
@@ -81,12 +81,16 @@ pub fn build(
         stands: [Stand { near: None, dialed: dialed[INBOUND].clone() }, stand],
     };
     let outbound = builder.outbound(previous, &mut crowds, now)?;
-    let inbound = config
+    let mut inbound = config
         .sidecar
         .inbound
         .iter()
         .map(|port| Ok((port.listen, builder.inbound(port, previous, &mut crowds, now)?)))
-        .collect::<Result<_, BodyFileError>>()?;
+        .collect::<Result<Vec<_>, BodyFileError>>()?;
+    if let Some(captured) = &config.sidecar.inbound_capture {
+        let others = builder.let_in(captured, previous, &mut crowds, now);
+        inbound.extend(others.map(|table| (captured.listen(), table)));
+    }
     end_missing(previous, &experiments);
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
@@ -291,6 +295,32 @@ impl Builder<'_> {
             passage: self.outbound_passage(passthrough.as_ref()),
             direct,
             otherwise: passthrough,
+        })
+    }
+
+    /// What is let in at captured ports that nobody names: whatever it is, nobody reads it.
+    fn let_in(
+        &self,
+        captured: &model::InboundCapture,
+        previous: Option<&Snapshot>,
+        crowds: &mut Crowds,
+        now: Instant,
+    ) -> Option<Table> {
+        let wanted = captured.passthrough()?;
+        let old = previous.and_then(|previous| {
+            let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == captured.listen())?;
+            table.passage.application()
+        });
+        let crowd = crowds.of(Of::Application, wanted.name.as_str());
+        let running = next(old, wanted, (None, &self.stands[INBOUND]), (self.metrics, crowd), now);
+        Some(Table {
+            passage: self.let_through(Direction::Inbound, &running, captured.policy.clone()),
+            looks_at_paths: false,
+            paths: Paths::default(),
+            router: Router::new(&[], Direction::Inbound),
+            routes: Vec::new(),
+            direct: Direct::default(),
+            otherwise: None,
         })
     }
 

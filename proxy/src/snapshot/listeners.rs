@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use outrigger_config::model::{AdminAddress, Capture, Config, Direction, InboundCapture, Outbound, twin};
+use outrigger_config::model::{
+    AdminAddress, Capture, Config, Direction, InboundCapture, Outbound, Unknown, twin,
+};
 
 use super::Snapshot;
 
@@ -21,6 +23,7 @@ impl ListenerId {
         self.direction == Direction::Inbound
     }
 
+    /// An entry of the policy, or a socket, for what others send.
     fn inbound(addr: SocketAddr) -> Self {
         Self { direction: Direction::Inbound, addr }
     }
@@ -86,14 +89,18 @@ impl Snapshot {
         }
     }
 
-    /// The entry for what came in by `socket` and was `meant` for there; `None`: nobody names the port.
+    /// The entry for what came in by `socket` and was `meant` for there, or the socket's own for ports that nobody names;
+    /// `None`: they are not let in.
     pub fn entry(&self, socket: ListenerId, meant: SocketAddr) -> Option<ListenerId> {
         let sidecar = &self.config.sidecar;
         match socket.direction {
             Direction::Outbound => Some(ListenerId::outbound(sidecar.outbound.as_ref()?.listen)),
             Direction::Inbound => {
                 let mut captured = sidecar.inbound.iter().filter(|port| port.capture == Capture::Redirect);
-                captured.find(|port| port.port == meant.port()).map(|port| ListenerId::inbound(port.listen))
+                let named = captured.find(|port| port.port == meant.port()).map(|port| port.listen);
+                let captured = sidecar.inbound_capture.as_ref();
+                let others = captured.filter(|captured| captured.unknown == Unknown::Allow);
+                named.or_else(|| others.map(InboundCapture::listen)).map(ListenerId::inbound)
             }
         }
     }

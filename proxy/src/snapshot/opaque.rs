@@ -26,6 +26,13 @@ pub(super) struct Passage {
     pub(super) otherwise: Option<Rule>,
 }
 
+impl Passage {
+    /// Who gets everything else.
+    pub(super) fn application(&self) -> Option<&Arc<Upstream>> {
+        Some(&self.otherwise.as_ref()?.backends.first()?.upstream)
+    }
+}
+
 impl Snapshot {
     /// What a connection is to be taken for that came in so, and was `meant` for there.
     pub fn accepts(&self, listener: ListenerId, meant: Option<SocketAddr>) -> Accepts {
@@ -70,7 +77,8 @@ impl Snapshot {
 
     fn declared(&self, listener: ListenerId) -> Accepts {
         match (listener.direction, &self.config.sidecar.outbound) {
-            (Direction::Inbound, _) => self.port(listener).map_or(Accepts::Http, |port| port.accepts),
+            // Of a port that nobody names nothing is known.
+            (Direction::Inbound, _) => self.port(listener).map_or(Accepts::Opaque, |port| port.accepts),
             (Direction::Outbound, Some(outbound)) if outbound.listen == listener.addr => outbound.accepts,
             (Direction::Outbound, Some(_)) => Accepts::Opaque,
             (Direction::Outbound, None) => Accepts::Http,
@@ -112,6 +120,17 @@ impl Builder<'_> {
             otherwise: passthrough.and_then(let_through),
             ..self.passage(Direction::Outbound, backends)
         }
+    }
+
+    /// All of it goes to one upstream.
+    pub(super) fn let_through(
+        &self,
+        direction: Direction,
+        upstream: &Arc<Upstream>,
+        policy: TrafficPolicy,
+    ) -> Passage {
+        let otherwise = Some(self.leading_to(direction, upstream, policy.of_connections()));
+        Passage { otherwise, ..Passage::default() }
     }
 
     /// What becomes of opaque connections to the application behind a port; nothing, where all are taken for HTTP.
