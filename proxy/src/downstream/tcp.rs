@@ -85,7 +85,6 @@ async fn detect(worker: &Worker, listener: ListenerId, down: &mut ServerConn) ->
             Poll::Ready(Some(ready!(read)))
         });
         match read.await {
-            Some(Ok(1..)) => {}
             // An end is something to pass on, like all that came before it.
             Some(Ok(0)) => break otherwise,
             Some(Err(_)) => return None,
@@ -94,7 +93,7 @@ async fn detect(worker: &Worker, listener: ListenerId, down: &mut ServerConn) ->
                 return Some(otherwise);
             }
             None if worker.leaves(listener) => return None,
-            None => {}
+            Some(Ok(1..)) | None => {}
         }
     };
     metrics.detected(worker.id, found.label());

@@ -101,7 +101,7 @@ pub async fn relay(
 /// Tells the downstream, in its version's words.
 fn agree(exchange: &mut Exchange<'_>, head: &mut ResponseHead, down: &mut Down<'_>) -> std::io::Result<()> {
     match down {
-        Down::Http1(conn) if exchange.opaque => {
+        Down::Http1(conn) if exchange.is_opaque() => {
             conn.channel.open_tunnel();
             Ok(())
         }
@@ -158,7 +158,7 @@ impl Tunnel<'_, '_, '_> {
         let (taken, given) = (&mut exchange.bytes_in, &mut exchange.bytes_out);
         let upwards = to_up.poll(cx, scratch, self.down, self.up, taken, Up::poll_end);
         let downwards = to_down.poll(cx, scratch, self.up, self.down, given, Down::poll_end);
-        if exchange.opaque {
+        if exchange.is_opaque() {
             // As they pass: a connection may live for days.
             let (received, sent) = (exchange.bytes_in - moved.0, exchange.bytes_out - moved.1);
             exchange.connections().moved(exchange.worker.id, received, sent);
@@ -227,7 +227,7 @@ impl Tunnel<'_, '_, '_> {
 
     fn limit(&self, now: Instant) -> Instant {
         let mut idle = *self.backend.policy.timeouts.idle;
-        if !self.exchange.opaque {
+        if !self.exchange.is_opaque() {
             idle = idle.min(self.exchange.snapshot.limits().body_idle_timeout);
         }
         let idle = now + idle;
