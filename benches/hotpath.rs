@@ -94,7 +94,7 @@ fn decisions(c: &mut Criterion) {
     let snapshot = snapshot::build(config, None, None, &metrics, &log, now).unwrap();
     let (head, _) = parse_request(REQUEST, &LIMITS, &Scratch::default()).unwrap().unwrap();
     c.bench_function("route", |b| {
-        b.iter(|| snapshot.route(outbound(), black_box("market-data"), &head).is_some());
+        b.iter(|| snapshot.route(outbound(), black_box("market-data"), &head, None).is_some());
     });
     let mut budget = Budget::new(&defaults::RETRY_BUDGET, now);
     c.bench_function("earn a retry", |b| b.iter(|| budget.deposit(1, black_box(now))));

@@ -9,7 +9,7 @@ use http::Method;
 use crate::model::priority::{Order, Shares};
 use crate::model::{
     Applied, Backoff, BreakerScope, Direction, Http2Limits, InboundTls, LoadBalancer, OutlierDetection,
-    Protocol, RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
+    PortRange, Protocol, RetryBudget, RetryCondition, Upgrade, UpstreamLimits,
 };
 
 /// Until the response head. Envoy's 15 s: longer than any healthy call, shorter than a user's patience with a reload.
@@ -109,6 +109,16 @@ pub const MAX_IDLE: usize = 128;
 /// Below NGINX's 75 s, so that we mostly close first; what they close earlier is repaired by a fresh connection.
 pub const POOL_IDLE: Duration = Duration::from_mins(1);
 
+/// A connection pool's connections are silent for long by intent, and nothing reads in an opaque one whether it waits for an
+/// answer. Envoy's hour.
+pub const OPAQUE_IDLE: Duration = Duration::from_hours(1);
+/// A client that speaks first does so within a round trip; a server that does is kept waiting for so long once, on a port
+/// that nobody listed. Linkerd waits ten seconds, and its users for as long (REQUIREMENTS U19).
+pub const DETECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// Linkerd's list: SMTP twice, `MySQL`, Galera, `PostgreSQL`, Redis, Elasticsearch, memcached. Either the server speaks
+/// first there, or what is spoken is never HTTP.
+pub const OPAQUE_PORTS: [u16; 8] = [25, 587, 3306, 4444, 5432, 6379, 9300, 11211];
+
 /// About half a megabyte for each limit; more callers at one time share a place.
 pub const RATE_LIMIT_KEYS: u32 = 10_000;
 /// Shares are compared twice a second by sorting; who is not among so many is no cause of an overload.
@@ -200,6 +210,13 @@ pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALH
 pub const METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15020);
 /// Every address: callers come from outside.
 pub const INBOUND_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// As Istio.
+pub const INBOUND_CAPTURE_PORT: u16 = 15006;
+/// The metadata service of the clouds gives out credentials of the host's: it is asked as if nobody stood between.
+pub const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+/// The sidecar's own, whichever of them it uses: what others send there is never redirected.
+pub const OWN_PORTS: PortRange = PortRange { first: 15_000, last: 15_099 };
 
 /// The budget of an upstream of which nobody wrote anything.
 pub const RETRY_BUDGET: RetryBudget =

@@ -1,10 +1,12 @@
 //! What holds now? The effective configuration as JSON: every default filled in, every policy value with its origin.
 
 mod authorization;
+mod capture;
 mod fallback;
 mod fault;
 mod rate_limit;
 mod resilience;
+mod tcp;
 mod tls;
 mod upstream;
 
@@ -28,15 +30,16 @@ use crate::scalars::{NonZeroDuration, Percent, Size};
 /// `exchange`, or, while nobody wrote one, only the wait for the response `head`.
 pub fn describe(config: &Config) -> Value {
     json!({
-        "sidecar": sidecar(&config.sidecar),
+        "sidecar": sidecar(&config.sidecar, config),
         "upstreams": config.upstreams.iter().map(describe_upstream).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(|route| self::route(route, config)).collect::<Vec<_>>(),
+        "tcpRoutes": config.tcp_routes.iter().map(|route| tcp::route(route, config)).collect::<Vec<_>>(),
         "rateLimits": config.rate_limits.iter().map(describe_rate_limit).collect::<Vec<_>>(),
         "authorization": config.authorization.iter().map(authorization::policy).collect::<Vec<_>>(),
     })
 }
 
-fn sidecar(sidecar: &Sidecar) -> Value {
+fn sidecar(sidecar: &Sidecar, config: &Config) -> Value {
     json!({
         "name": sidecar.name.as_str(),
         "locality": sidecar.locality.as_ref().map(ToString::to_string),
@@ -46,13 +49,9 @@ fn sidecar(sidecar: &Sidecar) -> Value {
             Workers::Fixed(number) => json!(number),
         },
         "inbound": sidecar.inbound.iter().map(inbound).collect::<Vec<_>>(),
-        "outbound": sidecar.outbound.as_ref().map(|outbound| {
-            json!({
-                "listen": outbound.listen.to_string(),
-                "unknown": outbound.unknown.word(),
-                "paths": authorization::paths(outbound.paths),
-            })
-        }),
+        "inboundCapture": sidecar.inbound_capture.as_ref().map(capture::inbound),
+        "outbound": sidecar.outbound.as_ref().map(|outbound| capture::outbound(outbound, config)),
+        "detection": tcp::detection(&sidecar.detection),
         "admin": {
             "listen": sidecar.admin.listen.to_string(),
             "metrics": sidecar.admin.metrics.to_string(),
@@ -67,9 +66,10 @@ fn sidecar(sidecar: &Sidecar) -> Value {
 fn inbound(inbound: &Inbound) -> Value {
     json!({
         "port": inbound.port,
+        "capture": inbound.capture.word(),
         "listen": inbound.listen.to_string(),
         "forwardTo": inbound.forward_to.to_string(),
-        "protocol": InboundProtocol(inbound.protocol).word(),
+        "protocol": InboundProtocol(inbound.protocol, inbound.accepts).word(),
         "paths": authorization::paths(inbound.paths),
         "tls": tls::asked(&inbound.tls).word(),
         "plaintextPaths": tls::plaintext_paths(&inbound.tls),

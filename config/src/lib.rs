@@ -1,6 +1,6 @@
 //! What does a policy file say? The schema of Outrigger: YAML in, a checked model out. Pure data, no IO.
 //!
-//! A *generation* is every file of a directory together. It holds documents of six kinds:
+//! A *generation* is every file of a directory together. It holds documents of seven kinds:
 //!
 //! ```yaml
 //! apiVersion: outrigger/v1
@@ -10,9 +10,12 @@
 //! workers: auto
 //! identity: {certDir: /certs}      # tls.crt, tls.key, ca.crt and perhaps ca.crl, watched
 //! inbound: [{port: 8080, listen: 0.0.0.0:8080, forwardTo: 127.0.0.1:8081, protocol: http,     # http1, http2
-//!            tls: strict, plaintextPaths: [/ping]}]                    # permissive, off
-//! outbound: {listen: 127.0.0.1:15001, capture: explicit, unknown: reject,                   # as in inbound:
+//!            tls: strict, plaintextPaths: [/ping]},                    # permissive, off
+//!           {port: 6379, forwardTo: 127.0.0.1:6380, protocol: tcp}]    # nobody reads it; or auto: as its first octets say
+//! outbound: {listen: 127.0.0.1:15001, protocol: http, tcp: [{listen: 127.0.0.1:5432, upstream: market-data}],
+//!            capture: explicit, unknown: reject,                                            # as in inbound:
 //!            paths: {escapedSlashes: refuse, emptySegments: refuse, parameters: refuse}}      # keep
+//! detection: {timeout: 1s, opaquePorts: [25, 587, 3306, 4444, 5432, 6379, 9300, 11211]}   # of `protocol: auto`
 //! admin: {listen: 127.0.0.1:15000, metrics: 0.0.0.0:15020}             # or `unix:/run/outrigger.sock`; `exposed: true`
 //! shutdown: {drain: 30s}
 //! accessLog: {format: json, successSample: 1%, slowerThan: 500ms, maxBytesPerSecond: 1MiB}
@@ -28,7 +31,7 @@
 //! name: market-data
 //! hosts: [market-data.internal]
 //! discovery: {dns: market-data.internal, port: 8000, staleFor: 10m}     # or {static: [10.0.0.5:8000]}
-//! protocol: auto                   # what the caller speaks; http1, http2
+//! protocol: auto                   # what the caller speaks; http1, http2, tcp
 //! tls: {mode: mutual, sni: market-data.internal, peerIdentities: ["spiffe://simplebank/market-data"]}
 //!                                  # or {mode: simple, caFile: /etc/ssl/private-ca.crt}, {mode: off}
 //! loadBalancer: {policy: peak-ewma, slowStart: 30s, panicThreshold: 0%,  # round-robin, least-request, or
@@ -77,6 +80,18 @@
 //!             inject: [{percent: 10%, delay: 200ms}, {percent: 5%, abort: 503}, {percent: 1%, reset: true},
 //!                      {percent: 1%, partialBody: 4KiB}, {percent: 1%, throttle: 10KiB}, {percent: 1%, sever: true},
 //!                      {hideEndpoints: 1}]}
+//! ---
+//! apiVersion: outrigger/v1
+//! kind: TCPRoute                   # of connections that nobody reads
+//! name: databases
+//! direction: outbound              # inbound: no backendRefs, it leads to the application
+//! rules:
+//!   - name: prices
+//!     matches: [{ports: [5432], addresses: [10.0.0.0/8], snis: ["*.internal"]}]   # where it was meant to go; TLS passes
+//!     backendRefs: [{name: market-data, weight: 1}]
+//!     timeouts: {connect: 250ms, idle: 1h}
+//!     retry: {attempts: 2, backoff: {base: 25ms, max: 250ms}}
+//!     priority: critical
 //! ---
 //! apiVersion: outrigger/v1
 //! kind: RateLimitPolicy

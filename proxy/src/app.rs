@@ -97,7 +97,7 @@ impl App {
         let tls = identity::load(&config, None).map_err(AppError::Identity)?;
         let snapshot = snapshot::build(config, None, tls, &metrics, &log, now()).map_err(AppError::Build)?;
         let resolver = Resolver::from_environment().map_err(|error| AppError::Resolver(error.to_string()))?;
-        let wanted = snapshot.listeners();
+        let wanted = snapshot.sockets().to_vec();
         let backlog = snapshot.limits().backlog;
         let shared = Shared::new(snapshot, metrics);
         let mut fleet = fleet(&shared, descriptors).map_err(AppError::Thread)?;
@@ -118,7 +118,7 @@ impl App {
 
     /// Makes `config` the next generation, whole or not at all.
     pub fn apply(&mut self, config: Config) -> Result<u64, AppError> {
-        let wanted = snapshot::listeners(&config);
+        let wanted = snapshot::sockets(&config);
         // Before anything is built: what is built sets gauges, which must not tell of a generation that never runs.
         let bound = self.fleet.bind(&wanted, config.sidecar.limits.backlog).map_err(AppError::Bind)?;
         let current = self.shared.snapshot.load_full();

@@ -203,7 +203,8 @@ impl Worker {
 
     fn settle(&self, newest: &Held) {
         let mut homes = self.homes.borrow_mut();
-        for listener in newest.listeners() {
+        let captured = newest.listeners();
+        for &listener in newest.sockets().iter().chain(&captured) {
             match homes.entry(listener) {
                 Entry::Occupied(mut known) => known.get_mut().last = Rc::clone(newest),
                 Entry::Vacant(free) => {

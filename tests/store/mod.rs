@@ -1,20 +1,17 @@
 //! Do replicas share one rate? Sidecars around a real Redis, there and away.
 
-mod redis;
-
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
-use self::redis::Redis;
 use crate::support::caller::{Caller, timed};
 use crate::support::draft::{ask, get};
 use crate::support::origin::Origin;
 use crate::support::rig::{Rig, Wishes, eventually};
+use crate::support::servers::{Place, Server};
 use crate::support::{PATIENCE, free_addr};
+use rustix::process::Signal;
 
 /// A sidecar with a policy whose total is counted there.
 fn replica(app: &Origin, store: SocketAddr, says: &str) -> Rig {
@@ -47,9 +44,9 @@ fn passed(rig: &Rig, calls: usize) -> usize {
 
 #[test]
 fn rl_1_four_sidecars_pass_no_more_and_no_less_than_what_they_share() {
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Server::redis(Place::here()) else { return };
     let app = Origin::always(200);
-    let rigs = [(); 4].map(|()| replica(&app, redis.addr, "total: {rate: 100/s, burst: 20}"));
+    let rigs = [(); 4].map(|()| replica(&app, redis.place.addr, "total: {rate: 100/s, burst: 20}"));
     let (start, lasts) = (Instant::now(), Duration::from_secs(6));
     // Unlike ones, together four times the rate.
     let passed: usize = thread::scope(|scope| {
@@ -75,9 +72,9 @@ fn calls(rig: &Rig, until: Instant) -> usize {
 
 #[test]
 fn rl_1_a_killed_store_costs_no_request_and_leaves_each_its_share() {
-    let Some(mut redis) = Redis::start() else { return };
+    let Some(mut redis) = Server::redis(Place::here()) else { return };
     let app = Origin::always(200);
-    let rigs = [(); 2].map(|()| replica(&app, redis.addr, "total: {rate: 0.001/s, burst: 40}"));
+    let rigs = [(); 2].map(|()| replica(&app, redis.place.addr, "total: {rate: 0.001/s, burst: 40}"));
     for rig in [&rigs[0], &rigs[1], &rigs[0]] {
         assert_eq!(passed(rig, 1), 1);
         thread::sleep(Duration::from_millis(1100));
@@ -100,10 +97,10 @@ fn rl_1_a_killed_store_costs_no_request_and_leaves_each_its_share() {
 
 #[test]
 fn rl_1_four_sidecars_lose_no_request_when_the_store_is_killed() {
-    let Some(mut redis) = Redis::start() else { return };
+    let Some(mut redis) = Server::redis(Place::here()) else { return };
     let app = Origin::always(200);
     // Even a fourth of it is far more than they ask for.
-    let rigs = [(); 4].map(|()| replica(&app, redis.addr, "total: {rate: 4000/s, burst: 1600}"));
+    let rigs = [(); 4].map(|()| replica(&app, redis.place.addr, "total: {rate: 4000/s, burst: 1600}"));
     let call = |rig: &Rig, caller: &mut Caller| {
         let answer = caller.send(&get("app")).unwrap();
         assert_eq!((answer.status(), answer.field("retry-after")), (200, None), "{}", rig.complaints());
@@ -130,12 +127,12 @@ fn rl_1_four_sidecars_lose_no_request_when_the_store_is_killed() {
 
 #[test]
 fn rl_2_a_part_of_the_shared_burst_is_for_the_worthier() {
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Server::redis(Place::here()) else { return };
     let app = Origin::always(200);
     let policy = "total: {rate: 0.001/s, burst: 20}\npriorities:\n\
         - {match: {path: {type: PathPrefix, value: /pay}}, class: critical}\n\
         - {match: {path: {type: PathPrefix, value: /report}}, class: sheddable}";
-    let rigs = [(); 2].map(|()| replica(&app, redis.addr, policy));
+    let rigs = [(); 2].map(|()| replica(&app, redis.place.addr, policy));
     let passed = |path, calls| {
         let mut callers = rigs.each_ref().map(|rig| Caller::of(rig.inbound));
         let mut statuses =
@@ -153,8 +150,8 @@ fn rl_2_a_part_of_the_shared_burst_is_for_the_worthier() {
 
 #[test]
 fn bp_1_who_passes_is_told_what_is_left_of_the_shared_limit() {
-    let Some(redis) = Redis::start() else { return };
-    let rig = replica(&Origin::always(200), redis.addr, "total: {rate: 0.001/s, burst: 40}");
+    let Some(redis) = Server::redis(Place::here()) else { return };
+    let rig = replica(&Origin::always(200), redis.place.addr, "total: {rate: 0.001/s, burst: 40}");
     let mut caller = Caller::of(rig.inbound);
     for most in [39, 38, 37] {
         let answer = caller.send(&get("app")).unwrap();
@@ -169,9 +166,9 @@ fn bp_1_who_passes_is_told_what_is_left_of_the_shared_limit() {
 
 #[test]
 fn rl_1_a_store_that_hangs_holds_up_nobody_for_long() {
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Server::redis(Place::here()) else { return };
     let app = Origin::always(200);
-    let rig = replica(&app, redis.addr, "total: {rate: 1000/s, burst: 100}");
+    let rig = replica(&app, redis.place.addr, "total: {rate: 1000/s, burst: 100}");
     assert_eq!(passed(&rig, 1), 1);
     redis.signal(Signal::STOP);
     let (passes, took) = timed(|| passed(&rig, 50));
@@ -196,10 +193,10 @@ fn rl_1_a_store_that_was_never_there_stops_nothing() {
 
 #[test]
 fn rl_6_above_the_shared_rate_some_wait_their_turn() {
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Server::redis(Place::here()) else { return };
     let app = Origin::always(200);
     let queue = "total: {rate: 2/s, burst: 1, queueTimeout: 5s, maxPending: 4}";
-    let rig = replica(&app, redis.addr, queue);
+    let rig = replica(&app, redis.place.addr, queue);
     let call = || Caller::of(rig.inbound).send(&get("app")).unwrap().status();
     let (statuses, took) =
         timed(|| thread::scope(|scope| [(); 3].map(|()| scope.spawn(call)).map(|call| call.join().unwrap())));

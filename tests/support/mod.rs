@@ -6,12 +6,14 @@ pub mod draft;
 pub mod frames;
 pub mod inside;
 pub mod link;
+pub mod namespaces;
 pub mod origin;
 pub mod peer;
 pub mod rig;
 pub mod scripted;
 pub mod secret;
 pub mod server;
+pub mod servers;
 pub mod sidecar;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -42,8 +42,12 @@ pub struct Wishes {
     pub app: Option<SocketAddr>,
     /// Threads of the data path; 1 if nothing is said.
     pub workers: Option<usize>,
+    /// By which number callers know the inbound port; that of where it listens if nothing is said.
+    pub port: Option<u16>,
     /// Further keys of the inbound port.
     pub inbound: String,
+    /// Further keys of the outbound side.
+    pub outbound: String,
     /// Further keys of the `Sidecar` document.
     pub sidecar: String,
     /// Further environment.
@@ -91,14 +95,15 @@ impl Rig {
         let app = wishes.app.map_or(String::new(), |app| {
             format!(
                 "inbound: [{{port: {}, listen: {inbound}, forwardTo: {app}, {}}}]\n",
-                inbound.port(),
+                wishes.port.unwrap_or(inbound.port()),
                 wishes.inbound
             )
         });
         let sidecar = format!(
-            "apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\nworkers: {}\n{app}outbound: {{listen: {outbound}}}\n\
+            "apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\nworkers: {}\n{app}outbound: {{listen: {outbound}, {}}}\n\
              admin: {{listen: {control}, metrics: {admin}}}\n{}\n",
             wishes.workers.unwrap_or(1),
+            wishes.outbound,
             if wishes.sidecar.is_empty() { "accessLog: {successSample: 100%}" } else { &wishes.sidecar }
         );
         let dir = TempDir::new().unwrap();

@@ -19,6 +19,7 @@ pub struct Secret(pub StreamOwned<ClientConnection, TcpStream>);
 /// How a caller goes about it.
 pub struct Caller {
     config: ClientConfig,
+    name: &'static str,
 }
 
 impl Caller {
@@ -32,7 +33,12 @@ impl Caller {
             Some(pair) => builder.with_client_auth_cert(chain(pair), key(pair)).unwrap(),
             None => builder.with_no_client_auth(),
         };
-        Self { config }
+        Self { config, name: "localhost" }
+    }
+
+    /// One that wants to reach whoever has this name.
+    pub fn asking_for(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 
     /// One that wants to speak this inside.
@@ -45,7 +51,7 @@ impl Caller {
     pub fn call(&self, to: SocketAddr) -> io::Result<Secret> {
         let tcp = TcpStream::connect(to)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
-        let name = ServerName::try_from("localhost").unwrap();
+        let name = ServerName::try_from(self.name).unwrap();
         let conn = ClientConnection::new(Arc::new(self.config.clone()), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(conn, tcp);
         while stream.conn.is_handshaking() {

@@ -17,6 +17,7 @@ pub fn describe_upstream(upstream: &Upstream) -> Value {
     json!({
         "name": upstream.name.as_str(),
         "hosts": upstream.hosts,
+        "addresses": upstream.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "discovery": match &upstream.discovery {
             Discovery::Static(addresses) => {
                 json!({ "static": addresses.iter().map(ToString::to_string).collect::<Vec<_>>() })
@@ -24,6 +25,7 @@ pub fn describe_upstream(upstream: &Upstream) -> Value {
             Discovery::Dns { name, port, stale_for } => {
                 json!({ "dns": name, "port": port, "staleFor": NonZeroDuration::format(*stale_for) })
             }
+            Discovery::Original => json!("original"),
         },
         "protocol": upstream.protocol.word(),
         "tls": tls::upstream(&upstream.tls),

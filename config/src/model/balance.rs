@@ -68,6 +68,30 @@ pub struct Network {
 }
 
 impl Network {
+    /// One address alone.
+    pub fn of(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// The same addresses, each in one network alone.
+    pub fn merged(networks: &[Self]) -> Vec<Self> {
+        let within =
+            |inner: &Self, outer: &Self| outer.prefix <= inner.prefix && outer.contains(inner.address);
+        let mut merged: Vec<Self> = Vec::new();
+        for network in networks {
+            if !merged.iter().any(|known| within(network, known)) {
+                merged.retain(|known| !within(known, network));
+                merged.push(*network);
+            }
+        }
+        merged
+    }
+
+    /// Whether its addresses are of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
     /// The least of them.
     pub(crate) fn first(&self) -> IpAddr {
         match self.address {
@@ -80,6 +104,11 @@ impl Network {
                 Ipv6Addr::from_bits(address.to_bits() & mask).into()
             }
         }
+    }
+
+    /// Leading bits that they have in common.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
     }
 
     /// Whether an address is one of them.

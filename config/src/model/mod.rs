@@ -3,6 +3,7 @@
 mod applied;
 mod authorization;
 mod balance;
+mod capture;
 mod fallback;
 pub mod fault;
 mod identity;
@@ -13,11 +14,13 @@ pub mod priority;
 mod resilience;
 mod route;
 mod sidecar;
+mod tcp;
 mod upstream;
 
 pub use applied::{Applied, Mode};
 pub use authorization::{AccessRule, AuthorizationPolicy, IdentityMatch};
 pub use balance::{Balancing, HashOn, Localities, Locality, Network};
+pub use capture::{Capture, ForwardTo, InboundCapture, PortRange, Unknown, twin};
 pub use fallback::{Cache, CacheRules, Canned, CannedBody, Fallback, FallbackCondition, StandIn};
 pub use identity::{IdentityFiles, InboundTls, PeerIdentity, SpiffeId, UpstreamTls};
 pub use limit::{
@@ -37,9 +40,9 @@ pub use route::{
     TextMatch,
 };
 pub use sidecar::{
-    AccessLog, Admin, AdminAddress, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, UnknownAuthority,
-    Workers,
+    AccessLog, Admin, AdminAddress, Inbound, Outbound, Shutdown, Sidecar, SidecarLimits, Workers,
 };
+pub use tcp::{Accepts, Detection, OutboundTcp, TcpMatch, TcpRoute, TcpRule};
 pub use upstream::{
     Discovery, Http2Limits, LoadBalancer, Protocol, RetryBudget, Upstream, UpstreamId, UpstreamLimits,
 };
@@ -56,6 +59,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Routes of both directions, in the order in which they were written.
     pub routes: Vec<HttpRoute>,
+    /// Routes of opaque connections, in the order in which they were written.
+    pub tcp_routes: Vec<TcpRoute>,
     /// Limits of both directions, in the order in which they were written.
     pub rate_limits: Vec<RateLimitPolicy>,
     /// Who may do what, in both directions, in the order in which they were written.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::Location;
+use crate::defaults;
 
 /// Effective policy of one way from a request to an upstream.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,17 @@ pub struct TrafficPolicy {
     pub retry: Retry,
     /// What a connection may be turned into.
     pub upgrades: Setting<Vec<Upgrade>>,
+}
+
+impl TrafficPolicy {
+    /// The same for connections that nobody reads: they may be silent for longer, unless somebody says otherwise.
+    #[must_use]
+    pub fn of_connections(mut self) -> Self {
+        if self.timeouts.idle.origin == Origin::BuiltIn {
+            self.timeouts.idle.value = defaults::OPAQUE_IDLE;
+        }
+        self
+    }
 }
 
 /// What a connection may be turned into.

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use super::fault::FaultCaps;
 use super::{
-    ActiveCheck, Applied, Balancing, Discovery, Http2Limits, IdentityFiles, InboundTls, LoadBalancer,
-    Locality, Location, Name, Origin, Paths, Protocol, Setting, TrafficPolicy, Upstream, UpstreamLimits,
-    UpstreamTls,
+    Accepts, ActiveCheck, Applied, Capture, Detection, Discovery, ForwardTo, Http2Limits, IdentityFiles,
+    InboundCapture, InboundTls, Locality, Name, Network, OutboundTcp, Paths, PortRange, Protocol, Setting,
+    TrafficPolicy, Unknown, Upstream,
 };
-use crate::defaults;
 
 /// The process beside one service.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,8 +26,12 @@ pub struct Sidecar {
     pub identity: Option<IdentityFiles>,
     /// Ports on which others call the service.
     pub inbound: Vec<Inbound>,
+    /// Where connections to captured ones arrive; `None`: none of them is captured.
+    pub inbound_capture: Option<InboundCapture>,
     /// Where the service calls others; `None` when the document has no `outbound`.
     pub outbound: Option<Outbound>,
+    /// How it is found out what a connection speaks, where that is not declared.
+    pub detection: Detection,
     /// Where operators and Prometheus look.
     pub admin: Admin,
     /// How it ends.
@@ -55,10 +58,15 @@ pub enum Workers {
 pub struct Inbound {
     /// The port that callers use; names this entry in metrics (`inbound-8080`).
     pub port: u16,
-    /// Where we listen: `0.0.0.0:port` unless `listen` says otherwise.
+    /// How its connections get here.
+    pub capture: Capture,
+    /// Where we listen: `0.0.0.0:port` unless `listen` says otherwise. Of a captured port it is only a name: nobody listens
+    /// there but the application.
     pub listen: SocketAddr,
     /// The application.
-    pub forward_to: SocketAddr,
+    pub forward_to: ForwardTo,
+    /// What its connections are taken for.
+    pub accepts: Accepts,
     /// What the application speaks.
     pub protocol: Protocol,
     /// What becomes of odd paths where a rule looks at paths.
@@ -71,22 +79,28 @@ pub struct Inbound {
     pub policy: TrafficPolicy,
 }
 
-/// The port through which the service calls others (`capture: explicit`: the authority decides).
+/// The port through which the service calls others. The authority decides who is called; where connections are captured
+/// and nobody is named so, the address that was meant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outbound {
-    /// Where the service's calls arrive.
+    /// Where the service's calls arrive; where they are captured, at the [twin](super::twin) of this address too.
     pub listen: SocketAddr,
-    /// What becomes of an authority that no route and no upstream names.
-    pub unknown: UnknownAuthority,
+    /// How they get there.
+    pub capture: Capture,
+    /// What the connections to it are taken for.
+    pub accepts: Accepts,
+    /// Ports of their own, each for one service.
+    pub tcp: Vec<OutboundTcp>,
+    /// What becomes of what no route and no upstream names.
+    pub unknown: Unknown,
+    /// Ports of others that the rules leave alone.
+    pub exclude_ports: Vec<PortRange>,
+    /// Addresses that the rules leave alone.
+    pub exclude_cidrs: Vec<Network>,
+    /// Policy of what is let through unnamed.
+    pub policy: TrafficPolicy,
     /// What becomes of odd paths where a rule looks at paths.
     pub paths: Paths,
-}
-
-/// What becomes of a request whose authority nobody names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownAuthority {
-    /// 404 with the reason `no-route`.
-    Reject,
 }
 
 /// Operators' ports.
@@ -178,26 +192,25 @@ impl Inbound {
     /// The application as an upstream: one endpoint, named after the port, with the built-in bounds. It is not ejected,
     /// since there is no other; who calls it although its checks fail gets through, fit or not; and how many requests it gets is up to the listener and `RateLimitPolicy`.
     pub fn application(&self) -> Upstream {
-        fn off<T>() -> Setting<Option<T>> {
-            Setting { value: None, origin: Origin::BuiltIn }
-        }
+        let discovery = match self.forward_to {
+            ForwardTo::Address(address) => Discovery::Static(vec![address]),
+            ForwardTo::Original => Discovery::Original,
+        };
         Upstream {
-            name: Name(format!("{}{}", Self::PREFIX, self.port).into()),
-            hosts: Vec::new(),
-            discovery: Discovery::Static(vec![self.forward_to]),
             protocol: self.protocol,
-            tls: Setting { value: UpstreamTls::Off, origin: Origin::BuiltIn },
-            load_balancer: LoadBalancer::RoundRobin,
-            balancing: Balancing { panic_threshold: 1.0, ..Balancing::default() },
             health_check: self.health_check.clone(),
-            outlier_detection: off(),
-            circuit_breaker: off(),
-            pacing: off(),
-            cache: off(),
-            retry_budget: defaults::RETRY_BUDGET,
-            limits: UpstreamLimits { max_requests: None, ..defaults::UPSTREAM_LIMITS },
-            policy: self.policy.clone(),
-            location: Location { file: "".into(), line: 1, column: 1 },
+            ..Upstream::unguarded(&format!("{}{}", Self::PREFIX, self.port), discovery, &self.policy)
         }
+    }
+}
+
+impl Outbound {
+    /// The name of whatever is let through unnamed.
+    pub const PASSTHROUGH: &str = "passthrough";
+
+    /// Whatever is let through unnamed, as an upstream; `None`: nothing is.
+    pub fn passthrough(&self) -> Option<Upstream> {
+        let passthrough = || Upstream::unguarded(Self::PASSTHROUGH, Discovery::Original, &self.policy);
+        (self.unknown == Unknown::Allow).then(passthrough)
     }
 }

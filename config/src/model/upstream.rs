@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::priority::Shares;
 use super::{
-    ActiveCheck, AdaptiveLimit, Applied, Balancing, Cache, CircuitBreakers, Location, Name, OutlierDetection,
-    Pacing, QueueLimits, Setting, TrafficPolicy, UpstreamTls,
+    ActiveCheck, AdaptiveLimit, Applied, Balancing, Cache, CircuitBreakers, Location, Name, Origin,
+    OutlierDetection, Pacing, QueueLimits, Setting, TrafficPolicy, UpstreamTls,
 };
+use crate::defaults;
 
 /// Position of an upstream in [`super::Config::upstreams`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +21,8 @@ pub struct Upstream {
     pub name: Name,
     /// Further authorities without port, lower case, exact. Unique over all upstreams.
     pub hosts: Vec<String>,
+    /// Where captured calls to it go as well as to its endpoints: virtual addresses, say. Unique over all upstreams.
+    pub addresses: Vec<SocketAddr>,
     /// Where its endpoints come from.
     pub discovery: Discovery,
     /// What its endpoints speak.
@@ -50,6 +53,39 @@ pub struct Upstream {
     pub location: Location,
 }
 
+impl Upstream {
+    /// An upstream that is called as it is, whatever comes of it.
+    pub(crate) fn unguarded(name: &str, discovery: Discovery, policy: &TrafficPolicy) -> Self {
+        fn off<T>() -> Setting<Option<T>> {
+            Setting { value: None, origin: Origin::BuiltIn }
+        }
+        Self {
+            name: Name(name.into()),
+            hosts: Vec::new(),
+            addresses: Vec::new(),
+            discovery,
+            protocol: defaults::PROTOCOL,
+            tls: Setting { value: UpstreamTls::Off, origin: Origin::BuiltIn },
+            load_balancer: LoadBalancer::RoundRobin,
+            balancing: Balancing { panic_threshold: 1.0, ..Balancing::default() },
+            health_check: off(),
+            outlier_detection: off(),
+            circuit_breaker: off(),
+            pacing: off(),
+            cache: off(),
+            retry_budget: defaults::RETRY_BUDGET,
+            limits: UpstreamLimits { max_requests: None, ..defaults::UPSTREAM_LIMITS },
+            policy: policy.clone(),
+            location: Location { file: "".into(), line: 1, column: 1 },
+        }
+    }
+
+    /// Whether an authority in lower case, without its port, is one of its names.
+    pub fn is_called(&self, host: &str) -> bool {
+        self.name.as_str() == host || self.hosts.iter().any(|name| name == host)
+    }
+}
+
 /// Where endpoints come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {
@@ -64,6 +100,8 @@ pub enum Discovery {
         /// How long the last good answer serves while the resolver fails (LB-11).
         stale_for: Duration,
     },
+    /// None of its own: wherever a captured connection meant to go.
+    Original,
 }
 
 /// What the endpoints of an upstream speak.
@@ -73,6 +111,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge (RFC 9113 §3.3).
     Http2,
+    /// Something else, of which nothing is read: only opaque connections and tunnels lead there.
+    Tcp,
     /// Whatever the caller speaks: gRPC stays HTTP/2, HTTP/1 stays HTTP/1. An endpoint that answers HTTP/2 with something
     /// else is asked in HTTP/1 for some minutes.
     Auto,

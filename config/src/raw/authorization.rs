@@ -13,7 +13,8 @@ use crate::faults::Faults;
 use crate::model::{Direction, IdentityMatch, Name, Network};
 
 mapping! {
-    /// Who may do what. Of several policies each must let a request pass.
+    /// Who may do what. Of several policies each must let a request pass. A connection that nobody reads (`protocol: tcp`)
+    /// has no method, path or header: a `deny` rule that names one holds by the rest of it, and an `allow` rule never does.
     AuthorizationPolicy {
         /// Unique over all policies of this kind.
         "name" => name: Name, required;

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod balancer;
+mod capture;
 mod declare;
 mod fallback;
 mod fault;
@@ -15,6 +16,7 @@ mod resilience;
 mod route;
 mod sidecar;
 mod similar;
+mod tcp;
 mod tls;
 mod tree;
 mod types;
@@ -28,6 +30,7 @@ use serde_json::json;
 
 pub(crate) use authorization::{AccessRule, AuthorizationPolicy};
 pub(crate) use balancer::{Balancer, BalancerPolicy};
+pub(crate) use capture::InboundCapture;
 pub(crate) use declare::Words;
 pub(crate) use fallback::{CacheUse, Canned, Fallback, FallbackRef, Headers};
 pub(crate) use fault::{FaultCaps, Injection};
@@ -43,9 +46,10 @@ pub(crate) use route::{
     BackendRef, HeaderMatch, HttpRoute, Match, PathKind, PathMatch, QueryMatch, Rule, TextKind,
 };
 pub(crate) use sidecar::{
-    AccessLog, Admin, Capture, Inbound, InboundProtocol, LogFormat, Outbound, Sidecar, Workers,
+    AccessLog, Admin, Inbound, InboundProtocol, LogFormat, Outbound, OutboundProtocol, Sidecar, Workers,
 };
 pub(crate) use similar::to as similar_to;
+pub(crate) use tcp::{Detection, OutboundTcp, TcpMatch, TcpRetry, TcpRoute, TcpRule, TcpTimeouts};
 pub(crate) use tls::{PortTls, Tls, TlsMode};
 use tree::{Entry, Node, ScalarKind, Value};
 pub(crate) use types::{List, Text, items};
@@ -65,6 +69,7 @@ pub(crate) struct Documents {
     pub(crate) defaults: Vec<Spanned<Defaults>>,
     pub(crate) upstreams: Vec<Spanned<Upstream>>,
     pub(crate) routes: Vec<Spanned<HttpRoute>>,
+    pub(crate) tcp_routes: Vec<Spanned<TcpRoute>>,
     pub(crate) rate_limits: Vec<Spanned<RateLimitPolicy>>,
     pub(crate) authorization: Vec<Spanned<AuthorizationPolicy>>,
 }
@@ -90,6 +95,7 @@ pub(crate) fn schema() -> serde_json::Value {
         document::<Defaults>("Defaults", &mut generator),
         document::<Upstream>("Upstream", &mut generator),
         document::<HttpRoute>("HTTPRoute", &mut generator),
+        document::<TcpRoute>("TCPRoute", &mut generator),
         document::<RateLimitPolicy>("RateLimitPolicy", &mut generator),
         document::<AuthorizationPolicy>("AuthorizationPolicy", &mut generator),
     ];
@@ -130,6 +136,7 @@ impl Documents {
             "Defaults" => push(&mut self.defaults, &node, faults),
             "Upstream" => push(&mut self.upstreams, &node, faults),
             "HTTPRoute" => push(&mut self.routes, &node, faults),
+            "TCPRoute" => push(&mut self.tcp_routes, &node, faults),
             "RateLimitPolicy" => push(&mut self.rate_limits, &node, faults),
             "AuthorizationPolicy" => push(&mut self.authorization, &node, faults),
             _ if unsupported::KINDS.contains(&name.as_str()) => {
@@ -141,6 +148,7 @@ impl Documents {
                     "Defaults",
                     "Upstream",
                     "HTTPRoute",
+                    "TCPRoute",
                     "RateLimitPolicy",
                     "AuthorizationPolicy",
                 ];

@@ -2,18 +2,22 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use super::capture::InboundCapture;
 use super::declare::{mapping, words};
 use super::fault::FaultCaps;
 use super::limits::Limits;
 use super::paths::Paths;
 use super::read::Read;
 use super::resilience::{HealthCheck, Target, True};
+use super::tcp::{Detection, OutboundTcp};
 use super::tls::{Identity, PortTls};
 use super::tree::{Node, ScalarKind, Value};
 use super::types::{Bytes, List, Whole};
 use crate::faults::Faults;
-use crate::model::{AdminAddress, Locality, Name, Protocol, UnknownAuthority};
-use crate::scalars::{Destination, ListenAddress, NonZeroDuration, Percent};
+use crate::model::{
+    Accepts, AdminAddress, Capture, ForwardTo, Locality, Name, Network, PortRange, Protocol, Unknown,
+};
+use crate::scalars::{ListenAddress, NonZeroDuration, Percent};
 
 mapping! {
     /// The process beside one service. Exactly one of these.
@@ -28,8 +32,12 @@ mapping! {
         "identity" => identity: Identity;
         /// Ports on which others call the service.
         "inbound" => inbound: List<Inbound>;
+        /// Where connections to captured inbound ports arrive.
+        "inboundCapture" => inbound_capture: InboundCapture;
         /// Where the service calls others.
         "outbound" => outbound: Outbound;
+        /// How it is found out what a connection speaks, where that is not declared.
+        "detection" => detection: Detection;
         /// Operators' ports.
         "admin" => admin: Admin;
         /// How the process ends.
@@ -48,11 +56,14 @@ mapping! {
     Inbound {
         /// The port that callers use.
         "port" => port: Whole<1, 65_535>, required;
+        /// How their connections get here: to the sidecar's own port, or redirected by rules of the network namespace.
+        "capture" => capture: Capture;
         /// Where to listen, if not on every address of `port`.
         "listen" => listen: ListenAddress;
-        /// The application.
-        "forwardTo" => forward_to: Destination, required;
-        /// What the application speaks; `http`: what the caller speaks.
+        /// The application: an address or, of a captured port, `original`, the address that the caller has called.
+        "forwardTo" => forward_to: ForwardTo, required;
+        /// What the application speaks; `http`: what the caller speaks; `tcp`: octets, whatever they mean; `auto`: what
+        /// the first octets show.
         "protocol" => protocol: InboundProtocol;
         /// What becomes of paths that two readers may read differently.
         "paths" => paths: Paths;
@@ -70,10 +81,19 @@ mapping! {
     Outbound {
         /// Where the service's calls arrive.
         "listen" => listen: ListenAddress;
-        /// How they get here: the service is told the address.
+        /// What the service's calls are: `http`, or `auto`, what the first octets show. `auto` where they are redirected,
+        /// unless written.
+        "protocol" => protocol: OutboundProtocol;
+        /// Ports that lead to one service each, whatever is spoken there.
+        "tcp" => tcp: List<OutboundTcp>;
+        /// How they get here: the service is told the address, or rules of the network namespace redirect them.
         "capture" => capture: Capture;
-        /// What becomes of an authority that no route and no upstream names.
-        "unknown" => unknown: UnknownAuthority;
+        /// What becomes of what no route and no upstream names; `allow`: it goes where it was meant to go.
+        "unknown" => unknown: Unknown;
+        /// Ports of others that are not redirected: `5432`, `20000-20999`.
+        "excludePorts" => exclude_ports: List<PortRange, 0>;
+        /// Addresses that are not redirected; `169.254.169.254` unless written.
+        "excludeCidrs" => exclude_cidrs: List<Network, 0>;
         /// What becomes of paths that two readers may read differently.
         "paths" => paths: Paths;
     }
@@ -123,13 +143,11 @@ pub(crate) enum Workers {
 
 /// What the application behind an inbound port speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct InboundProtocol(pub(crate) Protocol);
+pub(crate) struct InboundProtocol(pub(crate) Protocol, pub(crate) Accepts);
 
-/// How outbound calls get here.
+/// What the service's calls are taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Capture {
-    Explicit,
-}
+pub(crate) struct OutboundProtocol(pub(crate) Accepts);
 
 /// How an access log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,19 +157,14 @@ pub(crate) enum LogFormat {
 }
 
 words!(InboundProtocol {
-    "http" => Self(Protocol::Auto),
-    "http1" => Self(Protocol::Http1),
-    "http2" => Self(Protocol::Http2),
+    "http" => Self(Protocol::Auto, Accepts::Http),
+    "http1" => Self(Protocol::Http1, Accepts::Http),
+    "http2" => Self(Protocol::Http2, Accepts::Http),
+    "tcp" => Self(Protocol::Tcp, Accepts::Opaque),
+    "auto" => Self(Protocol::Auto, Accepts::Detect),
 });
-words!(Capture { "explicit" => Self::Explicit, });
+words!(OutboundProtocol { "http" => Self(Accepts::Http), "auto" => Self(Accepts::Detect), });
 words!(LogFormat { "json" => Self::Json, "off" => Self::Off, });
-words!(UnknownAuthority { "reject" => Self::Reject, });
-
-impl From<InboundProtocol> for Protocol {
-    fn from(written: InboundProtocol) -> Self {
-        written.0
-    }
-}
 
 impl Read for Workers {
     fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Self> {

@@ -10,7 +10,9 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::read::{Read, Spanned, scalar, text};
 use super::tree::{Node, ScalarKind, Value};
 use crate::faults::Faults;
-use crate::model::{AdminAddress, HostPattern, IdentityMatch, Locality, Name, Network, PeerIdentity, Store};
+use crate::model::{
+    AdminAddress, ForwardTo, HostPattern, IdentityMatch, Locality, Name, Network, PeerIdentity, Store,
+};
 use crate::scalars::{Destination, Host, ListenAddress, NonZeroDuration, Percent, Rate, Scalar, Size};
 
 /// A list, of at least one unless `MIN` is 0.
@@ -232,6 +234,7 @@ scalars!(
     Size,
     Rate,
     Destination,
+    ForwardTo,
     ListenAddress,
     Name,
     Host,

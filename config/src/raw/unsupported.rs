@@ -4,11 +4,10 @@
 pub(crate) const KEYS: &[&str] = &["<<", "cohort", "filters", "mirror", "slo", "telemetry", "waitForApp"];
 
 /// Values.
-pub(crate) const WORDS: &[&str] = &["allow", "auto", "detect", "redirect", "tcp"];
+pub(crate) const WORDS: &[&str] = &["detect"];
 
 /// Kinds of documents.
-pub(crate) const KINDS: &[&str] =
-    &["Experiment", "GRPCRoute", "PolicyTest", "Rollout", "TCPRoute", "TLSRoute"];
+pub(crate) const KINDS: &[&str] = &["Experiment", "GRPCRoute", "PolicyTest", "Rollout", "TLSRoute"];
 
 /// What to say of one.
 pub(crate) fn message(word: &str) -> String {

@@ -53,10 +53,13 @@ mapping! {
         "hosts" => hosts: List<Host>;
         /// Where its endpoints come from.
         "discovery" => discovery: Discovery, required;
-        /// What its endpoints speak; `auto`: what the caller speaks, or HTTP/1 where that is all an endpoint knows.
+        /// What its endpoints speak; `auto`: what the caller speaks, or HTTP/1 where that is all an endpoint knows; `tcp`: no
+        /// HTTP at all.
         "protocol" => protocol: Protocol;
         /// How they are spoken with; in plaintext unless written.
         "tls" => tls: Tls;
+        /// Where the service's captured calls to it go as well as to its endpoints: a virtual address, say.
+        "addresses" => addresses: List<Destination>;
         /// How an endpoint is chosen.
         "loadBalancer" => load_balancer: Balancer;
         /// How its endpoints are checked; not at all unless written.
@@ -96,4 +99,4 @@ mapping! {
     }
 }
 
-words!(Protocol { "http1" => Self::Http1, "http2" => Self::Http2, "auto" => Self::Auto, });
+words!(Protocol { "http1" => Self::Http1, "http2" => Self::Http2, "auto" => Self::Auto, "tcp" => Self::Tcp, });

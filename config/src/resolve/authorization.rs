@@ -3,7 +3,7 @@
 use super::route::listened_to;
 use super::{matches, unique};
 use crate::faults::Faults;
-use crate::model::{AccessRule, AuthorizationPolicy, Direction, Mode, Name, PathMatch};
+use crate::model::{Accepts, AccessRule, AuthorizationPolicy, Direction, Mode, Name, PathMatch};
 use crate::raw::{self, PortTls, Spanned, items, or};
 
 /// All policies that are not switched off.
@@ -33,6 +33,7 @@ fn one(
     unique(names.map(|name| (name.value.as_str(), name.span)), "rule of this policy", faults);
     for rule in all() {
         provable(&rule.value, direction, sidecar, faults);
+        readable(&rule.value, direction, sidecar, faults);
     }
     let mut rules = |list: &str, written: &[Spanned<raw::AccessRule>]| -> Vec<_> {
         written
@@ -92,6 +93,31 @@ fn rule(
         paths: found,
         headers: matches::headers(headers.as_ref(), faults),
         sources: items(sources.as_ref()).map(|one| one.value).collect(),
+    }
+}
+
+/// Where nothing is read, what a rule says of requests fits none of them: it would let nobody in, or keep out all.
+fn readable(
+    rule: &raw::AccessRule,
+    direction: Direction,
+    sidecar: Option<&raw::Sidecar>,
+    faults: &mut Faults<'_>,
+) {
+    let spans = [
+        rule.methods.as_ref().map(|methods| methods.span),
+        rule.paths.as_ref().map(|paths| paths.span),
+        rule.headers.as_ref().map(|headers| headers.span),
+    ];
+    let Some(span) = spans.into_iter().flatten().next() else { return };
+    let Some(sidecar) = sidecar.filter(|sidecar| direction == Direction::Inbound && sidecar.whole) else {
+        return;
+    };
+    let is_opaque = |port: &Spanned<raw::Inbound>| {
+        port.value.protocol.is_some_and(|protocol| protocol.value.1 == Accepts::Opaque)
+    };
+    if sidecar.inbound.is_some() && items(sidecar.inbound.as_ref()).all(is_opaque) {
+        let help = "name `identities` or `sources`: every inbound port has `protocol: tcp`";
+        faults.at_with(span, "nothing reads requests on any inbound port", help);
     }
 }
 

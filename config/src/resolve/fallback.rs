@@ -8,6 +8,7 @@ use http::header::{
 };
 
 use super::layers::applied;
+use super::policy::Layer;
 use super::route::{self, Scope};
 use super::unique;
 use crate::faults::{Faults, Span};
@@ -145,7 +146,7 @@ fn backend(
     scope: &Scope<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<StandIn> {
-    let backend = route::backend(written.name.as_ref()?, 1, rule, scope, faults)?;
+    let backend = route::backend(written.name.as_ref()?, 1, Layer::rule(rule), scope, faults)?;
     // Of several that get requests another may be the one that failed.
     let mut chosen = backends.iter().filter(|backend| backend.weight > 0);
     if let (Some(only), None) = (chosen.next(), chosen.next())

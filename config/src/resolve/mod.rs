@@ -5,6 +5,7 @@ mod balancer;
 mod bounds;
 mod breaker;
 mod cache;
+mod capture;
 mod concurrency;
 mod fallback;
 mod fault;
@@ -19,6 +20,7 @@ mod policy;
 mod rate_limit;
 mod route;
 mod sidecar;
+mod tcp;
 mod tls;
 mod upstream;
 
@@ -41,12 +43,22 @@ pub(crate) fn resolve(documents: &Documents, faults: &mut Faults<'_>) -> Option<
         documents.sidecars.iter().filter_map(|written| sidecar::resolve(written, defaults, faults)).collect();
     let sidecar = documents.sidecars.first().map(|sidecar| &sidecar.value);
     let upstreams = upstream::resolve(&documents.upstreams, defaults, sidecar, faults);
-    let routes =
-        route::resolve(&documents.routes, &route::Scope { defaults, upstreams: &upstreams, sidecar }, faults);
+    let scope = route::Scope { defaults, upstreams: &upstreams, sidecar };
+    let http = documents.routes.iter().filter_map(|route| route.value.name.as_ref());
+    let tcp = documents.tcp_routes.iter().filter_map(|route| route.value.name.as_ref());
+    unique(http.chain(tcp).map(|name| (name.value.as_str(), name.span)), "route", faults);
+    let routes = route::resolve(&documents.routes, &scope, faults);
+    let tcp_routes = tcp::resolve(&documents.tcp_routes, &scope, faults);
+    let outbound = sidecar.and_then(|sidecar| sidecar.outbound.as_ref()).map(|outbound| &outbound.value);
+    let tcp_listeners = tcp::listeners(outbound, &scope, faults);
     let rate_limits = rate_limit::resolve(&documents.rate_limits, sidecar, faults);
     let authorization = authorization::resolve(&documents.authorization, sidecar, faults);
     let upstreams = upstreams.resolved;
-    Some(Config { sidecar: sidecars.into_iter().next()?, upstreams, routes, rate_limits, authorization })
+    let mut sidecar = sidecars.into_iter().next()?;
+    if let Some(outbound) = &mut sidecar.outbound {
+        outbound.tcp = tcp_listeners;
+    }
+    Some(Config { sidecar, upstreams, routes, tcp_routes, rate_limits, authorization })
 }
 
 /// Two documents never merge into one thing.

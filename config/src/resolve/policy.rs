@@ -43,6 +43,14 @@ impl<'a> Layer<'a> {
         Self::new(timeouts.as_ref(), retry.as_ref(), upgrades.as_ref(), Origin::Rule)
     }
 
+    /// The policy of a rule for connections.
+    pub(super) fn tcp_rule(
+        timeouts: Option<&'a Spanned<raw::Timeouts>>,
+        retry: Option<&'a Spanned<raw::Retry>>,
+    ) -> Self {
+        Self::new(timeouts, retry, None, Origin::Rule)
+    }
+
     fn new(
         timeouts: Option<&'a Spanned<raw::Timeouts>>,
         retry: Option<&'a Spanned<raw::Retry>>,

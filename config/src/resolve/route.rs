@@ -9,7 +9,10 @@ use super::policy::{self, Layer};
 use super::unique;
 use super::upstream::Upstreams;
 use crate::faults::{Faults, Span};
-use crate::model::{Backend, Direction, HostPattern, HttpRoute, Location, Name, RouteMatch, Rule, Upgrade};
+use crate::model::{
+    Backend, Direction, HostPattern, HttpRoute, Location, Name, Protocol, RouteMatch, Rule, Upgrade,
+    UpstreamId,
+};
 use crate::raw::{self, Spanned, items, or};
 
 /// What routes refer to.
@@ -26,11 +29,6 @@ pub(super) fn resolve(
     scope: &Scope<'_>,
     faults: &mut Faults<'_>,
 ) -> Vec<HttpRoute> {
-    unique(
-        written.iter().filter_map(|r| r.value.name.as_ref()).map(|n| (n.value.as_str(), n.span)),
-        "route",
-        faults,
-    );
     let mut taken = HashMap::new();
     written.iter().filter_map(|route| one(route, scope, &mut taken, faults)).collect()
 }
@@ -91,7 +89,11 @@ fn rule(
             inbound_rule(written, faults);
             Some(Vec::new())
         }
-        Direction::Outbound => backends(written, *span, scope, faults),
+        Direction::Outbound => {
+            let refs = written.backend_refs.as_ref();
+            speaking(refs, &matches, scope, faults);
+            backends(refs, (*span, written.whole), Layer::rule(written), scope, faults)
+        }
     };
     let name = match &written.name {
         Some(name) => name.value.clone(),
@@ -128,14 +130,36 @@ fn inbound_rule(written: &raw::Rule, faults: &mut Faults<'_>) {
     }
 }
 
-fn backends(
-    written: &raw::Rule,
-    span: Span,
+/// What speaks no HTTP is reached by a tunnel alone.
+fn speaking(
+    refs: Option<&Spanned<raw::List<raw::BackendRef>>>,
+    matches: &[(RouteMatch, Span)],
+    scope: &Scope<'_>,
+    faults: &mut Faults<'_>,
+) {
+    if matches.iter().all(|(found, _)| found.method == Some(http::Method::CONNECT)) {
+        return;
+    }
+    let document = |name: &Spanned<Name>| scope.upstreams.by_name.get(name.value.as_str());
+    for name in items(refs).filter_map(|backend| backend.value.name.as_ref()) {
+        let protocol = document(name).and_then(|(_, upstream)| upstream.protocol);
+        if protocol.is_some_and(|protocol| protocol.value == Protocol::Tcp) {
+            let help = "a `TCPRoute` leads there, or a rule for `method: CONNECT`";
+            faults.at_with(name.span, format!("`{}` speaks no HTTP (`protocol: tcp`)", name.value), help);
+        }
+    }
+}
+
+/// The upstreams that a rule leads to; `own` is its own policy.
+pub(super) fn backends(
+    refs: Option<&Spanned<raw::List<raw::BackendRef>>>,
+    (span, whole): (Span, bool),
+    own: Layer<'_>,
     scope: &Scope<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<Vec<Backend>> {
-    let Some(refs) = &written.backend_refs else {
-        if written.whole {
+    let Some(refs) = refs else {
+        if whole {
             let help = "an outbound rule names the upstreams that it leads to";
             faults.at_with(span, "missing `backendRefs`", help);
         }
@@ -148,31 +172,38 @@ fn backends(
         faults.at(refs.span, "all weights are 0: no request could go anywhere");
     }
     let backend = |backend: &Spanned<raw::BackendRef>| {
-        self::backend(backend.value.name.as_ref()?, weight(&backend.value), written, scope, faults)
+        self::backend(backend.value.name.as_ref()?, weight(&backend.value), own, scope, faults)
     };
     Some(refs.value.iter().filter_map(backend).collect())
 }
 
-/// An upstream by its name, with the policy of a rule's requests to it.
+/// An upstream by its name, with the policy of a rule's exchanges with it.
 pub(super) fn backend(
     name: &Spanned<Name>,
     weight: u32,
-    rule: &raw::Rule,
+    own: Layer<'_>,
     scope: &Scope<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<Backend> {
-    let Some((upstream, document)) = scope.upstreams.by_name.get(name.value.as_str()) else {
-        if !faults.incomplete {
-            let known = scope.upstreams.by_name.keys().copied();
-            let help = raw::similar_to(name.value.as_str(), known);
-            faults.report(name.span, &format!("no upstream is named `{}`", name.value), help.as_deref());
-        }
-        return None;
-    };
+    let (upstream, document) = named(name, scope, faults)?;
     let defaults = Layer::defaults(scope.defaults, Direction::Outbound);
-    let layers = [defaults, Layer::upstream(document), Layer::rule(rule)];
-    let policy = policy::resolve(Direction::Outbound, &layers, faults);
-    Some(Backend { upstream: *upstream, weight, policy })
+    let policy = policy::resolve(Direction::Outbound, &[defaults, Layer::upstream(document), own], faults);
+    Some(Backend { upstream, weight, policy })
+}
+
+/// An upstream by its name.
+pub(super) fn named<'a>(
+    name: &Spanned<Name>,
+    scope: &Scope<'a>,
+    faults: &mut Faults<'_>,
+) -> Option<(UpstreamId, &'a raw::Upstream)> {
+    let found = scope.upstreams.by_name.get(name.value.as_str()).copied();
+    if found.is_none() && !faults.incomplete {
+        let known = scope.upstreams.by_name.keys().copied();
+        let help = raw::similar_to(name.value.as_str(), known);
+        faults.report(name.span, &format!("no upstream is named `{}`", name.value), help.as_deref());
+    }
+    found
 }
 
 /// What no listener feeds would do nothing.

@@ -3,18 +3,20 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
+use super::capture;
 use super::fault;
 use super::health;
 use super::layers::Layers;
 use super::listeners;
 use super::paths;
 use super::policy::{self, Layer};
+use super::tcp;
 use super::tls;
 use crate::defaults;
 use crate::faults::Faults;
 use crate::model::{
-    AccessLog, ActiveCheck, Admin, AdminAddress, Applied, Direction, Inbound, Origin, Outbound, Setting,
-    Shutdown, Sidecar, SidecarLimits, UnknownAuthority, Workers,
+    Accepts, AccessLog, ActiveCheck, Admin, AdminAddress, Applied, Direction, Inbound, Origin, Setting,
+    Shutdown, Sidecar, SidecarLimits, Workers,
 };
 use crate::raw::{self, Spanned, items, or};
 use crate::scalars::Size;
@@ -38,16 +40,20 @@ pub(super) fn resolve(
             "it would carry no traffic",
         );
     }
-    let outbound = written.outbound.as_ref().map(|outbound| self::outbound(&outbound.value));
+    let inbound_capture = capture::inbound(written, defaults, faults);
+    let outbound =
+        written.outbound.as_ref().map(|outbound| capture::outbound(&outbound.value, defaults, faults));
     let admin = admin(written.admin.as_ref().map(|admin| &admin.value), faults);
-    listeners::check(*span, written, outbound.as_ref(), &admin, faults);
+    listeners::check(*span, written, (inbound_capture.as_ref(), outbound.as_ref()), &admin, faults);
     let limits = limits(written.limits.as_ref().map(|limits| &limits.value), faults);
     Some(Sidecar {
         name: written.name.as_ref()?.value.clone(),
         workers: workers(written.workers),
         identity,
         inbound,
+        inbound_capture,
         outbound,
+        detection: tcp::detection(written.detection.as_ref().map(|block| &block.value), faults),
         admin,
         shutdown: Shutdown {
             drain: or(written.shutdown.as_ref().and_then(|shutdown| shutdown.value.drain), defaults::DRAIN),
@@ -80,13 +86,20 @@ fn inbound(
     defaults: Option<&raw::Defaults>,
     faults: &mut Faults<'_>,
 ) -> Option<Inbound> {
+    capture::check_port(written, faults);
     let layers = [Layer::defaults(defaults, Direction::Inbound)];
     let policy = policy::resolve(Direction::Inbound, &layers, faults);
+    let (protocol, accepts) = match written.protocol.map(|protocol| protocol.value) {
+        Some(raw::InboundProtocol(protocol, accepts)) => (protocol, accepts),
+        None => (defaults::PROTOCOL, Accepts::Http),
+    };
     Some(Inbound {
         port: written.port?.value.into(),
+        capture: capture::of_port(written),
         listen: inbound_listen(written)?,
-        forward_to: written.forward_to?.value.into(),
-        protocol: or(written.protocol, defaults::PROTOCOL),
+        forward_to: written.forward_to?.value,
+        accepts,
+        protocol,
         paths: paths::listener(written.paths.as_ref()),
         tls: tls::inbound(written, identified, faults),
         health_check: check(written, faults),
@@ -99,15 +112,6 @@ fn check(written: &raw::Inbound, faults: &mut Faults<'_>) -> Setting<Option<Appl
     let Setting { value, origin } = health::checks(written.health_check.as_ref(), None, faults);
     let origin = if let Origin::Upstream(at) = origin { Origin::Sidecar(at) } else { origin };
     Setting { value, origin }
-}
-
-fn outbound(written: &raw::Outbound) -> Outbound {
-    let raw::Capture::Explicit = or(written.capture, raw::Capture::Explicit);
-    Outbound {
-        listen: or(written.listen, defaults::OUTBOUND_LISTEN),
-        unknown: or(written.unknown, UnknownAuthority::Reject),
-        paths: paths::listener(written.paths.as_ref()),
-    }
 }
 
 fn admin(written: Option<&raw::Admin>, faults: &mut Faults<'_>) -> Admin {

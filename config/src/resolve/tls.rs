@@ -141,7 +141,7 @@ fn sni(
     let written = layers.written(|b| b.sni.as_ref()).map(|sni| sni.value.as_str());
     let found = match discovery {
         Some(Discovery::Dns { name, .. }) => Some(name.as_str()),
-        Some(Discovery::Static(_)) | None => None,
+        Some(Discovery::Static(_) | Discovery::Original) | None => None,
     };
     let mut called = peers.iter().filter_map(|peer| match peer {
         PeerIdentity::Dns(name) => Some(&**name),

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::breaker;
 use super::cache;
+use super::capture;
 use super::health;
 use super::layers::Layers;
 use super::outlier;
@@ -15,7 +16,7 @@ use super::tls;
 use super::unique;
 use crate::defaults;
 use crate::faults::{Faults, Span};
-use crate::model::{Direction, Discovery, Inbound, Upstream, UpstreamId};
+use crate::model::{Direction, Discovery, Inbound, InboundCapture, Outbound, Upstream, UpstreamId};
 use crate::raw::{self, Spanned, items, or};
 
 /// Upstreams by name, for the routes that lead to them.
@@ -38,6 +39,7 @@ pub(super) fn resolve<'a>(
     );
     authorities(written, faults);
     applications(written, faults);
+    capture::check_addresses(written, sidecar, faults);
     let mut upstreams = Upstreams { resolved: Vec::new(), by_name: HashMap::new() };
     for upstream in written {
         let resolved = one(upstream, defaults, sidecar, faults);
@@ -82,6 +84,7 @@ fn one(
     Some(Upstream {
         hosts: hosts.filter(|host| *host != name.as_str()).map(str::to_owned).collect(),
         name,
+        addresses: items(written.addresses.as_ref()).map(|address| address.value.into()).collect(),
         discovery: discovery?,
         protocol: or(written.protocol, defaults::PROTOCOL),
         tls,
@@ -143,14 +146,20 @@ fn block<B>(written: Option<&Spanned<B>>) -> Option<&B> {
     written.map(|written| &written.value)
 }
 
-/// The application behind an inbound port has a name of that form, by which it is counted and known across reloads.
+/// The application behind an inbound port has a name of that form, by which it is counted and known across reloads; and
+/// so has what the policy lets through without naming it.
 fn applications(written: &[Spanned<raw::Upstream>], faults: &mut Faults<'_>) {
     for Spanned { value: name, span } in written.iter().filter_map(|upstream| upstream.value.name.as_ref()) {
         let port = name.as_str().strip_prefix(Inbound::PREFIX).and_then(|port| port.parse::<u16>().ok());
-        if let Some(port) = port {
-            let message = format!("`{name}` is the name of the application behind the inbound port {port}");
-            faults.at_with(*span, message, "choose another name");
-        }
+        let owner = match port {
+            Some(port) => format!("the application behind the inbound port {port}"),
+            None if name.as_str() == Outbound::PASSTHROUGH => "what `unknown: allow` lets through".to_owned(),
+            None if name.as_str() == InboundCapture::PASSTHROUGH => {
+                "what `unknown: allow` lets in".to_owned()
+            }
+            None => continue,
+        };
+        faults.at_with(*span, format!("`{name}` is the name of {owner}"), "choose another name");
     }
 }
 

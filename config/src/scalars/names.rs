@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Malformed, Scalar, malformed};
-use crate::model::{AdminAddress, HostPattern, Name};
+use crate::model::{AdminAddress, ForwardTo, HostPattern, Name};
 
 /// An IP address and a port above zero to connect to: `127.0.0.1:8081`, `"[::1]:8081"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +33,18 @@ impl Scalar for Destination {
             ));
         }
         Ok(Self(address))
+    }
+}
+
+impl Scalar for ForwardTo {
+    const WHAT: &'static str = "an address such as `127.0.0.1:8081`, or `original`";
+    const PATTERN: &'static str = "^([0-9.]+:[0-9]{1,5}|[[][0-9A-Fa-f:.]+[]]:[0-9]{1,5}|original)$";
+
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        if text == "original" {
+            return Ok(Self::Original);
+        }
+        Destination::parse(text).map(|address| Self::Address(address.into()))
     }
 }
 

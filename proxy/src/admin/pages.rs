@@ -108,8 +108,10 @@ fn upstream(direction: Direction, upstream: &Upstream, now: Instant) -> Value {
 }
 
 fn discovery(upstream: &Upstream, now: Instant) -> Value {
-    let Discovery::Dns { name, port, .. } = &upstream.config.discovery else {
-        return json!({ "kind": "static" });
+    let (name, port) = match &upstream.config.discovery {
+        Discovery::Dns { name, port, .. } => (name, port),
+        Discovery::Static(_) => return json!({ "kind": "static" }),
+        Discovery::Original => return json!({ "kind": "original" }),
     };
     let update = upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let answered = update.as_ref().and_then(|update| update.answered_at);

@@ -7,7 +7,7 @@ mod show;
 mod tests;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -49,6 +49,9 @@ pub(super) struct Explain {
     /// Where the caller's connection comes from
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
     source: IpAddr,
+    /// Where the connection was meant to go, where it is captured: `10.96.0.7:8000`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    meant: Option<SocketAddr>,
     /// URL, or authority and path, or for an inbound request a path alone
     #[arg(value_name = "URL")]
     target: String,
@@ -68,9 +71,10 @@ enum Way {
 pub(super) fn run(asked: &Explain) -> Result<(), Failure> {
     let policy = Policy::load(&asked.config).map_err(|error| Failure::Because(error.to_string()))?;
     let listener = listener(&policy.config, asked.direction, asked.port).map_err(Failure::because)?;
+    let service = policy.config.sidecar.name.as_str();
     let request =
-        Asked::new(&asked.method, &asked.target, &asked.headers, policy.config.sidecar.name.as_str())
-            .map_err(Failure::because)?;
+        Asked::new(&asked.method, &asked.target, &asked.headers, service).map_err(Failure::because)?;
+    let request = Asked { meant: asked.meant, ..request };
     let identity =
         asked.identity.as_deref().map(PeerIdentity::parse).transpose().map_err(Failure::because)?;
     let who = Asker { identity, source: asked.source };

@@ -5,6 +5,7 @@
 mod certs;
 mod demo;
 mod explain;
+mod intercept;
 mod policy;
 mod run;
 mod schema;
@@ -33,6 +34,7 @@ enum Command {
     Run(run::Run),
     Validate(validate::Validate),
     Explain(explain::Explain),
+    Intercept(intercept::Intercept),
     Schema(schema::Schema),
     Demo(demo::Demo),
     Certs(certs::Certs),
@@ -98,6 +100,7 @@ fn execute(command: &Command) -> Result<(), Failure> {
         Command::Run(asked) => run::run(asked),
         Command::Validate(asked) => validate::run(asked),
         Command::Explain(asked) => explain::run(asked),
+        Command::Intercept(asked) => intercept::run(asked),
         Command::Schema(asked) => schema::run(asked),
         Command::Demo(asked) => demo::run(asked),
         Command::Certs(asked) => certs::run(asked),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use outrigger_config::model::{Admin, AdminAddress, Config, Discovery};
+use outrigger_config::model::{Admin, AdminAddress, Config, Discovery, ForwardTo};
 use outrigger_config::{Source, parse};
 
 use super::DemoError;
@@ -99,7 +99,7 @@ impl Sidecar {
 fn move_to(config: &mut Config, places: &Places, application: SocketAddr, endpoints: &[SocketAddr]) {
     let sidecar = &mut config.sidecar;
     for port in &mut sidecar.inbound {
-        (port.listen, port.forward_to) = (places.inbound, application);
+        (port.listen, port.forward_to) = (places.inbound, ForwardTo::Address(application));
     }
     if let Some(port) = &mut sidecar.outbound {
         port.listen = places.outbound;

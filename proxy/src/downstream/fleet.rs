@@ -9,7 +9,8 @@ use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use outrigger_config::model::Direction;
+use outrigger_config::model::{Direction, twin};
+use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -95,11 +96,19 @@ impl Fleet {
     /// Binds what is wanted and not there yet.
     pub fn bind(&self, wanted: &[ListenerId], backlog: u32) -> Result<Bound, BindError> {
         let missing = wanted.iter().filter(|id| !self.listeners.contains_key(id));
-        let sockets = |&listener: &ListenerId| {
-            let sockets: io::Result<_> = self.crew.iter().map(|_| bind(listener.addr, backlog)).collect();
-            sockets.map(|sockets| (listener, sockets)).map_err(|error| BindError { listener, error })
-        };
-        missing.map(sockets).collect::<Result<_, _>>().map(Bound)
+        let mut bound = Vec::new();
+        for &listener in missing {
+            let is_twin = wanted.iter().any(|other| twin(other.addr) == Some(listener.addr));
+            let sockets: io::Result<_> =
+                self.crew.iter().map(|_| bind(listener.addr, is_twin, backlog)).collect();
+            match sockets {
+                Ok(sockets) => bound.push((listener, sockets)),
+                // Where there is no IPv6, none is redirected.
+                Err(error) if is_twin && lacks_v6(&error) => {}
+                Err(error) => return Err(BindError { listener, error }),
+            }
+        }
+        Ok(Bound(bound))
     }
 
     /// Serves what was bound, and ends what is no longer wanted: nothing new comes there, what is there goes on.
@@ -140,6 +149,12 @@ impl Fleet {
             let _ = thread.join();
         }
     }
+}
+
+/// The host has no such address, or nothing of the kind.
+fn lacks_v6(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].map(Some).contains(&errno)
 }
 
 /// A worker's thread.

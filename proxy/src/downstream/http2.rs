@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,6 +21,7 @@ use crate::http1::ServerConn;
 use crate::http2::guard::{Guarded, Watch};
 use crate::http2::server::{ServerStream, builder};
 use crate::http2::{fields, life};
+use crate::message::Ends;
 use crate::pipeline::{self, After, Down, Failure};
 use crate::snapshot::ListenerId;
 use crate::telemetry::Protocol;
@@ -33,7 +33,7 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
     let _active = worker.shared.metrics.downstream(listener.direction).active(worker.id, Protocol::Http2);
     let limits = *worker.snapshot_for(listener).limits();
     let watch = Watch::new(limits.http2);
-    let peer = down.peer;
+    let ends = down.ends;
     let (mut stream, ahead, alarm) = down.into_parts();
     // Its frames say where everything ends, so it may say of itself at any time that it does.
     stream.rest();
@@ -63,7 +63,7 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
         stage: Stage::Open,
         distrusted: false,
     };
-    let mut session = Session { worker, listener, peer, proof, limits, codec, watch, alarm, life };
+    let mut session = Session { worker, listener, ends, proof, limits, codec, watch, alarm, life };
     // A drain may have begun meanwhile.
     session.look(now);
     poll_fn(|cx| session.poll(cx)).await;
@@ -73,7 +73,7 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, down: ServerConn) {
 struct Session {
     worker: Rc<Worker>,
     listener: ListenerId,
-    peer: SocketAddr,
+    ends: Ends,
     proof: Option<Arc<Proof>>,
     limits: SidecarLimits,
     codec: Connection<Guarded<Stream>, Bytes>,
@@ -169,7 +169,7 @@ impl Session {
         let head = fields::request_head(parts, &snapshot.head_limits, content.is_end_stream());
         let alarm = self.worker.timers.alarm();
         let trailers = snapshot.trailer_limits;
-        let caller = (alarm, self.peer, self.proof.clone());
+        let caller = (alarm, self.ends, self.proof.clone());
         let mut stream = ServerStream::new(content, respond, trailers, caller, Rc::clone(&self.watch));
         let (worker, listener) = (Rc::clone(&self.worker), self.listener);
         let head = match head {

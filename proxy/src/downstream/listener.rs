@@ -12,13 +12,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use outrigger_config::model::Direction;
+use outrigger_config::model::{Accepts, Direction};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{http1, tls};
+use super::original_dst::{Refused, original_dst};
+use super::{http1, tcp, tls};
 use crate::http1::ServerConn;
-use crate::snapshot::ListenerId;
+use crate::message::Ends;
+use crate::snapshot::{ListenerId, Snapshot};
 use crate::worker::Worker;
 
 /// How long accepting rests when the process has no file descriptor left.
@@ -26,9 +28,13 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// Descriptors kept for upstream connections, files and the admin side when downstreams take all they can.
 const RESERVED_DESCRIPTORS: u64 = 64;
 
-/// A bound socket that shares its port with the other workers' (`SO_REUSEPORT`).
-pub fn bind(addr: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+/// A bound socket that shares its port with the other workers' (`SO_REUSEPORT`). One of IPv6 on every address takes IPv4 too,
+/// unless it is `only_v6`.
+pub fn bind(addr: SocketAddr, only_v6: bool, backlog: u32) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if only_v6 {
+        socket.set_only_v6(true)?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
@@ -138,15 +144,45 @@ fn admit(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let snapshot = worker.snapshot_for(id);
+    let (id, meant) = if snapshot.captures(id) {
+        match meant_for(&snapshot, id, &stream, peer) {
+            Ok((entry, meant)) => (entry, Some(meant)),
+            Err(refused) => return metrics.refused(worker.id, refused.label()),
+        }
+    } else {
+        (id, None)
+    };
+    let ends = Ends { peer, meant };
     metrics.accepted(worker.id);
     let held = (permit, open.enter(id.direction), worker.stay(id));
-    if let Some(side) = worker.snapshot_for(id).server_side(id) {
+    let accepts = snapshot.accepts(id, meant);
+    if let Some(side) = snapshot.server_side(id) {
         let side = Arc::clone(side);
-        spawn(worker, tls::serve(Rc::clone(worker), id, side, stream, peer), held);
-    } else {
-        let down = ServerConn::new(stream, peer, worker.timers.alarm(), id.drains());
-        spawn(worker, http1::serve(Rc::clone(worker), id, down), held);
+        return spawn(worker, tls::serve(Rc::clone(worker), id, accepts, side, (stream, ends)), held);
     }
+    let down = ServerConn::new(stream, ends, worker.timers.alarm(), id.drains());
+    if accepts == Accepts::Http {
+        spawn(worker, http1::serve(Rc::clone(worker), id, down), held);
+    } else {
+        spawn(worker, tcp::serve(Rc::clone(worker), id, accepts, down), held);
+    }
+}
+
+/// The entry by which a captured connection is treated, and whom it was meant for.
+fn meant_for(
+    snapshot: &Snapshot,
+    socket: ListenerId,
+    stream: &TcpStream,
+    peer: SocketAddr,
+) -> Result<(ListenerId, SocketAddr), Refused> {
+    let meant = original_dst(stream, peer)?;
+    let way = socket.direction;
+    if snapshot.is_own(way, meant) || snapshot.was_dialed(way, peer, meant) {
+        return Err(Refused::Loop);
+    }
+    let entry = snapshot.entry(socket, meant).ok_or(Refused::UnknownPort)?;
+    Ok((entry, meant))
 }
 
 /// A task of its own for a connection, with what it holds until its end.

@@ -1,22 +1,21 @@
 //! Who calls? A handshake where the port asks for one, and what may pass without.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use http::Method;
-use outrigger_config::model::InboundTls;
+use outrigger_config::model::{Accepts, InboundTls};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{http1, http2};
+use super::{http1, http2, tcp};
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
 use crate::http1::server::LINGER;
-use crate::message::{Known, RequestHead};
+use crate::message::{Ends, Known, RequestHead};
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::telemetry::Protocol;
 use crate::tls::{Alpn, HANDSHAKE, ServerSide, Stream};
@@ -29,30 +28,36 @@ pub const NO_TLS: [u8; 7] = [21, 3, 1, 0, 2, 2, 40];
 pub async fn serve(
     worker: Rc<Worker>,
     listener: ListenerId,
+    accepts: Accepts,
     side: Arc<ServerSide>,
-    tcp: TcpStream,
-    peer: SocketAddr,
+    (tcp, ends): (TcpStream, Ends),
 ) {
     let metrics = worker.shared.metrics.downstream(listener.direction);
     let unknown = metrics.active(worker.id, Protocol::Unknown);
     let alarm = worker.timers.alarm();
     // Boxed, so that a connection doesn't hold the room for its handshake as long as it lives.
-    let greeted = Box::pin(greet(&worker, listener, &side, tcp, &alarm)).await;
-    let arrival = match greeted {
-        Ok(arrival) => arrival,
+    let greeted = Box::pin(greet(&worker, listener, accepts, &side, tcp, &alarm)).await;
+    let begun = match greeted {
+        Ok(begun) => begun,
         Err(Parted::Quietly) => return,
         Err(Parted::Failed(word)) => {
             return worker.shared.metrics.handshake(worker.id, word);
         }
     };
     drop((side, unknown));
-    let (stream, ahead, alpn) = match arrival {
-        Arrival::Tls(stream, alpn) => (stream, Vec::new(), alpn),
-        Arrival::Plain(tcp, ahead) => (tcp.into(), ahead, None),
+    let (stream, ahead, alpn) = match begun {
+        Begun::Tls(stream, alpn) => (stream, Vec::new(), alpn),
+        Begun::Plain(tcp, ahead) => (tcp.into(), ahead, None),
     };
-    let mut down = ServerConn::new(stream, peer, alarm, listener.drains());
+    let mut down = ServerConn::new(stream, ends, alarm, listener.drains());
     down.channel.wire.unread(&ahead);
+    // It was waited for once.
+    let silent = down.channel.wire.stream().proof().is_none() && ahead.is_empty();
+    let accepts = if silent && accepts == Accepts::Detect { Accepts::Opaque } else { accepts };
     match alpn {
+        Some(Alpn::Tcp) => tcp::serve(worker, listener, Accepts::Opaque, down).await,
+        _ if accepts == Accepts::Opaque => tcp::serve(worker, listener, accepts, down).await,
+        None if accepts == Accepts::Detect => tcp::serve(worker, listener, accepts, down).await,
         Some(Alpn::Http2) => Box::pin(http2::serve(worker, listener, down)).await,
         Some(_) => {
             down.speaks_http1();
@@ -64,7 +69,7 @@ pub async fn serve(
 }
 
 /// How a connection goes on.
-enum Arrival {
+enum Begun {
     Tls(Stream, Option<Alpn>),
     /// With what was read of it.
     Plain(TcpStream, Vec<u8>),
@@ -82,22 +87,35 @@ enum Parted {
 async fn greet(
     worker: &Worker,
     listener: ListenerId,
+    accepts: Accepts,
     side: &ServerSide,
     mut tcp: TcpStream,
     alarm: &Alarm,
-) -> Result<Arrival, Parted> {
-    let until = now() + worker.snapshot_for(listener).limits().handshake_timeout;
+) -> Result<Begun, Parted> {
+    let (until, patience) = {
+        let snapshot = worker.snapshot_for(listener);
+        let begun = now();
+        // Whoever needs no TLS may wait for a server that speaks first.
+        let quiet = accepts != Accepts::Http && !is_strict(&snapshot, listener);
+        let patience = quiet.then(|| begun + snapshot.config.sidecar.detection.timeout);
+        (begun + snapshot.limits().handshake_timeout, patience)
+    };
     let mut ahead = Vec::new();
     let first = loop {
         // Nothing is in hand yet: a drain doesn't wait for it.
+        let by = patience.unwrap_or(until).min(until);
         if listener.drains() {
-            alarm.set_idle(until);
+            alarm.set_idle(by);
         } else {
-            alarm.set(until);
+            alarm.set(by);
         }
         match within(alarm, first_octets(worker, &mut tcp, &mut ahead)).await {
             Ok(first) => break first,
             Err(Late) if worker.leaves(listener) => return Err(Parted::Quietly),
+            Err(Late) if patience.is_some_and(|patience| now() >= patience) => {
+                worker.shared.metrics.downstream(listener.direction).detected(worker.id, "timeout");
+                return Ok(Begun::Plain(tcp, ahead));
+            }
             Err(Late) if now() >= until => return Err(Parted::Failed("timeout")),
             Err(Late) => {}
         }
@@ -105,10 +123,10 @@ async fn greet(
     match first {
         None => return Err(Parted::Quietly),
         Some(HANDSHAKE) => alarm.set(until),
-        Some(_) => return Ok(Arrival::Plain(tcp, ahead)),
+        Some(_) => return Ok(Begun::Plain(tcp, ahead)),
     }
     let place = enter(worker, alarm).await.ok_or(Parted::Failed("timeout"))?;
-    let shaken = within(alarm, side.accept(tcp, &ahead, Alpn::Either)).await;
+    let shaken = within(alarm, side.accept(tcp, &ahead, alpn(accepts))).await;
     drop(place);
     let tls = match shaken {
         Ok(Ok(tls)) => tls,
@@ -123,7 +141,7 @@ async fn greet(
     let result = if tls.is_resumed() { "resumed" } else { "full" };
     worker.shared.metrics.handshake(worker.id, result);
     let alpn = tls.alpn();
-    Ok(Arrival::Tls(tls.into(), alpn))
+    Ok(Begun::Tls(tls.into(), alpn))
 }
 
 /// Reads what comes first; answers the first octet of it, `None`: it ended.
@@ -138,6 +156,15 @@ async fn first_octets(worker: &Worker, tcp: &mut TcpStream, ahead: &mut Vec<u8>)
         })
     })
     .await
+}
+
+/// What is spoken within TLS on a port that takes its connections for this.
+fn alpn(accepts: Accepts) -> Alpn {
+    match accepts {
+        Accepts::Http => Alpn::Either,
+        Accepts::Opaque => Alpn::Tcp,
+        Accepts::Detect => Alpn::Any,
+    }
 }
 
 /// A place among the handshakes of this worker; `None`: there was none in time.

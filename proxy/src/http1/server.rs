@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use super::body::Decoder;
 use super::channel::Channel;
 use super::head::{ends_head, parse_request};
 use crate::clock::{Alarm, now};
-use crate::message::{HeadError, HeadLimits, RequestHead, Scratch, TrailerLimits};
+use crate::message::{Ends, HeadError, HeadLimits, RequestHead, Scratch, TrailerLimits};
 use crate::telemetry::Held;
 use crate::tls::{HANDSHAKE, Stream};
 
@@ -47,8 +46,8 @@ pub struct ServerConn {
     pub channel: Channel,
     /// Rings for whatever this connection waits for.
     pub alarm: Alarm,
-    /// Who calls.
-    pub peer: SocketAddr,
+    /// Who calls, and whom.
+    pub ends: Ends,
     /// Counts it among those that speak as it does now.
     pub active: Option<Held>,
     /// Idle times may be cut short by a drain.
@@ -59,8 +58,8 @@ pub struct ServerConn {
 
 impl ServerConn {
     /// Over an accepted socket.
-    pub fn new(stream: impl Into<Stream>, peer: SocketAddr, alarm: Alarm, drains: bool) -> Self {
-        Self { channel: Channel::new(stream), alarm, peer, active: None, drains, fresh: true }
+    pub fn new(stream: impl Into<Stream>, ends: impl Into<Ends>, alarm: Alarm, drains: bool) -> Self {
+        Self { channel: Channel::new(stream), alarm, ends: ends.into(), active: None, drains, fresh: true }
     }
 
     /// The next request. The connection may be idle until `idle_until`; a head may take `head_timeout` from its first octet.

@@ -1,7 +1,6 @@
 //! How does one request of a shared downstream connection go? A stream, from its head to its end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +14,7 @@ use outrigger_config::model::Http2Limits;
 use super::channel::Channel;
 use super::guard::Watch;
 use crate::clock::Alarm;
-use crate::message::TrailerLimits;
+use crate::message::{Ends, TrailerLimits};
 use crate::tls::Proof;
 
 /// Octets of a frame's payload: the least that everybody takes (RFC 9113 §4.2), so that streams take turns.
@@ -52,8 +51,8 @@ pub struct ServerStream {
     pub channel: Channel,
     /// Rings for whatever this stream waits for.
     pub alarm: Alarm,
-    /// Who calls.
-    pub peer: SocketAddr,
+    /// Who calls, and whom.
+    pub ends: Ends,
     /// What its connection's handshake proved; `None`: it came in plaintext.
     pub proof: Option<Arc<Proof>>,
     respond: SendResponse<Bytes>,
@@ -67,12 +66,12 @@ impl ServerStream {
         recv: RecvStream,
         respond: SendResponse<Bytes>,
         trailers: TrailerLimits,
-        (alarm, peer, proof): (Alarm, SocketAddr, Option<Arc<Proof>>),
+        (alarm, ends, proof): (Alarm, Ends, Option<Arc<Proof>>),
         watch: Rc<Watch>,
     ) -> Self {
         let mut channel = Channel::new(trailers);
         channel.receive(recv);
-        Self { channel, alarm, peer, proof, respond, watch, answered: false }
+        Self { channel, alarm, ends, proof, respond, watch, answered: false }
     }
 
     /// Answers; `ended`: without content.

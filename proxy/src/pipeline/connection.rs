@@ -149,7 +149,8 @@ async fn opened(
     let _pending = backend.upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = backend.upstream.metrics.pending(worker.id);
     let stage = Stage::default();
-    let connecting = connect(&backend.upstream, load.addr, Alpn::Http1, (worker.id, &stage));
+    let alpn = if backend.upstream.config.protocol == Protocol::Tcp { Alpn::Tcp } else { Alpn::Http1 };
+    let connecting = connect(&backend.upstream, load.addr, alpn, (worker.id, &stage));
     let connected = within_connect(exchange, backend, down, began, (connecting, &stage)).await;
     if let Err(Failure::Connect(failure)) = connected {
         timed_out(&backend.upstream, worker.id, failure);
@@ -171,7 +172,7 @@ fn speaks_http2(exchange: &Exchange<'_>, backend: &Backend, (endpoint, now): (&E
         return false;
     }
     match backend.upstream.config.protocol {
-        Protocol::Http1 => false,
+        Protocol::Http1 | Protocol::Tcp => false,
         Protocol::Http2 => true,
         Protocol::Auto => {
             let wanted = exchange.head.version == Version::Http2 && exchange.tunnel.is_none();

@@ -1,7 +1,6 @@
 //! Who waits for the answer? A downstream connection of HTTP/1, or one stream of HTTP/2.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -12,7 +11,7 @@ use crate::clock::Alarm;
 use crate::http1::ServerConn;
 use crate::http2::ServerStream;
 use crate::message::transfer::Passing;
-use crate::message::{Piece, ResponseHead, Scratch, Sink, Source, TransferError, Version};
+use crate::message::{Ends, Piece, ResponseHead, Scratch, Sink, Source, TransferError, Version};
 use crate::tls::Proof;
 
 /// The downstream's end of an exchange.
@@ -33,11 +32,11 @@ impl Down<'_> {
         }
     }
 
-    /// Who calls.
-    pub fn peer(&self) -> SocketAddr {
+    /// Who calls, and whom.
+    pub fn ends(&self) -> Ends {
         match self {
-            Self::Http1(conn) => conn.peer,
-            Self::Http2(stream) => stream.peer,
+            Self::Http1(conn) => conn.ends,
+            Self::Http2(stream) => stream.ends,
         }
     }
 

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Direction, HashOn, PeerIdentity, Upgrade};
+use outrigger_config::model::{Direction, HashOn, PeerIdentity, Protocol, Upgrade};
 
 use super::After;
 use super::cached::Visit;
@@ -14,7 +14,7 @@ use super::error::Failure;
 use super::fallback::Fell;
 use super::ids::Ids;
 use crate::http2::fields::is_grpc;
-use crate::message::RequestHead;
+use crate::message::{Ends, RequestHead};
 use crate::policy::deadline::{Deadline, Told};
 use crate::policy::grpc;
 use crate::policy::hash::hash;
@@ -23,10 +23,19 @@ use crate::snapshot::fault::Met;
 use crate::snapshot::limiter::Quota;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot};
 use crate::telemetry::access_log::{Path, Text};
-use crate::telemetry::{Flag, Record};
+use crate::telemetry::{ConnectionMetrics, Flag, Record};
 use crate::tls::Proof;
 use crate::upstream::guard::Asked;
 use crate::worker::Worker;
+
+/// What is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A request.
+    Request,
+    /// A connection that nobody reads, treated as if it had been asked for by CONNECT.
+    Connection,
+}
 
 /// One request and what became of it.
 #[derive(Debug)]
@@ -39,12 +48,16 @@ pub struct Exchange<'s> {
     pub listener: ListenerId,
     /// Who sent it.
     pub peer: SocketAddr,
+    /// Whom its connection meant to call, where it was captured.
+    pub meant: Option<SocketAddr>,
     /// By what it proved who it is; `None`: it came in plaintext.
     pub proof: Option<Arc<Proof>>,
     /// What was asked.
     pub head: RequestHead,
     /// It is a gRPC call: its answers and failures say so in gRPC's words.
     pub grpc: bool,
+    /// Whether it is one.
+    pub kind: Kind,
     /// What its connection is turned into, if the upstream agrees.
     pub tunnel: Option<&'s Upgrade>,
     /// When its head was complete.
@@ -103,7 +116,7 @@ impl<'s> Exchange<'s> {
         worker: &'s Worker,
         snapshot: &'s Snapshot,
         listener: ListenerId,
-        (peer, proof): (SocketAddr, Option<Arc<Proof>>),
+        (Ends { peer, meant }, proof): (Ends, Option<Arc<Proof>>),
         head: RequestHead,
         started: Instant,
     ) -> Self {
@@ -113,9 +126,11 @@ impl<'s> Exchange<'s> {
             snapshot,
             listener,
             peer,
+            meant,
             proof,
             keep_alive: head.keep_alive,
             grpc: is_grpc(&head),
+            kind: Kind::Request,
             tunnel: None,
             head,
             started,
@@ -149,10 +164,12 @@ impl<'s> Exchange<'s> {
         self.proof.as_ref().map(|proof| proof.peer().identity())
     }
 
-    /// Where the policy sends it.
+    /// Where the policy sends it; what speaks no HTTP is reached by a tunnel alone.
     pub fn route(&self) -> Option<(&'s Rule, &'s Backend)> {
-        let rule = self.snapshot.route(self.listener, self.head.host(), &self.head)?;
-        Some((rule, rule.backend(self.worker.rng(|rng| rng.u64(..)))))
+        let rule = self.snapshot.route(self.listener, self.head.host(), &self.head, self.meant)?;
+        let backend = rule.backend(self.worker.rng(|rng| rng.u64(..)));
+        let speaks = backend.upstream.config.protocol != Protocol::Tcp || self.head.method == Method::CONNECT;
+        speaks.then_some((rule, backend))
     }
 
     /// A stream may be silent and long-lived by intent: the call of a gRPC method, whatever it is, or a tunnel.
@@ -242,11 +259,17 @@ impl<'s> Exchange<'s> {
         let status = self.status.map_or(0, |status| status.as_u16());
         let code = self.grpc_status.map_or(status, grpc::Status::as_http);
         let flag = self.flag();
-        metrics.record(self.worker.id, code, flag, took);
+        if self.is_opaque() {
+            self.connections().ended(self.worker.id, flag);
+        } else {
+            metrics.record(self.worker.id, code, flag, took);
+        }
         if let Some(failure) = self.failure {
             self.count_failure(failure);
         }
         let log = &self.snapshot.access_log;
+        // Nobody tells by a status how a connection went.
+        let code = if self.is_opaque() { 200 } else { code };
         if log.wants(code, flag, took, self.worker.rng(fastrand::Rng::f64)) {
             log.write(self.worker.id, &self.record(status, flag, took), now);
         }
@@ -255,6 +278,18 @@ impl<'s> Exchange<'s> {
             After::Keep(_) => After::Keep(now),
             other => other,
         }
+    }
+
+    /// It is a connection that nobody reads.
+    pub fn is_opaque(&self) -> bool {
+        self.kind == Kind::Connection
+    }
+
+    /// What is counted of it as a connection that nobody reads.
+    pub fn connections(&self) -> &'s ConnectionMetrics {
+        let outbound = self.listener.direction == Direction::Outbound;
+        let unrouted = &self.snapshot.unrouted_connections[usize::from(outbound)];
+        self.chosen.and_then(|(_, backend)| backend.connections.as_deref()).unwrap_or(unrouted)
     }
 
     fn flag(&self) -> Flag {
@@ -304,9 +339,10 @@ impl<'s> Exchange<'s> {
             direction: self.listener.direction,
             peer: self.peer,
             identity: self.identity().map(PeerIdentity::as_str),
-            method: Text(self.head.method.as_str().as_bytes()),
+            protocol: self.is_opaque().then_some("tcp"),
+            method: (!self.is_opaque()).then(|| Text(self.head.method.as_str().as_bytes())),
             authority: Text(self.head.authority().as_bytes()),
-            path: Path(self.head.target.path().as_bytes()),
+            path: (!self.is_opaque()).then(|| Path(self.head.target.path().as_bytes())),
             route: rule.map_or("-", |rule| &*rule.route),
             upstream: backend.map(|backend| backend.upstream.config.name.as_str()),
             endpoint: self.endpoint,

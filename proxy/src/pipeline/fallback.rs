@@ -76,7 +76,7 @@ pub async fn until_found<'s>(
 }
 
 /// Asks an upstream, whether it is the first or stands in, by its own policy: its pace, a place among its requests, then attempts.
-async fn ask(
+pub async fn ask(
     exchange: &mut Exchange<'_>,
     backend: &Backend,
     admission: &mut Admission<'_>,

@@ -36,6 +36,9 @@ pub fn pick(
     key: Option<u64>,
     now: Instant,
 ) -> Result<InFlight, Refusal> {
+    if let Some(originals) = &backend.upstream.originals {
+        return originals.pick(exchange.meant, now);
+    }
     let pick = |excluded: &[u64]| exchange.worker.rng(|rng| backend.upstream.pick(excluded, key, rng, now));
     let first = pick(tried);
     let fault = of(exchange).filter(|fault| fault.hides() > 0);

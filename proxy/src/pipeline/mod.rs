@@ -15,6 +15,7 @@ pub mod headers;
 mod ids;
 mod lease;
 mod limits;
+mod opaque;
 mod pacing;
 mod relay;
 mod retry;
@@ -30,6 +31,7 @@ pub use self::down::Down;
 pub use self::error::Failure;
 use self::exchange::Exchange;
 use self::fallback::Found;
+pub use self::opaque::pass;
 use self::upload::Upload;
 use crate::message::{Known, RequestHead};
 use crate::policy::deadline::Told;
@@ -57,7 +59,7 @@ pub async fn handle(
     head: RequestHead,
 ) -> After {
     let now = crate::clock::now();
-    let caller = (down.peer(), down.proof().cloned());
+    let caller = (down.ends(), down.proof().cloned());
     let mut exchange = Exchange::begin(worker, snapshot, listener, caller, head, now);
     let after = match carry(&mut exchange, down).await {
         Ok(()) => relay::after(&exchange, down),

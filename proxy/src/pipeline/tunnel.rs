@@ -101,6 +101,10 @@ pub async fn relay(
 /// Tells the downstream, in its version's words.
 fn agree(exchange: &mut Exchange<'_>, head: &mut ResponseHead, down: &mut Down<'_>) -> std::io::Result<()> {
     match down {
+        Down::Http1(conn) if exchange.is_opaque() => {
+            conn.channel.open_tunnel();
+            Ok(())
+        }
         Down::Http1(conn) => {
             let connect = exchange.tunnel == Some(&Upgrade::Connect);
             let status = if connect { StatusCode::OK } else { StatusCode::SWITCHING_PROTOCOLS };
@@ -150,9 +154,15 @@ impl Tunnel<'_, '_, '_> {
         let exchange = &mut *self.exchange;
         let scratch = &exchange.worker.scratch;
         let [to_up, to_down] = &mut self.ways;
+        let moved = (exchange.bytes_in, exchange.bytes_out);
         let (taken, given) = (&mut exchange.bytes_in, &mut exchange.bytes_out);
         let upwards = to_up.poll(cx, scratch, self.down, self.up, taken, Up::poll_end);
         let downwards = to_down.poll(cx, scratch, self.up, self.down, given, Down::poll_end);
+        if exchange.is_opaque() {
+            // As they pass: a connection may live for days.
+            let (received, sent) = (exchange.bytes_in - moved.0, exchange.bytes_out - moved.1);
+            exchange.connections().moved(exchange.worker.id, received, sent);
+        }
         if let Err(error) = upwards {
             return Poll::Ready(Err(broke(&error, Failure::Canceled, Failure::BrokenBody)));
         }
@@ -216,8 +226,11 @@ impl Tunnel<'_, '_, '_> {
     }
 
     fn limit(&self, now: Instant) -> Instant {
-        let idle = *self.backend.policy.timeouts.idle;
-        let idle = now + idle.min(self.exchange.snapshot.limits().body_idle_timeout);
+        let mut idle = *self.backend.policy.timeouts.idle;
+        if !self.exchange.is_opaque() {
+            idle = idle.min(self.exchange.snapshot.limits().body_idle_timeout);
+        }
+        let idle = now + idle;
         self.exchange.deadline.whole.map_or(idle, |whole| whole.min(idle))
     }
 

@@ -168,7 +168,7 @@ impl Upload {
 fn is_repeatable(exchange: &Exchange<'_>, backend: &Backend) -> bool {
     let (retry, head) = (&backend.policy.retry, &exchange.head);
     let undone = match backend.upstream.config.protocol {
-        Protocol::Http1 => false,
+        Protocol::Http1 | Protocol::Tcp => false,
         Protocol::Http2 => true,
         Protocol::Auto => head.version == Version::Http2,
     };

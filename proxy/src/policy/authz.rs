@@ -84,6 +84,20 @@ impl Policy {
         }
     }
 
+    /// Whether it lets a connection pass of which nobody reads what it carries. What a rule says of requests cannot be
+    /// looked at, so it is taken for the worse: a `deny` rule holds by all else that it names, and an `allow` rule never does
+    /// (as Istio's, on a port of TCP). So a connection gets through only where whatever is in it would.
+    pub fn judge_connection(&self, caller: &Caller<'_>) -> Verdict<'_> {
+        if let Some(rule) = self.deny.iter().find(|rule| rule.takes_caller(caller)) {
+            return Verdict::Denied { rule: Some(&rule.name) };
+        }
+        let lets_in = |rule: &Rule| rule.requests.is_none() && rule.takes_caller(caller);
+        match &self.allow {
+            Some(allow) if !allow.iter().any(lets_in) => Verdict::Denied { rule: None },
+            Some(_) | None => Verdict::Allowed,
+        }
+    }
+
     /// Whether any rule names a path.
     pub fn looks_at_paths(&self) -> bool {
         let mut rules = self.deny.iter().chain(self.allow.iter().flatten());
@@ -111,10 +125,14 @@ impl Rule {
     }
 
     fn takes(&self, caller: &Caller<'_>, request: &Request<'_>) -> bool {
-        self.knows(caller.identity)
-            && (self.sources.is_empty() || self.sources.iter().any(|network| network.contains(caller.source)))
+        self.takes_caller(caller)
             && self.requests.as_ref().is_none_or(|requests| requests.route(request).is_some())
             && self.agreed.iter().all(|wanted| is_agreed(request.headers, wanted))
+    }
+
+    fn takes_caller(&self, caller: &Caller<'_>) -> bool {
+        self.knows(caller.identity)
+            && (self.sources.is_empty() || self.sources.iter().any(|network| network.contains(caller.source)))
     }
 
     fn knows(&self, identity: Option<&PeerIdentity>) -> bool {

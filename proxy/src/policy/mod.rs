@@ -36,4 +36,5 @@ pub mod router;
 pub mod settled;
 pub mod share;
 pub mod slow_start;
+pub mod tcp_router;
 pub mod weights;

@@ -1,17 +1,21 @@
 //! How does a policy become what runs? Everything that can fail fails here; what did not change stays the same object.
 
-use std::collections::HashMap;
+mod experiments;
+mod upstreams;
+
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderValue;
 use outrigger_config::model::{
-    self, Config, Direction, HttpRoute, Locality, Mode, SidecarLimits, TrafficPolicy, UpstreamId,
+    self, Config, Direction, HttpRoute, Mode, Paths, SidecarLimits, TrafficPolicy, UpstreamId,
 };
 
 use super::authorizer::Authorizer;
-use super::fault::{Caps, Fault};
+use super::direct::Direct;
+use super::fault::Fault;
 use super::limiter::RateLimiter;
 use super::stand_in::{self, BodyFileError, BodyFiles, Chain};
 use super::{Backend, Rule, Snapshot, Table, Via, authorizer, limiter};
@@ -19,12 +23,19 @@ use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, LineSink, Metrics};
-use crate::tls::{ClientSide, ServerSide};
-use crate::upstream::Upstream;
-use crate::upstream::crowd::{Crowd, Crowds, Of};
+use crate::tls::ServerSide;
+use crate::upstream::crowd::{Crowds, Of};
+use crate::upstream::{Stand, Upstream};
+
+/// Positions of what there is for each direction.
+const INBOUND: usize = 0;
+const OUTBOUND: usize = 1;
+
+/// In the order of these positions.
+const WAYS: [Direction; 2] = [Direction::Inbound, Direction::Outbound];
 
 /// Label of what has no name.
-const NONE: &str = "-";
+pub(super) const NONE: &str = "-";
 
 /// Why a policy cannot run.
 #[derive(Debug)]
@@ -53,36 +64,38 @@ pub fn build(
     // First: what changes while they are read is seen as a change.
     let body_files = BodyFiles::of(&config);
     stand_in::check(&config)?;
-    let sides = client_sides(&config, tls.as_deref())?;
+    let sides = upstreams::client_sides(&config, tls.as_deref())?;
     let mut crowds = previous.map(|previous| previous.crowds.living()).unwrap_or_default();
-    let upstreams = upstreams(&config, sides, previous, (metrics, &mut crowds), now);
+    let dialed = upstreams::dialed(&config, previous);
+    let stand = Stand { near: config.sidecar.locality.clone(), dialed: dialed[OUTBOUND].clone() };
+    let upstreams = upstreams::all(&config, (sides, &stand), previous, (metrics, &mut crowds), now);
     let caps = previous.map(|previous| Arc::clone(&previous.caps)).unwrap_or_default();
     caps.set(&config.sidecar.faults);
-    let experiments = experiments(&config, previous, &caps, metrics, now);
-    let authorizers = [Direction::Inbound, Direction::Outbound]
-        .map(|direction| authorizer::build(&config.authorization, direction, metrics));
+    let experiments = experiments::all(&config, previous, &caps, metrics, now);
+    let authorizers = WAYS.map(|way| authorizer::build(&config.authorization, way, metrics));
     let known = previous.map_or(&[][..], |previous| &previous.limiters);
     let limiters =
         limiter::build(&config.rate_limits, &config.sidecar.name, known, (metrics, &mut crowds), now);
     let policies = Policies { authorizers: &authorizers, limiters: &limiters };
-    let builder =
-        Builder { config: &config, upstreams: &upstreams, experiments: &experiments, policies, metrics };
-    let outbound = builder.outbound()?;
-    let inbound = config
-        .sidecar
-        .inbound
-        .iter()
-        .map(|port| Ok((port.listen, builder.inbound(port, previous, &mut crowds, now)?)))
-        .collect::<Result<_, BodyFileError>>()?;
-    end_missing(previous, &experiments);
+    let builder = Builder {
+        config: &config,
+        upstreams: &upstreams,
+        experiments: &experiments,
+        policies,
+        metrics,
+        stands: [Stand { near: None, dialed: dialed[INBOUND].clone() }, stand],
+    };
+    let outbound = builder.outbound(previous, &mut crowds, now)?;
+    let inbound = builder.inbounds(previous, &mut crowds, now)?;
+    experiments::end_missing(previous, &experiments);
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
         tls,
         head_limits: head_limits(limits),
         trailer_limits: TrailerLimits { bytes: limits.trailers, fields: limits.trailer_fields },
-        unrouted: [Direction::Inbound, Direction::Outbound]
-            .map(|direction| metrics.exchange(direction, NONE, NONE)),
+        unrouted: WAYS.map(|way| metrics.exchange(way, NONE, NONE)),
+        unrouted_connections: WAYS.map(|way| metrics.connection(way, NONE, NONE)),
         access_log: AccessLog::new(
             &config.sidecar.access_log,
             log.clone(),
@@ -95,6 +108,8 @@ pub fn build(
         experiments,
         caps,
         crowds,
+        sockets: super::sockets(&config),
+        dialed,
         outbound,
         inbound,
         upstreams,
@@ -107,106 +122,13 @@ fn head_limits(limits: &SidecarLimits) -> HeadLimits {
     HeadLimits { bytes: limits.request_head, fields: limits.request_fields, target: limits.request_target }
 }
 
-/// All upstreams, each spoken with from its side.
-fn upstreams(
-    config: &Config,
-    sides: Vec<Option<ClientSide>>,
-    previous: Option<&Snapshot>,
-    (metrics, crowds): (&Metrics, &mut Crowds),
-    now: Instant,
-) -> Vec<Arc<Upstream>> {
-    let upstream = |(wanted, side): (&model::Upstream, Option<ClientSide>)| {
-        let old = previous.and_then(|previous| previous.upstream(&wanted.name));
-        let crowd = crowds.of(Of::Upstream, wanted.name.as_str());
-        next(old, wanted.clone(), side, config.sidecar.locality.as_ref(), (metrics, crowd), now)
-    };
-    config.upstreams.iter().zip(sides).map(upstream).collect()
-}
-
-/// The upstream of the last generation if it is the same, else a new one with what the old has learned.
-fn next(
-    old: Option<&Arc<Upstream>>,
-    wanted: model::Upstream,
-    tls: Option<ClientSide>,
-    near: Option<&Locality>,
-    (metrics, crowd): (&Metrics, Arc<Crowd>),
-    now: Instant,
-) -> Arc<Upstream> {
-    let same = |old: &&Arc<Upstream>| {
-        same(&old.config, &wanted) && old.speaks(&wanted.tls, tls.as_ref()) && old.is_near(near)
-    };
-    if let Some(old) = old.filter(same) {
-        return Arc::clone(old);
-    }
-    let counters = metrics.upstream(wanted.name.as_str());
-    Upstream::new(wanted, tls, near, counters, crowd, old.map(|old| &**old), now)
-}
-
-/// How each upstream is spoken with.
-fn client_sides(config: &Config, tls: Option<&ServerSide>) -> Result<Vec<Option<ClientSide>>, BuildError> {
-    let credentials = tls.map(ServerSide::credentials);
-    let side = |upstream: &model::Upstream| {
-        let named = |reason| BuildError::Tls { upstream: upstream.name.clone(), reason };
-        ClientSide::new(&upstream.tls, credentials).map_err(named)
-    };
-    config.upstreams.iter().map(side).collect()
-}
-
-/// Nothing that an upstream's state depends on has changed. (What a request is treated by is the snapshot's.)
-fn same(old: &model::Upstream, new: &model::Upstream) -> bool {
-    old.name == new.name
-        && old.discovery == new.discovery
-        && old.protocol == new.protocol
-        && old.load_balancer == new.load_balancer
-        && old.balancing == new.balancing
-        && old.health_check.value == new.health_check.value
-        && old.outlier_detection.value == new.outlier_detection.value
-        && old.circuit_breaker.value == new.circuit_breaker.value
-        && old.pacing.value == new.pacing.value
-        && old.retry_budget == new.retry_budget
-        && old.limits == new.limits
-        && *old.cache == *new.cache
-}
-
-/// The experiment of each rule that has one. An unchanged one goes on, a changed one begins anew.
-fn experiments(
-    config: &Config,
-    previous: Option<&Snapshot>,
-    caps: &Arc<Caps>,
-    metrics: &Metrics,
-    now: Instant,
-) -> Vec<Arc<Fault>> {
-    let rules = config.routes.iter().flat_map(|route| route.rules.iter().map(move |rule| (route, rule)));
-    let wanted = rules.filter_map(|(route, rule)| Some((&route.name, &rule.name, rule.fault.as_ref()?)));
-    let running = |route: &model::Name, rule: &model::Name, wanted| {
-        let mut known = previous.iter().flat_map(|previous| &previous.experiments);
-        known.find(|old| old.is(route.as_str(), rule.as_str(), wanted)).cloned()
-    };
-    wanted
-        .map(|(route, rule, wanted)| {
-            running(route, rule, wanted).unwrap_or_else(|| {
-                let (names, metrics) = ((route.shared(), rule.shared()), metrics.route(route.as_str()));
-                Fault::new(names, wanted.clone(), Arc::clone(caps), metrics, now)
-            })
-        })
-        .collect()
-}
-
-/// Ends those of the last generation that this one has no more.
-fn end_missing(previous: Option<&Snapshot>, new: &[Arc<Fault>]) {
-    for old in previous.iter().flat_map(|previous| &previous.experiments) {
-        if !new.iter().any(|new| Arc::ptr_eq(old, new)) {
-            old.end();
-        }
-    }
-}
-
-struct Builder<'b> {
-    config: &'b Config,
-    upstreams: &'b [Arc<Upstream>],
+pub(super) struct Builder<'b> {
+    pub(super) config: &'b Config,
+    pub(super) upstreams: &'b [Arc<Upstream>],
     experiments: &'b [Arc<Fault>],
     policies: Policies<'b>,
-    metrics: &'b Metrics,
+    pub(super) metrics: &'b Metrics,
+    stands: [Stand; 2],
 }
 
 /// What else may look at a request's path.
@@ -225,15 +147,26 @@ impl Policies<'_> {
 }
 
 impl Builder<'_> {
-    fn outbound(&self) -> Result<Table, BodyFileError> {
-        let mut named = HashMap::default();
+    fn outbound(
+        &self,
+        previous: Option<&Snapshot>,
+        crowds: &mut Crowds,
+        now: Instant,
+    ) -> Result<Table, BodyFileError> {
+        let mut direct = Direct::default();
         for (upstream, running) in self.config.upstreams.iter().zip(self.upstreams) {
-            let name = upstream.name.as_str().to_owned();
-            for host in upstream.hosts.iter().cloned().chain([name]) {
-                let rule = self.sole(Direction::Outbound, Arc::clone(running), upstream.policy.clone());
-                named.entry(host).or_insert(rule);
-            }
+            direct
+                .add(self.sole(Direction::Outbound, Arc::clone(running), upstream.policy.clone()), upstream);
         }
+        let outbound = self.config.sidecar.outbound.as_ref();
+        let passthrough = outbound.and_then(|outbound| {
+            let wanted = outbound.passthrough()?;
+            let old = previous.and_then(|previous| previous.outbound.application());
+            let crowd = crowds.of(Of::Application, wanted.name.as_str());
+            let running =
+                upstreams::next(old, wanted, (None, &self.stands[OUTBOUND]), (self.metrics, crowd), now);
+            Some(self.sole(Direction::Outbound, running, outbound.policy.clone()))
+        });
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             rule.backends
                 .iter()
@@ -243,12 +176,58 @@ impl Builder<'_> {
         let router = Router::new(&self.config.routes, Direction::Outbound);
         Ok(Table {
             looks_at_paths: router.looks_at_paths() || self.policies.look_at_paths(Direction::Outbound),
-            paths: self.config.sidecar.outbound.as_ref().map(|outbound| outbound.paths).unwrap_or_default(),
+            paths: outbound.map(|outbound| outbound.paths).unwrap_or_default(),
             router,
             routes: self.rules(Direction::Outbound, backends)?,
-            named,
+            passage: self.outbound_passage(passthrough.as_ref()),
+            direct,
+            otherwise: passthrough,
+        })
+    }
+
+    /// What is let in at captured ports that nobody names: whatever it is, nobody reads it.
+    fn let_in(
+        &self,
+        captured: &model::InboundCapture,
+        previous: Option<&Snapshot>,
+        crowds: &mut Crowds,
+        now: Instant,
+    ) -> Option<Table> {
+        let wanted = captured.passthrough()?;
+        let old = previous.and_then(|previous| {
+            let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == captured.listen())?;
+            table.passage.application()
+        });
+        let crowd = crowds.of(Of::Application, wanted.name.as_str());
+        let running = upstreams::next(old, wanted, (None, &self.stands[INBOUND]), (self.metrics, crowd), now);
+        Some(Table {
+            passage: self.let_through(Direction::Inbound, &running, captured.policy.clone()),
+            looks_at_paths: false,
+            paths: Paths::default(),
+            router: Router::new(&[], Direction::Inbound),
+            routes: Vec::new(),
+            direct: Direct::default(),
             otherwise: None,
         })
+    }
+
+    /// Each inbound port, and then what lets in whatever comes to others.
+    fn inbounds(
+        &self,
+        previous: Option<&Snapshot>,
+        crowds: &mut Crowds,
+        now: Instant,
+    ) -> Result<Vec<(SocketAddr, Table)>, BodyFileError> {
+        let sidecar = &self.config.sidecar;
+        let ports = sidecar.inbound.iter();
+        let mut inbound = ports
+            .map(|port| Ok((port.listen, self.inbound(port, previous, crowds, now)?)))
+            .collect::<Result<Vec<_>, BodyFileError>>()?;
+        if let Some(captured) = &sidecar.inbound_capture {
+            let others = self.let_in(captured, previous, crowds, now);
+            inbound.extend(others.map(|table| (captured.listen(), table)));
+        }
+        Ok(inbound)
     }
 
     /// One port leads to one application, whatever the route.
@@ -262,20 +241,22 @@ impl Builder<'_> {
         let wanted = port.application();
         let old = previous.and_then(|previous| {
             let (_, table) = previous.inbound.iter().find(|(listen, _)| *listen == port.listen)?;
-            Some(&table.otherwise.as_ref()?.backends.first()?.upstream)
+            table.application()
         });
         let crowd = crowds.of(Of::Application, wanted.name.as_str());
-        let application = next(old, wanted, None, None, (self.metrics, crowd), now);
+        let application =
+            upstreams::next(old, wanted, (None, &self.stands[INBOUND]), (self.metrics, crowd), now);
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             vec![self.backend(Direction::Inbound, &route.name, &application, rule.policy.clone())]
         };
         let router = Router::new(&self.config.routes, Direction::Inbound);
         Ok(Table {
+            passage: self.inbound_passage(port, &application),
             looks_at_paths: router.looks_at_paths() || self.policies.look_at_paths(Direction::Inbound),
             paths: port.paths,
             router,
             routes: self.rules(Direction::Inbound, backends)?,
-            named: HashMap::default(),
+            direct: Direct::default(),
             otherwise: Some(self.sole(Direction::Inbound, application, port.policy.clone())),
         })
     }
@@ -347,13 +328,13 @@ impl Builder<'_> {
         policy: TrafficPolicy,
     ) -> Backend {
         let metrics = self.metrics.exchange(direction, route.as_str(), upstream.config.name.as_str());
-        Backend { upstream: Arc::clone(upstream), policy, metrics }
+        Backend { upstream: Arc::clone(upstream), policy, metrics, connections: None }
     }
 
     /// The rule of what no route names.
     fn sole(&self, direction: Direction, upstream: Arc<Upstream>, policy: TrafficPolicy) -> Rule {
         let metrics = self.metrics.exchange(direction, NONE, upstream.config.name.as_str());
-        let backends = vec![Backend { upstream, policy, metrics }];
+        let backends = vec![Backend { upstream, policy, metrics, connections: None }];
         let fallback = self.unsaid(NONE, &backends);
         Rule {
             route: NONE.into(),

@@ -2,33 +2,40 @@
 
 pub mod authorizer;
 mod build;
+mod direct;
 pub mod fault;
 pub mod limiter;
+mod listeners;
+mod opaque;
 mod paths;
 pub mod stand_in;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
 use http::HeaderValue;
 use outrigger_config::model::priority::Class;
-use outrigger_config::model::{Config, Direction, InboundTls, Name, Paths, SidecarLimits, TrafficPolicy};
+use outrigger_config::model::{
+    Config, Direction, Inbound, InboundTls, Name, Paths, SidecarLimits, TrafficPolicy,
+};
 
 use crate::message::{HeadLimits, RequestHead, TrailerLimits, Version};
 use crate::policy::router::{Request, Router, Step, lower_case};
 use crate::policy::weights::Weights;
-use crate::telemetry::{AccessLog, ExchangeMetrics};
+use crate::telemetry::{AccessLog, ConnectionMetrics, ExchangeMetrics};
 use crate::tls::ServerSide;
 use crate::upstream::Upstream;
 use crate::upstream::crowd::Crowds;
+use crate::upstream::dialed::Dialed;
 
 use self::authorizer::Authorizer;
+use self::direct::Direct;
 use self::fault::{Caps, Fault};
+use self::opaque::Passage;
 use self::stand_in::{BodyFiles, Chain};
 pub use build::{BuildError, build};
 use limiter::RateLimiter;
+pub use listeners::{ListenerId, sockets};
 
 /// One generation. A request holds it to its end.
 #[derive(Debug)]
@@ -49,6 +56,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Counts what reaches no route.
     pub unrouted: [Arc<ExchangeMetrics>; 2],
+    /// The same of connections that nobody reads.
+    pub unrouted_connections: [Arc<ConnectionMetrics>; 2],
     /// Experiments that inject faults.
     pub experiments: Vec<Arc<Fault>>,
     caps: Arc<Caps>,
@@ -60,6 +69,9 @@ pub struct Snapshot {
     pub limiters: Vec<Arc<RateLimiter>>,
     /// Who may do what, by direction.
     authorizers: [Box<[Authorizer]>; 2],
+    sockets: Vec<ListenerId>,
+    /// What is opened in each direction where connections are captured.
+    dialed: [Option<Arc<Dialed>>; 2],
     outbound: Table,
     inbound: Vec<(SocketAddr, Table)>,
 }
@@ -82,10 +94,12 @@ struct Table {
     paths: Paths,
     /// Some rule that acts looks at paths.
     looks_at_paths: bool,
-    /// Upstreams by the authorities that name them, for requests without a route.
-    named: HashMap<String, Rule, FixedState>,
-    /// Where everything else goes: the application.
+    /// Upstreams for requests without a route.
+    direct: Direct,
+    /// Where everything else goes: the application, or wherever it was meant to go.
     otherwise: Option<Rule>,
+    /// What becomes of connections that nobody reads.
+    passage: Passage,
 }
 
 /// Where matching requests go.
@@ -114,22 +128,8 @@ pub struct Backend {
     pub policy: TrafficPolicy,
     /// What is counted.
     pub metrics: Arc<ExchangeMetrics>,
-}
-
-/// Which listener of the sidecar a connection came through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerId {
-    /// Which way it looks.
-    pub direction: Direction,
-    /// Where it listens; says which `inbound` entry it is.
-    pub addr: SocketAddr,
-}
-
-impl ListenerId {
-    /// Its connections are closed early in a drain: callers go elsewhere, while the service may still call out.
-    pub fn drains(self) -> bool {
-        self.direction == Direction::Inbound
-    }
+    /// The same, where it takes connections that nobody reads.
+    pub connections: Option<Arc<ConnectionMetrics>>,
 }
 
 impl Snapshot {
@@ -138,16 +138,24 @@ impl Snapshot {
         &self.via[usize::from(version == Version::Http2)]
     }
 
-    /// The most specific rule for a request; `None`: nobody named its authority.
-    pub fn route(&self, listener: ListenerId, host: &str, head: &RequestHead) -> Option<&Rule> {
+    /// The most specific rule for a request; `None`: nobody named its authority, nor where its connection was `meant` to go.
+    pub fn route(
+        &self,
+        listener: ListenerId,
+        host: &str,
+        head: &RequestHead,
+        meant: Option<SocketAddr>,
+    ) -> Option<&Rule> {
         let table = self.table(listener)?;
         if let Some(found) = table.router.route(&request(host, head)) {
             return Some(&table.routes[found.route][found.rule]);
         }
-        if let Some(rule) = table.named.get(&*lower_case(host)) {
-            return Some(rule);
-        }
-        table.otherwise.as_ref()
+        table.direct.named(&lower_case(host)).or_else(|| table.beyond(meant))
+    }
+
+    /// Where a captured connection goes that shows no authority; `None`: nobody named where it was `meant` to go.
+    pub fn at(&self, listener: ListenerId, meant: SocketAddr) -> Option<&Rule> {
+        self.table(listener)?.beyond(Some(meant))
     }
 
     /// Who may do what this way.
@@ -162,20 +170,13 @@ impl Snapshot {
 
     /// What a listener asks of those who call.
     pub fn inbound_tls(&self, listener: ListenerId) -> &InboundTls {
-        let mut inbound = self.config.sidecar.inbound.iter();
-        let port =
-            inbound.find(|port| listener.direction == Direction::Inbound && port.listen == listener.addr);
-        port.map_or(&InboundTls::Off, |port| &port.tls)
+        self.port(listener).map_or(&InboundTls::Off, |port| &port.tls)
     }
 
-    /// Whether this generation has the listener.
-    pub fn serves(&self, listener: ListenerId) -> bool {
-        match listener.direction {
-            Direction::Inbound => self.inbound.iter().any(|(addr, _)| *addr == listener.addr),
-            Direction::Outbound => {
-                self.config.sidecar.outbound.as_ref().is_some_and(|outbound| outbound.listen == listener.addr)
-            }
-        }
+    /// The inbound port behind a listener.
+    fn port(&self, listener: ListenerId) -> Option<&Inbound> {
+        let mut inbound = self.config.sidecar.inbound.iter();
+        inbound.find(|port| listener.direction == Direction::Inbound && port.listen == listener.addr)
     }
 
     /// How [`Self::route`] finds a route, for a person who asks why.
@@ -199,8 +200,7 @@ impl Snapshot {
 
     /// The application behind each inbound port, in the order of the policy.
     pub fn applications(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        let otherwise = self.inbound.iter().filter_map(|(_, table)| table.otherwise.as_ref());
-        otherwise.flat_map(|rule| &rule.backends).map(|backend| &backend.upstream)
+        self.inbound.iter().filter_map(|(_, table)| table.application())
     }
 
     /// Whoever is called: all upstreams and all applications.
@@ -217,25 +217,24 @@ impl Snapshot {
     pub fn unrouted(&self, direction: Direction) -> &ExchangeMetrics {
         &self.unrouted[usize::from(direction == Direction::Outbound)]
     }
-
-    /// All listeners that this generation wants.
-    pub fn listeners(&self) -> Vec<ListenerId> {
-        listeners(&self.config)
-    }
-}
-
-/// All listeners that a policy wants.
-pub fn listeners(config: &Config) -> Vec<ListenerId> {
-    let sidecar = &config.sidecar;
-    let inbound = sidecar.inbound.iter().map(|inbound| (Direction::Inbound, inbound.listen));
-    let outbound = sidecar.outbound.iter().map(|outbound| (Direction::Outbound, outbound.listen));
-    inbound.chain(outbound).map(|(direction, addr)| ListenerId { direction, addr }).collect()
 }
 
 /// What routers look at.
 pub fn request<'a>(host: &'a str, head: &'a RequestHead) -> Request<'a> {
     let query = head.target.query();
     Request { host, path: head.path(), query, method: &head.method, headers: &head.headers }
+}
+
+impl Table {
+    /// What takes what no route and no authority takes.
+    fn beyond(&self, meant: Option<SocketAddr>) -> Option<&Rule> {
+        meant.and_then(|meant| self.direct.at(meant)).or(self.otherwise.as_ref())
+    }
+
+    /// Who gets everything else.
+    fn application(&self) -> Option<&Arc<Upstream>> {
+        Some(&self.otherwise.as_ref()?.backends.first()?.upstream)
+    }
 }
 
 impl Rule {

@@ -15,7 +15,7 @@ pub mod metrics;
 pub use access_log::{AccessLog, LineSink, Record, SinkEnd};
 pub use cells::{Counter, Gauge, Held, Histogram, WorkerId};
 pub use metrics::{
-    AuthorizationMetrics, CacheMetrics, ConfigMetrics, DownstreamMetrics, EndpointState, ExchangeMetrics,
-    Fill, Fills, Flag, GuardMetrics, IdentityMetrics, Metrics, Protocol, RateLimitMetrics, RouteMetrics,
-    Turn, UpstreamMetrics, word_of,
+    AuthorizationMetrics, CacheMetrics, ConfigMetrics, ConnectionMetrics, DownstreamMetrics, EndpointState,
+    ExchangeMetrics, Fill, Fills, Flag, GuardMetrics, IdentityMetrics, Metrics, Protocol, RateLimitMetrics,
+    RouteMetrics, Turn, UpstreamMetrics, word_of,
 };

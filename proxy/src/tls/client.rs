@@ -126,7 +126,10 @@ fn configs(
             }
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = alpn.protocols();
+        // A service outside may refuse those who offer only what it doesn't know (RFC 7301 §3.2).
+        if alpn != Alpn::Tcp || identity.is_some() {
+            config.alpn_protocols = alpn.protocols();
+        }
         Arc::new(config)
     })
 }

@@ -20,21 +20,30 @@ pub enum Alpn {
     Http2,
     /// HTTP/2 or HTTP/1.1, in this order of preference.
     Either,
+    /// No HTTP at all. Between sidecars it is said, so that none takes it for HTTP; others needn't know our word for it.
+    Tcp,
+    /// Any of these.
+    Any,
 }
 
 impl Alpn {
-    pub(super) const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Either];
+    pub(super) const ALL: [Self; 5] = [Self::Http1, Self::Http2, Self::Either, Self::Tcp, Self::Any];
 
-    /// RFC 7301 §6.
+    /// RFC 7301 §6, and a word of ours.
     pub(super) fn protocols(self) -> Vec<Vec<u8>> {
         let names: &[&[u8]] = match self {
             Self::Http1 => &[b"http/1.1"],
             Self::Http2 => &[b"h2"],
             Self::Either => &[b"h2", b"http/1.1"],
+            Self::Tcp => &[TCP],
+            Self::Any => &[b"h2", b"http/1.1", TCP],
         };
         names.iter().map(|name| name.to_vec()).collect()
     }
 }
+
+/// Octets, whatever they mean.
+pub(super) const TCP: &[u8] = b"outrigger-tcp";
 
 /// The one provider of the process.
 pub(super) fn provider() -> Arc<CryptoProvider> {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::proof::Proof;
-use super::provider::Alpn;
+use super::provider::{Alpn, TCP};
 use super::session::{Sealed, Session};
 use super::stream::poll_tcp;
 
@@ -115,6 +115,7 @@ impl Tls {
     pub fn alpn(&self) -> Option<Alpn> {
         match self.session.state().alpn_protocol()? {
             b"h2" => Some(Alpn::Http2),
+            TCP => Some(Alpn::Tcp),
             _ => Some(Alpn::Http1),
         }
     }

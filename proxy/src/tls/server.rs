@@ -53,7 +53,10 @@ fn configs(identity: &Identity) -> [Arc<ServerConfig>; Alpn::ALL.len()] {
             .expect("the provider has cipher suites of TLS 1.3")
             .with_client_cert_verifier(Arc::new(Callers { trust: Arc::clone(&identity.trust) }))
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&identity.key))));
-        config.alpn_protocols = alpn.protocols();
+        // Whatever is offered for a port that carries no HTTP is the application's business.
+        if alpn != Alpn::Tcp {
+            config.alpn_protocols = alpn.protocols();
+        }
         if let Some(ticketer) = &ticketer {
             config.ticketer = Arc::clone(ticketer);
         }

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use tokio::net::TcpStream;
 
 use super::Upstream;
+use super::dialed::Dialed;
 use crate::policy::outcome::{ConnectFailure, TlsFailure};
 use crate::telemetry::WorkerId;
 use crate::tls::{Alpn, ClientSide, HandshakeError, Refusal, Stream};
@@ -29,7 +30,7 @@ pub async fn connect(
     alpn: Alpn,
     (worker, stage): (WorkerId, &Stage),
 ) -> Result<Stream, ConnectError> {
-    let tcp = connect_tcp(addr).await?;
+    let tcp = connect_tcp(addr, upstream.stand.dialed.as_deref()).await?;
     let Some(side) = &upstream.tls else { return Ok(tcp.into()) };
     stage.set(true);
     // Boxed, so that who never shakes hands doesn't hold the room for it.
@@ -97,8 +98,12 @@ fn refused_by(side: &ClientSide) -> TlsFailure {
 }
 
 /// A connected socket without Nagle's delay.
-async fn connect_tcp(addr: SocketAddr) -> Result<TcpStream, ConnectError> {
-    let stream = TcpStream::connect(addr).await.map_err(|error| classify(&error))?;
+async fn connect_tcp(addr: SocketAddr, dialed: Option<&Dialed>) -> Result<TcpStream, ConnectError> {
+    let connected = match dialed {
+        None => TcpStream::connect(addr).await,
+        Some(dialed) => dialed.connect(addr).await,
+    };
+    let stream = connected.map_err(|error| classify(&error))?;
     stream.set_nodelay(true).map_err(|error| classify(&error))?;
     Ok(stream)
 }

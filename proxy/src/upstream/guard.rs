@@ -153,6 +153,9 @@ impl Upstream {
 
     /// What [`pick`](Self::pick) would say now if it found nobody.
     pub fn refusal(&self, now: Instant) -> Option<Refusal> {
+        if self.originals.is_some() {
+            return None;
+        }
         let circuit = self.guard.circuit().filter(|_| self.breaker_mode() == Mode::Enforce);
         if let Some(circuit) = circuit.filter(|circuit| !circuit.would_admit(now)) {
             return Some(Refusal::Open { retry_after: circuit.opens_for(now).unwrap_or_default() });
@@ -358,6 +361,11 @@ impl Upstream {
 impl Owed {
     fn new(upstream: Pass, endpoint: Pass, streak: bool, began: Instant) -> Self {
         Self { upstream, endpoint, streak, began, took: Duration::ZERO }
+    }
+
+    /// Nobody learns from it.
+    pub(super) fn nothing(began: Instant) -> Self {
+        Self::new(Pass::Free, Pass::Free, false, began)
     }
 
     /// A breaker waits for its outcome.

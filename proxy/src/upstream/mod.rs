@@ -5,11 +5,13 @@ pub mod circuit;
 pub mod condition;
 pub mod connect;
 pub mod crowd;
+pub mod dialed;
 pub mod discovery;
 pub mod endpoint;
 pub mod guard;
 pub mod health;
 pub mod multiplexed;
+pub mod original;
 pub mod pacing;
 pub mod pool;
 pub mod roster;
@@ -24,9 +26,11 @@ use outrigger_config::model::{self, Applied, Locality, UpstreamTls};
 
 use self::bulkhead::{Bulkhead, Rules};
 use self::crowd::{Crowd, On};
+use self::dialed::Dialed;
 use self::discovery::Update;
 use self::endpoint::Endpoint;
 use self::guard::Guard;
+use self::original::Originals;
 use self::pacing::Pacing;
 use self::roster::{Roster, Standing};
 use crate::cache::Cache;
@@ -35,6 +39,15 @@ use crate::policy::budget::Budget;
 use crate::policy::panic::Candidates;
 use crate::telemetry::{EndpointState, UpstreamMetrics};
 use crate::tls::ClientSide;
+
+/// How we stand to those whom we call.
+#[derive(Debug, Clone, Default)]
+pub struct Stand {
+    /// Where we are; `None`: everything is as near.
+    pub near: Option<Locality>,
+    /// Rules redirect connections to them, so ours are marked and remembered.
+    pub dialed: Option<Arc<Dialed>>,
+}
 
 /// A named group of endpoints. Lives as long as a snapshot names it unchanged; shared by all workers.
 #[derive(Debug)]
@@ -55,8 +68,9 @@ pub struct Upstream {
     pub tls: Option<ClientSide>,
     /// How fast it may be asked, as its answers tell; `None`: nobody wants to know.
     pub pacing: Option<Pacing>,
-    /// Where we are ourselves.
-    near: Option<Locality>,
+    /// Its endpoints where connections say which; `None`: they don't.
+    pub originals: Option<Arc<Originals>>,
+    stand: Stand,
     roster: ArcSwap<Roster>,
     /// Held by who makes the roster anew, so that the last one knows of everything.
     remaking: Mutex<()>,
@@ -80,7 +94,7 @@ impl Upstream {
     pub fn new(
         config: model::Upstream,
         tls: Option<ClientSide>,
-        near: Option<&Locality>,
+        stand: &Stand,
         metrics: Arc<UpstreamMetrics>,
         crowd: Arc<Crowd>,
         old: Option<&Self>,
@@ -100,7 +114,8 @@ impl Upstream {
             .map(|pacing| Pacing::new((pacing, config.limits.max_pending), &metrics, known, now));
         let upstream = Self {
             tls,
-            near: near.cloned(),
+            stand: stand.clone(),
+            originals: originals(&config, old),
             metrics,
             requests,
             connections,
@@ -126,7 +141,9 @@ impl Upstream {
                 let known = old.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 *upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner) = known;
             }
-            (model::Discovery::Dns { .. }, _) => upstream.settle_in(&[], &[], now),
+            (model::Discovery::Dns { .. } | model::Discovery::Original, _) => {
+                upstream.settle_in(&[], &[], now)
+            }
         }
         Arc::new(upstream)
     }
@@ -136,9 +153,10 @@ impl Upstream {
         self.settle_in(addrs, &self.roster().endpoints, now);
     }
 
-    /// Whether this is where we are, as far as it knows.
-    pub fn is_near(&self, near: Option<&Locality>) -> bool {
-        self.near.as_ref() == near
+    /// Whether this is how we stand to it, as far as it knows.
+    pub fn has_stand(&self, stand: &Stand) -> bool {
+        let dialed = |stand: &Stand| stand.dialed.as_ref().map(Arc::as_ptr);
+        self.stand.near == stand.near && dialed(&self.stand) == dialed(stand)
     }
 
     /// Whether its connections are what these words and credentials would make.
@@ -193,7 +211,7 @@ impl Upstream {
         let old = self.roster.load_full();
         let endpoints = endpoints.unwrap_or_else(|| old.endpoints.clone());
         let wakes = self.guard.ejections().and_then(|known| known.next_wakeup());
-        let roster = Roster::new(endpoints, &self.config, self.near.as_ref(), (&old, wakes), now);
+        let roster = Roster::new(endpoints, &self.config, self.stand.near.as_ref(), (&old, wakes), now);
         let [panicked, panics] = [&old, &roster].map(|roster| roster.candidates(now) == Candidates::Everyone);
         if panicked != panics {
             let upstream = &self.config.name;
@@ -263,6 +281,12 @@ impl Drop for Pending {
     fn drop(&mut self) {
         self.0.leave(1);
     }
+}
+
+/// The endpoints that connections name, with those that the `old` one knows.
+fn originals(config: &model::Upstream, old: Option<&Upstream>) -> Option<Arc<Originals>> {
+    let known = || old.and_then(|old| old.originals.clone()).unwrap_or_default();
+    (config.discovery == model::Discovery::Original).then(known)
 }
 
 /// Whether both ask for the same addresses, whatever becomes of them when there is no answer.

@@ -1,8 +1,8 @@
 //! Which way would the request go? The decision of the snapshot, and its account of how it was made.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use outrigger_config::model::{self, Config, Direction, PeerIdentity};
+use outrigger_config::model::{self, Config, Direction, Discovery, PeerIdentity};
 use outrigger_config::scalars::Percent;
 use outrigger_config::{
     describe_match, describe_policy, describe_rate_limit, describe_treatment, describe_upstream,
@@ -15,7 +15,7 @@ use crate::http1::head::parse_request;
 use crate::message::{HeadError, RequestHead, Scratch};
 use crate::pipeline::Failure;
 use crate::policy::authz::{Caller, Verdict};
-use crate::policy::router::{Obstacle, Step};
+use crate::policy::router::{Obstacle, Step, lower_case};
 use crate::snapshot::authorizer::Authorizer;
 use crate::snapshot::{Backend, ListenerId, Rule, Snapshot, request};
 
@@ -48,6 +48,10 @@ pub(super) enum Decision {
     Route { route: String, rule: String, location: String },
     /// No route, but the authority is the name of an upstream or one of its hosts.
     UpstreamName,
+    /// No route, and the authority names nobody, but the upstream has the address that was meant.
+    UpstreamAddress,
+    /// No route, and nobody has the name or the address: it goes where it was meant to go.
+    Unknown,
     /// No route: the application behind the port.
     Application,
     /// Nothing: answered by the sidecar, in the words of `x-outrigger-reason`.
@@ -118,7 +122,7 @@ pub(super) fn explain(snapshot: &Snapshot, listener: ListenerId, asked: &Asked, 
     match read(snapshot, listener, asked) {
         Ok(head) => {
             explanation.authorization = judgements(snapshot, listener, &head, who);
-            meet(&mut explanation, snapshot, listener, &head);
+            meet(&mut explanation, snapshot, listener, (&head, asked.meant));
         }
         Err(failure) => explanation.decision = Decision::refused(failure),
     }
@@ -134,15 +138,20 @@ fn read(snapshot: &Snapshot, listener: ListenerId, asked: &Asked) -> Result<Requ
 }
 
 /// All that a well-formed request meets.
-fn meet(explanation: &mut Explanation, snapshot: &Snapshot, listener: ListenerId, head: &RequestHead) {
+fn meet(
+    explanation: &mut Explanation,
+    snapshot: &Snapshot,
+    listener: ListenerId,
+    (head, meant): (&RequestHead, Option<SocketAddr>),
+) {
     explanation.tried = tried(snapshot, listener, head);
-    let Some(rule) = snapshot.route(listener, head.host(), head) else {
+    let Some(rule) = snapshot.route(listener, head.host(), head, meant) else {
         explanation.decision = Decision::refused(Failure::NoRoute);
         return;
     };
     let config = &snapshot.config;
     let written = written(config, rule);
-    explanation.decision = decision(listener, rule, written);
+    explanation.decision = decision(listener, head.host(), rule, written);
     explanation.treatment = written.map(|written| describe_treatment(written, config)).unwrap_or_default();
     let asked = request(head.host(), head);
     let concerned = snapshot.limiters.iter().filter(|limiter| limiter.concerns(listener.direction, &asked));
@@ -156,14 +165,23 @@ fn written<'c>(config: &'c Config, rule: &Rule) -> Option<&'c model::Rule> {
     route.rules.iter().find(|written| written.name.as_str() == &*rule.name)
 }
 
-fn decision(listener: ListenerId, rule: &Rule, written: Option<&model::Rule>) -> Decision {
+fn decision(listener: ListenerId, host: &str, rule: &Rule, written: Option<&model::Rule>) -> Decision {
+    let is = |found: &dyn Fn(&model::Upstream) -> bool| {
+        rule.backends().any(|(backend, _)| found(&backend.upstream.config))
+    };
     match (written, listener.direction) {
         (Some(place), _) => Decision::Route {
             route: rule.route.to_string(),
             rule: rule.name.to_string(),
             location: place.location.to_string(),
         },
-        (None, Direction::Outbound) => Decision::UpstreamName,
+        (None, Direction::Outbound) if is(&|found| found.discovery == Discovery::Original) => {
+            Decision::Unknown
+        }
+        (None, Direction::Outbound) if is(&|found| found.is_called(&lower_case(host))) => {
+            Decision::UpstreamName
+        }
+        (None, Direction::Outbound) => Decision::UpstreamAddress,
         (None, Direction::Inbound) => Decision::Application,
     }
 }

@@ -1,5 +1,7 @@
 //! Which request is asked about? What stands on the command line, as the octets that would arrive.
 
+use std::net::SocketAddr;
+
 /// A request as a client would send it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
@@ -9,6 +11,8 @@ pub(super) struct Asked {
     pub(super) path: String,
     /// The head on the wire.
     pub(super) head: String,
+    /// Whom its captured connection was meant for.
+    pub(super) meant: Option<SocketAddr>,
 }
 
 impl Asked {
@@ -40,7 +44,7 @@ impl Asked {
             }
         }
         let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n");
-        Ok(Self { method: method.to_owned(), authority: host.to_owned(), path, head })
+        Ok(Self { method: method.to_owned(), authority: host.to_owned(), path, head, meant: None })
     }
 }
 

@@ -73,6 +73,8 @@ impl Display for Decision {
                 write!(f, "route {route}, rule {rule} ({location})")
             }
             Self::UpstreamName => f.write_str("no route; an upstream has this name or host"),
+            Self::UpstreamAddress => f.write_str("no route; an upstream has the address that was meant"),
+            Self::Unknown => f.write_str("no route; let through to where it was meant to go"),
             Self::Application => f.write_str("no route; to the application"),
             Self::Refused { status, reason } => write!(f, "answered by the sidecar: {status} {reason}"),
         }
@@ -141,6 +143,7 @@ fn endpoints(discovery: &Value) -> String {
             let text = word(name);
             format!("DNS {text}, port {}", word(&discovery["port"]))
         }
+        None if discovery.is_string() => "where it was meant to go".to_owned(),
         None => word(&discovery["static"]),
     }
 }

@@ -28,7 +28,7 @@ fn asked(method: &str, target: &str, headers: &[&str]) -> Asked {
 fn decided(snapshot: &Snapshot, listener: ListenerId, request: &Asked) -> Option<(String, String, String)> {
     let (head, _) =
         parse_request(request.head.as_bytes(), &snapshot.head_limits, &Scratch::default()).unwrap().unwrap();
-    let rule = snapshot.route(listener, head.host(), &head)?;
+    let rule = snapshot.route(listener, head.host(), &head, None)?;
     let upstream = rule.backend(0).upstream.config.name.to_string();
     Some((rule.route.to_string(), rule.name.to_string(), upstream))
 }
@@ -126,7 +126,8 @@ fn d4_no_block_of_a_policy_is_left_out() {
     let upstream = told(CANARY, 0, &asked("GET", "market-data/x", &[]));
     let described = outrigger_config::describe_upstream(&snapshot(CANARY).config.upstreams[0]);
     for (block, _) in described.as_object().unwrap() {
-        let elsewhere = ["name", "hosts", "discovery", "policy", "location"].contains(&block.as_str());
+        let elsewhere =
+            ["name", "hosts", "addresses", "discovery", "policy", "location"].contains(&block.as_str());
         assert!(elsewhere || upstream.contains(&format!("\n  {block}")), "{block} in\n{upstream}");
     }
     let faults = include_str!("../../../../config/examples/faults.yaml");

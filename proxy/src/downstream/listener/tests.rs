@@ -83,7 +83,7 @@ fn places_are_counted_exactly() {
 /// Nobody accepts, so only as many as the backlog holds get in (and the one that Linux admits beyond it).
 #[test]
 fn limit_backlog() {
-    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 2).unwrap();
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), false, 2).unwrap();
     let addr = listener.local_addr().unwrap();
     let connect = || std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200));
     let waiting: Vec<_> = (0..6).map(|_| connect()).collect();

@@ -27,12 +27,17 @@ pub struct Record<'a> {
     /// Who it proved to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<&'a str>,
+    /// `tcp`: a connection that nobody reads, which has no method, path and status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'a str>,
     /// The request's method.
-    pub method: Text<'a>,
-    /// The request's authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Text<'a>>,
+    /// The request's authority; of a connection, whom its TLS asks for or where it was meant to go.
     pub authority: Text<'a>,
     /// The request's target, up to its query.
-    pub path: Path<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path<'a>>,
     /// The route's name.
     pub route: &'a str,
     /// The upstream's name.

@@ -61,9 +61,10 @@ fn record() -> Record<'static> {
         direction: model::Direction::Outbound,
         peer: ([127, 0, 0, 1], 4000).into(),
         identity: None,
-        method: Text(b"GET"),
+        protocol: None,
+        method: Some(Text(b"GET")),
         authority: Text(b"market-data"),
-        path: Path(b"/prices?token=secret"),
+        path: Some(Path(b"/prices?token=secret")),
         route: "prices",
         upstream: Some("market-data"),
         endpoint: Some(([10, 0, 0, 5], 8000).into()),
@@ -198,7 +199,13 @@ proptest! {
     #[test]
     fn ob_3_no_peer_can_forge_a_line(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
         let text = Text(&bytes);
-        let value = line(&Record { method: text, authority: text, request_id: Some(text), path: Path(&bytes), ..record() });
+        let value = line(&Record {
+            method: Some(text),
+            authority: text,
+            request_id: Some(text),
+            path: Some(Path(&bytes)),
+            ..record()
+        });
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]).into_owned();
         prop_assert_eq!(&value["request_id"], &Value::String(shown));
         prop_assert!(!value["path"].as_str().unwrap().contains('?'));

@@ -40,6 +40,7 @@ pub struct DownstreamMetrics {
     pub(super) refused: Series<&'static str>,
     pub(super) protocol_errors: Series<&'static str>,
     pub(super) distrusted: Series<&'static str>,
+    pub(super) detections: Series<&'static str>,
 }
 
 impl DownstreamMetrics {
@@ -50,6 +51,7 @@ impl DownstreamMetrics {
             refused: Series::new(workers, cap),
             protocol_errors: Series::new(workers, cap),
             distrusted: Series::new(workers, cap),
+            detections: Series::new(workers, cap),
         }
     }
 
@@ -67,6 +69,11 @@ impl DownstreamMetrics {
     /// guard and drop this one.
     pub fn active(&self, worker: WorkerId, protocol: Protocol) -> Held {
         self.active[protocol as usize].hold(worker)
+    }
+
+    /// This is what the first octets of a connection showed, or that none came in time.
+    pub fn detected(&self, worker: WorkerId, result: &'static str) {
+        self.detections.inc(worker, result);
     }
 
     /// A connection was turned away because of this.

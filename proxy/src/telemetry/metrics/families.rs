@@ -7,13 +7,17 @@ use prometheus::core::Collector;
 use super::route::{Acted, word_of};
 use super::scrape::Scrape;
 use super::series::{OVERFLOW, Series};
-use super::{CacheMetrics, ExchangeMetrics, Fill, Metrics, Protocol, RouteMetrics, Side, UpstreamMetrics};
+use super::{
+    CacheMetrics, ConnectionMetrics, ExchangeMetrics, Fill, Metrics, Protocol, RouteMetrics, Side,
+    UpstreamMetrics,
+};
 
 impl Metrics {
     /// All families, in a stable order.
     pub(super) fn scrape(&self) -> Scrape {
         let mut scrape = Scrape::default();
         self.exchange_families(&mut scrape);
+        self.connection_families(&mut scrape);
         self.upstream_families(&mut scrape);
         self.guard_families(&mut scrape);
         self.rate_limit_families(&mut scrape);
@@ -60,6 +64,34 @@ impl Metrics {
             "From a request's head to the last byte of its answer, retries included.",
             |row| self.visit_exchanges(|labels, exchange| row(&labels, exchange.durations.get())),
         );
+    }
+
+    fn visit_connections(&self, mut visitor: impl FnMut([(&str, &str); 3], &ConnectionMetrics)) {
+        for (direction, side) in self.sides() {
+            side.connections.visit(|(route, upstream), connections, _| {
+                visitor([("direction", direction), ("route", route), ("upstream", upstream)], connections);
+            });
+        }
+    }
+
+    fn connection_families(&self, scrape: &mut Scrape) {
+        let help = "Opaque connections ended, by Envoy's response flag.";
+        scrape.counters("tcp_connections_total", help, |row| {
+            self.visit_connections(|[direction, route, upstream], of| {
+                let ended = of.ended.iter().map(|(flag, count)| (flag.as_str(), count));
+                for (flag, count) in ended.chain(of.ended.overflowed().map(|count| (OVERFLOW, count))) {
+                    row(&[direction, route, upstream, ("flag", flag)], count);
+                }
+            });
+        });
+        let help = "Octets that opaque connections brought from downstreams.";
+        scrape.counters("tcp_received_bytes_total", help, |row| {
+            self.visit_connections(|labels, of| row(&labels, of.received.get()));
+        });
+        let help = "Octets that opaque connections took to downstreams.";
+        scrape.counters("tcp_sent_bytes_total", help, |row| {
+            self.visit_connections(|labels, of| row(&labels, of.sent.get()));
+        });
     }
 
     fn upstream_families(&self, scrape: &mut Scrape) {
@@ -252,6 +284,14 @@ impl Metrics {
         scrape.counters("tls_handshakes_total", help, |row| {
             for (direction, side) in self.sides() {
                 words(&side.handshakes, |result, count| {
+                    row(&[("direction", direction), ("result", result)], count);
+                });
+            }
+        });
+        let help = "Connections that showed what they speak, by that; `timeout`: not soon enough.";
+        scrape.counters("detections_total", help, |row| {
+            for (direction, side) in self.sides() {
+                words(&side.downstream.detections, |result, count| {
                     row(&[("direction", direction), ("result", result)], count);
                 });
             }

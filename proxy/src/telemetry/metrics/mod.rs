@@ -9,6 +9,7 @@
 
 mod authorization;
 mod cache;
+mod connection;
 mod downstream;
 mod exchange;
 mod families;
@@ -38,6 +39,7 @@ use super::cells::{Counter, WorkerId};
 
 pub use self::authorization::AuthorizationMetrics;
 pub use self::cache::CacheMetrics;
+pub use self::connection::ConnectionMetrics;
 pub use self::downstream::{DownstreamMetrics, Protocol};
 pub use self::exchange::ExchangeMetrics;
 pub use self::fill::{Fill, Fills};
@@ -78,6 +80,8 @@ struct Side {
     handshakes: Arc<Series<&'static str>>,
     /// By route and upstream.
     exchanges: Registry<(Box<str>, Box<str>), ExchangeMetrics>,
+    /// The same of connections that nobody reads.
+    connections: Registry<(Box<str>, Box<str>), ConnectionMetrics>,
 }
 
 impl Metrics {
@@ -88,11 +92,12 @@ impl Metrics {
         // Words of closed sets, once a process: bounded without a cap.
         let fixed = SeriesCap::new(usize::MAX);
         let side = || {
-            let key = (OVERFLOW.into(), OVERFLOW.into());
+            let key = || (OVERFLOW.into(), OVERFLOW.into());
             Side {
                 downstream: DownstreamMetrics::new(workers, &fixed),
                 handshakes: Arc::new(Series::new(workers, &fixed)),
-                exchanges: Registry::new(&cap, (key, ExchangeMetrics::new(workers, &cap))),
+                exchanges: Registry::new(&cap, (key(), ExchangeMetrics::new(workers, &cap))),
+                connections: Registry::new(&cap, (key(), ConnectionMetrics::new(workers, &cap))),
             }
         };
         let outbound = side();
@@ -131,6 +136,13 @@ impl Metrics {
         let key = (route.into(), upstream.into());
         let new = || ExchangeMetrics::new(self.workers, &self.cap);
         self.side(direction).exchanges.resolve(key, ExchangeMetrics::SERIES, new)
+    }
+
+    /// The same of connections that nobody reads.
+    pub fn connection(&self, direction: Direction, route: &str, upstream: &str) -> Arc<ConnectionMetrics> {
+        let key = (route.into(), upstream.into());
+        let new = || ConnectionMetrics::new(self.workers, &self.cap);
+        self.side(direction).connections.resolve(key, ConnectionMetrics::SERIES, new)
     }
 
     /// The counters of an upstream. For snapshot builds: takes a lock and compares names.
@@ -222,8 +234,9 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The overflow handles: an exchange a direction, an upstream, a cache, a policy of each kind, and a route.
+/// The overflow handles: an exchange and a connection a direction, an upstream, a cache, a policy of each kind, and a route.
 const OVERFLOW_SERIES: usize = 2 * ExchangeMetrics::SERIES
+    + 2 * ConnectionMetrics::SERIES
     + UpstreamMetrics::SERIES
     + CacheMetrics::SERIES
     + RateLimitMetrics::SERIES

@@ -7,6 +7,7 @@ use super::*;
 use crate::policy::health::Check;
 use crate::policy::outcome::tests::status;
 use crate::telemetry::Metrics;
+use crate::upstream::Stand;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,7 +26,8 @@ fn upstream(endpoints: &str, settings: &str, old: Option<&Upstream>, now: Instan
     let Config { sidecar, upstreams, .. } = config(endpoints, settings);
     let metrics = Metrics::new(1, 1000).upstream("up");
     let crowd = old.map(|old| Arc::clone(&old.crowd)).unwrap_or_default();
-    Upstream::new(upstreams[0].clone(), None, sidecar.locality.as_ref(), metrics, crowd, old, now)
+    let stand = Stand { near: sidecar.locality.clone(), dialed: None };
+    Upstream::new(upstreams[0].clone(), None, &stand, metrics, crowd, old, now)
 }
 
 /// One attempt; whom it met, by port.

@@ -132,7 +132,7 @@ async fn is_well(target: &Target, path: &str) -> bool {
     let status = async {
         match target.upstream.config.protocol {
             Protocol::Http2 => http2::get(target, path).await,
-            Protocol::Http1 | Protocol::Auto => http::get(target, path).await,
+            Protocol::Http1 | Protocol::Auto | Protocol::Tcp => http::get(target, path).await,
         }
     };
     timeout(target.timeout, status).await.ok().flatten().is_some_and(|status| status.is_success())
