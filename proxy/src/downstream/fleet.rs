@@ -9,7 +9,6 @@ use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use outrigger_config::model::Direction;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,7 +17,7 @@ use super::listener::{Occupancy, Open, accept, bind};
 use crate::clock::now;
 use crate::snapshot::ListenerId;
 use crate::telemetry::WorkerId;
-use crate::worker::{Shared, Worker};
+use crate::worker::{Leaving, Shared, Worker};
 
 /// How often idle upstream connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -45,6 +44,7 @@ enum Order {
     Listen(ListenerId, std::net::TcpListener, Occupancy),
     Unlisten(ListenerId),
     Drain(Duration),
+    Close,
 }
 
 /// Sockets that are bound and not yet served: a generation that cannot have all of its ports has none.
@@ -125,9 +125,15 @@ impl Fleet {
         self.crew.iter().for_each(|crew| drop(crew.orders.send(Order::Drain(spread))));
     }
 
-    /// Connections from downstreams that are open in this direction.
-    pub fn open(&self, direction: Direction) -> usize {
-        self.open.count(direction)
+    /// Nobody new is let in, and everybody is told to go after the exchange in hand, the service itself too.
+    pub fn close(&mut self) {
+        self.listeners.clear();
+        self.crew.iter().for_each(|crew| drop(crew.orders.send(Order::Close)));
+    }
+
+    /// Who is here, for as long as the fleet lives and longer.
+    pub fn open(&self) -> Open {
+        self.open.clone()
     }
 
     /// Ends all threads, and with them whatever is still open.
@@ -193,8 +199,13 @@ async fn obey(worker: Rc<Worker>, open: Open, mut orders: mpsc::UnboundedReceive
             }
             Order::Unlisten(id) => drop(stops.remove(&id)),
             Order::Drain(spread) => {
-                worker.draining.set(true);
+                worker.leaving.set(Leaving::Callers);
                 worker.timers.hasten_idle(now(), spread);
+            }
+            Order::Close => {
+                worker.leaving.set(Leaving::Everybody);
+                worker.timers.hasten_idle(now(), Duration::ZERO);
+                stops.clear();
             }
         }
     }

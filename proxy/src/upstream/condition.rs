@@ -94,6 +94,11 @@ impl Condition {
         }
     }
 
+    /// A check has said something.
+    pub fn is_checked(&self) -> bool {
+        lock(&self.health).as_ref().is_some_and(Health::is_known)
+    }
+
     /// What checks say.
     pub fn vitality(&self) -> Vitality {
         match &*lock(&self.health) {
