@@ -24,6 +24,7 @@ mod identity;
 mod ids;
 mod keep_alive;
 mod layers;
+mod lifecycle;
 mod reload;
 mod retries;
 mod rules;

@@ -1,7 +1,7 @@
 //! What does the sidecar beside us say? One question, one answer: what hooks and probes ask needs no shell and no other program.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) fn find(
     said: Option<&AdminAddress>,
     policy: Option<&Path>,
     which: impl FnOnce(Admin) -> AdminAddress,
-    default: AdminAddress,
+    default: SocketAddr,
 ) -> Result<AdminAddress, Failure> {
     match (said, policy) {
         (Some(said), _) => Ok(said.clone()),
@@ -29,12 +29,17 @@ pub(super) fn find(
             let policy = Policy::load(path).map_err(|error| Failure::Because(error.to_string()))?;
             Ok(which(policy.config.sidecar.admin))
         }
-        (None, None) => Ok(default),
+        (None, None) => Ok(AdminAddress::Port(default)),
     }
 }
 
 /// The status and the content of its answer.
-pub(super) fn ask(at: &AdminAddress, method: &str, path: &str, patience: Duration) -> io::Result<(u16, String)> {
+pub(super) fn ask(
+    at: &AdminAddress,
+    method: &str,
+    path: &str,
+    patience: Duration,
+) -> io::Result<(u16, String)> {
     let answer = match at {
         AdminAddress::Port(addr) => {
             let stream = TcpStream::connect_timeout(addr, patience)?;
@@ -52,7 +57,10 @@ pub(super) fn ask(at: &AdminAddress, method: &str, path: &str, patience: Duratio
 
 /// The connection ends with the answer (RFC 9112 §9.6).
 fn exchange(mut stream: impl Read + Write, method: &str, path: &str) -> io::Result<String> {
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: outrigger\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: outrigger\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.take(ANSWER).read_to_string(&mut answer)?;
     Ok(answer)

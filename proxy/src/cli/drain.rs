@@ -1,20 +1,18 @@
 //! How do callers leave before the process ends? As hooks say that run ahead of the signal.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use outrigger_config::defaults;
 use outrigger_config::model::AdminAddress;
 use outrigger_config::scalars::Scalar;
 use serde_json::Value;
 
-use super::beside::{self, PATIENCE};
 use super::Failure;
+use super::beside::{self, PATIENCE};
 
-/// The port of operators where nothing else is said.
-const ADMIN: AdminAddress = AdminAddress::Port(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15000));
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -42,13 +40,20 @@ pub(super) struct Drain {
 
 /// Begins, and waits if it is to.
 pub(super) fn run(asked: &Drain) -> Result<(), Failure> {
-    let at = beside::find(asked.at.as_ref(), asked.config.as_deref(), |admin| admin.listen, ADMIN)?;
+    let at = beside::find(
+        asked.at.as_ref(),
+        asked.config.as_deref(),
+        |admin| admin.listen,
+        defaults::ADMIN_LISTEN,
+    )?;
     let mut method = "POST";
     loop {
         let (status, said) = match beside::ask(&at, method, "/drain", PATIENCE) {
             // It has ended meanwhile, and callers with it.
             Err(_) if method == "GET" => return Ok(()),
-            answer => answer.map_err(|error| Failure::because(format_args!("cannot drain at {at}: {error}")))?,
+            answer => {
+                answer.map_err(|error| Failure::because(format_args!("cannot drain at {at}: {error}")))?
+            }
         };
         if status != 200 {
             return Err(Failure::because(format_args!("cannot drain at {at}: {status} {said}")));

@@ -1,7 +1,6 @@
 //! May the application start, and is the sidecar well? Asked from outside, by hooks, probes and whoever starts things.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use outrigger_config::defaults;
 use outrigger_config::model::AdminAddress;
 use outrigger_config::scalars::{NonZeroDuration, Scalar};
 
@@ -16,8 +16,6 @@ use super::beside::{self, PATIENCE};
 use super::{Failure, not_started};
 use crate::clock::now;
 
-/// The port of metrics and probes where nothing else is said.
-const METRICS: AdminAddress = AdminAddress::Port(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15020));
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -50,7 +48,7 @@ pub(super) struct Wait {
 /// Waits; returns only if there is nothing to become.
 pub(super) fn run(asked: &Wait) -> Result<(), Failure> {
     let metrics = |admin: outrigger_config::model::Admin| AdminAddress::Port(admin.metrics);
-    let at = beside::find(asked.at.as_ref(), asked.config.as_deref(), metrics, METRICS)?;
+    let at = beside::find(asked.at.as_ref(), asked.config.as_deref(), metrics, defaults::METRICS_LISTEN)?;
     let path = if asked.ready { "/readyz" } else { "/startupz" };
     let patience = Duration::from(asked.timeout);
     let until = now() + patience;

@@ -8,7 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, kill_process, kill_process_group, setrlimit, waitpid,
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, kill_process, kill_process_group,
+    setrlimit, wait,
 };
 
 use super::super::{Failure, not_started};
@@ -34,7 +35,7 @@ impl Children {
     pub(super) fn reap(&self, application: Option<&Application>) -> Option<u8> {
         let mut code = None;
         // An error says that there are no children.
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if application.is_some_and(|application| application.0 == pid) {
                 code = Some(exit_code(status));
             }

@@ -20,7 +20,10 @@ impl Signals {
     pub(super) fn new(has_application: bool) -> io::Result<Self> {
         let passed_on = PASSED_ON.iter().filter(|_| has_application);
         let heeded = ENDINGS.iter().chain([&Signal::CHILD]).chain(passed_on);
-        heeded.map(|&number| Ok((number, signal(SignalKind::from_raw(number.as_raw()))?))).collect::<Result<_, _>>().map(Self)
+        heeded
+            .map(|&number| Ok((number, signal(SignalKind::from_raw(number.as_raw()))?)))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The next one.
@@ -29,7 +32,9 @@ impl Signals {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
-        let came = |(number, stream): &mut (Signal, unix::Signal)| stream.poll_recv(cx).is_ready().then_some(*number);
+        let came = |(number, stream): &mut (Signal, unix::Signal)| {
+            stream.poll_recv(cx).is_ready().then_some(*number)
+        };
         self.0.iter_mut().find_map(came).map_or(Poll::Pending, Poll::Ready)
     }
 }
