@@ -170,9 +170,12 @@ impl App {
     /// Lets nobody in any more, and ends with the exchanges under way or when their time is up.
     pub async fn close(&mut self) {
         let drain = self.shared.snapshot.load().config.sidecar.shutdown.drain;
-        let open = self.fleet.open();
+        let (open, end) = (self.fleet.open(), now() + tenth(drain));
         self.fleet.close();
-        until(now() + tenth(drain), || open.is_over()).await;
+        until(end, || open.is_closed()).await;
+        // Only now: who is sent away comes back at once, and is to find our successor, if there is one, and not us.
+        self.fleet.dismiss();
+        until(end, || open.count(Direction::Inbound) + open.count(Direction::Outbound) == 0).await;
     }
 
     /// Ends at once; what was logged is written. Whoever else holds [`Self::shared`] lets go of it before.

@@ -44,7 +44,7 @@ enum Order {
     Listen(ListenerId, std::net::TcpListener, Occupancy),
     Unlisten(ListenerId),
     Drain(Duration),
-    Close,
+    Dismiss,
 }
 
 /// Sockets that are bound and not yet served: a generation that cannot have all of its ports has none.
@@ -125,10 +125,14 @@ impl Fleet {
         self.crew.iter().for_each(|crew| drop(crew.orders.send(Order::Drain(spread))));
     }
 
-    /// Nobody new is let in, and everybody is told to go after the exchange in hand, the service itself too.
+    /// Nobody new is let in.
     pub fn close(&mut self) {
-        self.listeners.clear();
-        self.crew.iter().for_each(|crew| drop(crew.orders.send(Order::Close)));
+        self.serve(Bound(Vec::new()), &[]);
+    }
+
+    /// Everybody is told to go after the exchange in hand, the service itself too.
+    pub fn dismiss(&self) {
+        self.crew.iter().for_each(|crew| drop(crew.orders.send(Order::Dismiss)));
     }
 
     /// Who is here, for as long as the fleet lives and longer.
@@ -202,10 +206,9 @@ async fn obey(worker: Rc<Worker>, open: Open, mut orders: mpsc::UnboundedReceive
                 worker.leaving.set(Leaving::Callers);
                 worker.timers.hasten_idle(now(), spread);
             }
-            Order::Close => {
+            Order::Dismiss => {
                 worker.leaving.set(Leaving::Everybody);
                 worker.timers.hasten_idle(now(), Duration::ZERO);
-                stops.clear();
             }
         }
     }
