@@ -23,7 +23,7 @@ const REQUIRED: &[(&str, &[u32])] = &[
     // The whole of it is asked for by D12.
     ("d", &[12]),
     // What users of other proxies suffer from.
-    ("u", &[1, 2, 4, 5, 8, 9, 16]),
+    ("u", &[1, 2, 4, 5, 8, 9, 16, 25]),
 ];
 
 #[test]

@@ -22,6 +22,7 @@ mod guards;
 mod http2;
 mod identity;
 mod ids;
+mod image;
 mod keep_alive;
 mod layers;
 mod lifecycle;
