@@ -162,7 +162,7 @@ impl App {
     }
 
     /// Whether the service calls nobody any more: an outbound connection, even an idle one, says that it lives and may.
-    pub fn is_left(&self) -> impl Fn() -> bool + use<> {
+    pub fn calls_nobody(&self) -> impl Fn() -> bool + use<> {
         let open = self.fleet.open();
         move || open.count(Direction::Outbound) == 0
     }

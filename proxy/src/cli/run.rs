@@ -84,7 +84,7 @@ async fn live(asked: &Run, policy: Policy) -> Result<u8, Failure> {
         let files = &shared.snapshot.load().body_files;
         (files.paths.clone(), files.digest)
     };
-    let (warm, is_left) = (app.warm(), app.is_left());
+    let (warm, calls_nobody) = (app.warm(), app.calls_nobody());
     let follower = RefCell::new(Follower { app, standing });
     let following = reload::run(asked.config.clone(), changes, policy.hash, named, |found| {
         follower.borrow_mut().take(found);
@@ -104,7 +104,7 @@ async fn live(asked: &Run, policy: Policy) -> Result<u8, Failure> {
         }
         tracing::info!("ready");
         course.application = Application::start(&asked.app, &course.children)?;
-        Ok(course.run(is_left).await)
+        Ok(course.run(calls_nobody).await)
     };
     let ended = tokio::select! {
         () = following => unreachable!("following has no end"),

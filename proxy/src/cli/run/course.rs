@@ -54,8 +54,8 @@ impl Course<'_> {
         }
     }
 
-    /// To the end. `is_left`: the service calls nobody any more.
-    pub(super) async fn run(mut self, is_left: impl Fn() -> bool) -> End {
+    /// To the end. `calls_nobody`: the service has no outbound connection any more.
+    pub(super) async fn run(mut self, calls_nobody: impl Fn() -> bool) -> End {
         let told = match self.next().await {
             Event::Told(signal) => signal,
             Event::Exited(code) => return exited(code),
@@ -70,7 +70,7 @@ impl Course<'_> {
         let shared = self.shared;
         let over = async {
             shared.life.reaches(Phase::Drained).await;
-            until(last, is_left).await;
+            until(last, calls_nobody).await;
         };
         match self.unless(within(last, over)).await {
             Some(_) => {
