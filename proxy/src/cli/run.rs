@@ -17,11 +17,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
+use rustix::process::{Resource, getrlimit};
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use self::application::{Application, Children};
+use self::application::Application;
 use self::course::{Course, End};
 use self::follow::Follower;
 use self::signals::Signals;
@@ -70,7 +71,7 @@ pub(super) fn run(asked: &Run) -> Result<u8, Failure> {
 
 async fn live(asked: &Run, policy: Policy) -> Result<u8, Failure> {
     let signals = Signals::new(!asked.app.is_empty())?;
-    let children = Children::inherit();
+    let descriptors = getrlimit(Resource::Nofile);
     let changes = Changes::new(&asked.config, DEFAULT_POLL);
     let ports = Ports::bind(&policy.config.sidecar.admin)?;
     let [admin, metrics] = ports.addrs()?;
@@ -94,16 +95,16 @@ async fn live(asked: &Run, policy: Policy) -> Result<u8, Failure> {
         let callers_gone = follower.borrow().app.drain();
         callers_gone.await;
         tracing::info!("no callers are left, or their time is up");
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let serving = async {
-        let mut course = Course { signals, children, application: None, shared: &shared };
+        let mut course = Course { signals, application: None, shared: &shared };
         if let Some(told) = course.starts(warm).await {
             // An application that never ran has done nothing of what it should.
             return Ok(End::AtOnce(if asked.app.is_empty() { 0 } else { signals::code(told) }));
         }
         tracing::info!("ready");
-        course.application = Application::start(&asked.app, &course.children)?;
+        course.application = Application::start(&asked.app, descriptors)?;
         Ok(course.run(calls_nobody).await)
     };
     let ended = tokio::select! {

@@ -14,44 +14,31 @@ use rustix::process::{
 
 use super::super::{Failure, not_started};
 
-/// Whoever ends and is ours to reap: the application, and in process 1 all whose parents are gone.
-#[derive(Debug)]
-pub(super) struct Children {
-    /// The limit of descriptors that we were started with.
-    descriptors: Rlimit,
-}
-
 /// The application while it runs.
 #[derive(Debug)]
 pub(super) struct Application(Pid);
 
-impl Children {
-    /// What they inherit is what stands now.
-    pub(super) fn inherit() -> Self {
-        Self { descriptors: getrlimit(Resource::Nofile) }
-    }
-
-    /// Reaps all who have ended; the exit code of the application, if it is one of them.
-    pub(super) fn reap(&self, application: Option<&Application>) -> Option<u8> {
-        let mut code = None;
-        // An error says that there are no children.
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if application.is_some_and(|application| application.0 == pid) {
-                code = Some(exit_code(status));
-            }
+/// Reaps all who have ended: the application, and in process 1 those whose parents are gone. The exit code of the
+/// application, if it is one of them.
+pub(super) fn reap(application: Option<&Application>) -> Option<u8> {
+    let mut code = None;
+    // An error says that there are no children.
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if application.is_some_and(|application| application.0 == pid) {
+            code = Some(exit_code(status));
         }
-        code
     }
+    code
 }
 
 impl Application {
     /// Starts `program`, its first word the name; `None`: there is none. It leads a process group, so that what a terminal says
-    /// to ours reaches it through us, in order.
-    pub(super) fn start(program: &[OsString], children: &Children) -> Result<Option<Self>, Failure> {
+    /// to ours reaches it through us, in order. `descriptors`: the limit that it is to have.
+    pub(super) fn start(program: &[OsString], descriptors: Rlimit) -> Result<Option<Self>, Failure> {
         let Some((name, arguments)) = program.split_first() else { return Ok(None) };
         let raised = getrlimit(Resource::Nofile);
         // Where it can be raised it can be lowered; and whoever has it lower already is no worse off.
-        let _ = setrlimit(Resource::Nofile, children.descriptors.clone());
+        let _ = setrlimit(Resource::Nofile, descriptors);
         let child = Command::new(name).args(arguments).process_group(0).spawn();
         let _ = setrlimit(Resource::Nofile, raised);
         let child = child.map_err(|error| not_started(name, &error))?;

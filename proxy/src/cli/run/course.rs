@@ -14,7 +14,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use tokio::time::{sleep_until, timeout_at};
 
-use super::application::{Application, Children};
+use super::application::{Application, reap};
 use super::signals::{self, Signals, name};
 use crate::app::{tenth, until};
 use crate::clock::now;
@@ -23,7 +23,6 @@ use crate::worker::{Phase, Shared};
 /// What leads from the start to the end.
 pub(super) struct Course<'a> {
     pub(super) signals: Signals,
-    pub(super) children: Children,
     pub(super) application: Option<Application>,
     pub(super) shared: &'a Shared,
 }
@@ -61,7 +60,7 @@ impl Course<'_> {
             Event::Exited(code) => return exited(code),
         };
         let (began, grace) = (now(), self.shared.snapshot.load().config.sidecar.shutdown.drain);
-        let last = began + grace - tenth(grace);
+        let last = began + grace.saturating_sub(tenth(grace));
         tracing::info!(signal = name(told), "draining");
         self.shared.life.advance(Phase::Draining);
         if self.application.is_some() {
@@ -115,7 +114,7 @@ impl Course<'_> {
             match self.signals.next().await {
                 signal if signals::ends(signal) => return Event::Told(signal),
                 Signal::CHILD => {
-                    if let Some(code) = self.children.reap(self.application.as_ref()) {
+                    if let Some(code) = reap(self.application.as_ref()) {
                         return Event::Exited(code);
                     }
                 }
