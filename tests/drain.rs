@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use crate::support::caller::Caller;
 use crate::support::draft::{answer, get, post};
 use crate::support::origin::{Origin, Reply};
+use crate::support::peer::{End, Peer};
 use crate::support::rig::{Rig, Wishes, eventually, upstream};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -42,6 +43,25 @@ fn u_2_callers_go_first_and_own_calls_work_to_the_end() {
     own.leave();
     assert!(rig.ended().success());
     assert!(start.elapsed() < Duration::from_secs(15), "nobody was left to wait for: {:?}", start.elapsed());
+}
+
+/// Its request may be on its way: a connection that was made just before the drain is not closed before it was heard.
+#[test]
+fn u_2_who_has_just_connected_is_heard() {
+    let app = Origin::always(200);
+    let sidecar = "shutdown: {drain: 600ms}".to_owned();
+    let rig = Rig::with(&Wishes { app: Some(app.addr), sidecar, ..Wishes::default() }, &[]);
+    let mut fresh = Peer::connect(rig.inbound);
+    rig.counts("connections_active", &[("direction", "inbound")], 1);
+    let mut kept = Peer::connect(rig.inbound);
+    kept.send(get("us").octets());
+    assert_eq!(kept.message().status(), 200);
+    rig.signal(Signal::TERM);
+    // Idle connections are told to end in the order of their coming.
+    assert_eq!(kept.some().err(), Some(End::Closed));
+    fresh.send(get("us").octets());
+    let said = fresh.message();
+    assert!(said.status() == 200 && said.closes(), "{}", said.head);
 }
 
 #[test]

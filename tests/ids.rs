@@ -20,8 +20,10 @@ const REQUIRED: &[(&str, &[u32])] = &[
     ("cf", &[1, 2, 3, 6, 7, 8, 9]),
     ("ob", &[1, 3, 11]),
     ("se", &[1, 2, 3, 4, 5, 6, 7]),
+    // The whole of it is asked for by D12.
+    ("d", &[12]),
     // What users of other proxies suffer from.
-    ("u", &[2, 4, 5, 8, 9, 16, 19]),
+    ("u", &[1, 2, 4, 5, 8, 9, 16, 19, 25]),
 ];
 
 #[test]

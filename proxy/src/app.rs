@@ -2,11 +2,12 @@
 
 mod identity;
 mod tending;
+mod warmth;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use outrigger_config::model::{Config, Direction, Workers};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,18 +19,17 @@ use crate::downstream::fleet::{BindError, Fleet};
 use crate::snapshot::{self, BuildError};
 use crate::telemetry::{LineSink, Metrics, SinkEnd};
 use crate::upstream::discovery::Resolver;
-use crate::worker::Shared;
+use crate::worker::{Phase, Shared};
 
 /// Series that the metrics may have; what is over is counted under `overflow` (OB-11).
 const SERIES_CAP: usize = 20_000;
 /// The part of a drain in which idle inbound connections are closed, one after the other.
 const IDLE_SPREAD: u32 = 3;
-/// How long a drain lasts at least, as a part of what it may last and at most: until callers have seen that readiness
-/// failed they still come, and nobody open now says nothing of them.
-const NOTICE: (u32, Duration) = (10, Duration::from_secs(1));
+/// The most that a tenth of the grace is taken to be.
+const TENTH: Duration = Duration::from_secs(1);
 /// How long the last lines of the access log may take.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// How often a drain looks whether it is done.
+/// How often an end looks whether it has come.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// A running sidecar, held by its control runtime.
@@ -133,20 +133,49 @@ impl App {
         Ok(generation)
     }
 
-    /// Lets inbound callers go elsewhere, keeps outbound usable, and ends when nobody is left or time is up.
-    ///
-    /// Nobody is refused: who comes late is served and told to go. An outbound connection, even an idle one, says that
-    /// the application still lives and may still call, so it keeps the sidecar too (REQUIREMENTS U2).
-    pub async fn drain(&self) {
-        let drain = self.shared.snapshot.load().config.sidecar.shutdown.drain;
-        self.shared.set_draining();
-        self.fleet.drain(drain / IDLE_SPREAD);
-        let began = now();
-        let (noticed, until) = (began + (drain / NOTICE.0).min(NOTICE.1), began + drain);
-        let busy = || self.fleet.open(Direction::Inbound) + self.fleet.open(Direction::Outbound) > 0;
-        while now() < until && (busy() || now() < noticed) {
-            tokio::time::sleep(DRAIN_LOOK).await;
+    /// Until requests would find their way: names are looked up, endpoints checked once. Who takes too long for that is
+    /// not waited for.
+    pub fn warm(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            warmth::wait(&shared).await;
+            shared.life.advance(Phase::Serving);
         }
+    }
+
+    /// Lets callers go elsewhere; ends when none is left or time is up. What the service itself calls is served as ever
+    /// (REQUIREMENTS U2).
+    ///
+    /// Nobody is refused: who comes late is served and told to go.
+    pub fn drain(&self) -> impl Future<Output = ()> + use<> {
+        let (shared, open) = (Arc::clone(&self.shared), self.fleet.open());
+        shared.life.advance(Phase::Draining);
+        let sidecar = &shared.snapshot.load().config.sidecar;
+        let (drain, called) = (sidecar.shutdown.drain, !sidecar.inbound.is_empty());
+        self.fleet.drain(drain / IDLE_SPREAD);
+        async move {
+            let began = now();
+            let noticed = if called { began + tenth(drain) } else { began };
+            until(began + drain, || open.count(Direction::Inbound) == 0 && now() >= noticed).await;
+            shared.life.advance(Phase::Drained);
+        }
+    }
+
+    /// Whether the service calls nobody any more: an outbound connection, even an idle one, says that it lives and may.
+    pub fn calls_nobody(&self) -> impl Fn() -> bool + use<> {
+        let open = self.fleet.open();
+        move || open.count(Direction::Outbound) == 0
+    }
+
+    /// Lets nobody in any more, and ends with the exchanges under way or when their time is up.
+    pub async fn close(&mut self) {
+        let drain = self.shared.snapshot.load().config.sidecar.shutdown.drain;
+        let (open, end) = (self.fleet.open(), now() + tenth(drain));
+        self.fleet.close();
+        until(end, || open.is_closed()).await;
+        // Only now: who is sent away comes back at once, and is to find our successor, if there is one, and not us.
+        self.fleet.dismiss();
+        until(end, || open.count(Direction::Inbound) + open.count(Direction::Outbound) == 0).await;
     }
 
     /// Ends at once; what was logged is written. Whoever else holds [`Self::shared`] lets go of it before.
@@ -157,6 +186,20 @@ impl App {
         if !self.log_end.wait(LAST_LINES) {
             tracing::warn!("the end of the access log is lost: its reader is too slow");
         }
+    }
+}
+
+/// A part of the grace that is kept for two things. At the beginning, callers must see that readiness failed: until then
+/// they still come, and nobody open now says nothing of them. At the end, what is under way when its time is up gets a last
+/// chance to be finished in order.
+pub fn tenth(grace: Duration) -> Duration {
+    (grace / 10).min(TENTH)
+}
+
+/// Until it `is_so`, and no longer than to `end`.
+pub async fn until(end: Instant, is_so: impl Fn() -> bool) {
+    while now() < end && !is_so() {
+        tokio::time::sleep(DRAIN_LOOK).await;
     }
 }
 

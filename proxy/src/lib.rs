@@ -46,6 +46,13 @@
 //! [`reload`] notices that the files differ, `outrigger_config::parse` reads all of them or says everything that is wrong,
 //! [`snapshot::build`] keeps each upstream that did not change, [`app::App::apply`] binds new listeners, swaps, and ends
 //! those that are gone. A request that has begun goes on with the snapshot that it holds.
+//!
+//! # From the first call to the last
+//!
+//! [`app::App::warm`] ends when calls would find their way; then the application is started, if it is a child of ours, and
+//! readiness begins. At the end callers leave first ([`app::App::drain`]), the application is told then, its own calls are
+//! served until it has exited, and [`app::App::close`] gives up the ports and finishes what is under way. [`worker::Phase`]
+//! says how far that is; `outrigger run --help` tells it to operators, `outrigger wait` and `outrigger drain` to hooks.
 
 pub mod admin;
 pub mod app;

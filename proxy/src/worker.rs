@@ -1,16 +1,18 @@
 //! What does one data-path thread own? Everything that a request touches without sharing.
 
+mod life;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use outrigger_config::model::Direction;
 use tokio::sync::{Semaphore, watch};
 
+pub use self::life::{Life, Phase};
 use crate::clock::Timers;
 use crate::message::Scratch;
 use crate::policy::settled::Settled;
@@ -29,8 +31,9 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Somebody has no connection for want of a place: who has idle ones shall look which of them have use elsewhere.
     pub wanted: watch::Sender<()>,
+    /// How far it is in its life: readiness fails as soon as it drains.
+    pub life: Life,
     settled: Mutex<Settled>,
-    draining: AtomicBool,
 }
 
 impl Shared {
@@ -40,19 +43,9 @@ impl Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             wanted: watch::Sender::default(),
+            life: Life::default(),
             settled: Mutex::default(),
-            draining: AtomicBool::new(false),
         })
-    }
-
-    /// The process is about to end: readiness fails from here on.
-    pub fn set_draining(&self) {
-        self.draining.store(true, Ordering::Release);
-    }
-
-    /// Whether the process is about to end.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
     }
 
     /// Requests whose retries are done with, for the inbound side (RT-10). Asked only about failures.
@@ -89,6 +82,18 @@ impl Handshakes {
     }
 }
 
+/// Who is to go elsewhere after the exchange in hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Leaving {
+    /// All may stay.
+    #[default]
+    Nobody,
+    /// Those who call the service, while it may still call out.
+    Callers,
+    /// The service too: the process is about to end.
+    Everybody,
+}
+
 /// A snapshot as a request holds it: counted within the worker, so that no two processors share the count.
 #[allow(clippy::redundant_allocation, reason = "the outer count is the cheap one")]
 pub type Held = Rc<Arc<Snapshot>>;
@@ -108,8 +113,8 @@ pub struct Worker {
     pub pools: Pools,
     /// Shared upstream connections of HTTP/2.
     pub multiplexed: Multiplexed,
-    /// Inbound connections are told to close (`Connection: close`).
-    pub draining: Cell<bool>,
+    /// Whose connections are told to close (`Connection: close`).
+    pub leaving: Cell<Leaving>,
     /// Handshakes of TLS under way.
     pub handshakes: Handshakes,
     /// File descriptors that the process may have.
@@ -142,7 +147,7 @@ impl Worker {
             timers: Timers::new(),
             pools: Pools::default(),
             multiplexed,
-            draining: Cell::new(false),
+            leaving: Cell::default(),
             handshakes: Handshakes::default(),
             descriptors,
             rng: RefCell::new(fastrand::Rng::new()),
@@ -198,7 +203,12 @@ impl Worker {
 
     /// Connections of this listener are to end after the exchange in hand: the process drains, or the listener is gone.
     pub fn leaves(&self, listener: ListenerId) -> bool {
-        self.draining.get() && listener.drains() || !self.current.borrow().serves(listener)
+        let told = match self.leaving.get() {
+            Leaving::Nobody => false,
+            Leaving::Callers => listener.drains(),
+            Leaving::Everybody => true,
+        };
+        told || !self.current.borrow().serves(listener)
     }
 
     fn settle(&self, newest: &Held) {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -31,6 +31,7 @@ pub struct Rig {
     child: Child,
     dir: TempDir,
     sidecar: String,
+    env: Vec<(&'static str, String)>,
     stdout: Arc<Mutex<Vec<String>>>,
     stderr: Arc<Mutex<Vec<String>>>,
 }
@@ -108,24 +109,30 @@ impl Rig {
         );
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("policy.yaml"), whole(&sidecar, documents)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_outrigger"))
-            .args(["run", "--config"])
-            .arg(dir.path())
-            .envs(wishes.env.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = collect(child.stdout.take().unwrap());
-        let stderr = collect(child.stderr.take().unwrap());
-        let mut rig = Self { outbound, inbound, admin, control, child, dir, sidecar, stdout, stderr };
-        let ready = eventually("readiness or an end", || match rig.child.try_wait().unwrap() {
-            Some(_) => Some(false),
-            None => (rig.probe("/readyz") == Some(200)).then_some(true),
-        });
+        let env = wishes.env.clone();
+        let (child, [stdout, stderr]) = spawn(dir.path(), &env);
+        let mut rig = Self { outbound, inbound, admin, control, child, dir, sidecar, env, stdout, stderr };
+        let ready = rig.is_ready();
         let said = rig.stderr.lock().unwrap().join("\n");
         assert!(ready || said.contains("cannot listen"), "the sidecar ended: {said}");
         ready.then_some(rig)
+    }
+
+    /// Waits for it; `false`: it has ended instead.
+    fn is_ready(&mut self) -> bool {
+        eventually("readiness or an end", || match self.child.try_wait().unwrap() {
+            Some(_) => Some(false),
+            None => (self.probe("/readyz") == Some(200)).then_some(true),
+        })
+    }
+
+    /// Ends the process as an operator does, and starts another in its place.
+    pub fn restart(&mut self) {
+        self.signal(Signal::TERM);
+        assert!(self.ended().success(), "it ends in order");
+        let (child, [stdout, stderr]) = spawn(self.dir.path(), &self.env);
+        (self.child, self.stdout, self.stderr) = (child, stdout, stderr);
+        assert!(self.is_ready(), "it starts again");
     }
 
     /// An application that calls out.
@@ -266,6 +273,20 @@ pub fn whole(sidecar: &str, documents: &[String]) -> String {
         let _ = write!(policy, "---\n{document}");
     }
     policy
+}
+
+/// A process with this policy, and what it writes to its two streams.
+fn spawn(policy: &Path, env: &[(&'static str, String)]) -> (Child, [Arc<Mutex<Vec<String>>>; 2]) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(["run", "--config"])
+        .arg(policy)
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let streams = [collect(child.stdout.take().unwrap()), collect(child.stderr.take().unwrap())];
+    (child, streams)
 }
 
 fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {

@@ -133,7 +133,7 @@ impl fmt::Display for AdminAddress {
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shutdown {
-    /// How long in-flight work may take after SIGTERM.
+    /// The grace after SIGTERM: for callers to leave, for the application if it is a child of ours, for work in flight.
     pub drain: Duration,
 }
 

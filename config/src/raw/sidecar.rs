@@ -115,7 +115,7 @@ mapping! {
 mapping! {
     /// How the process ends.
     Shutdown {
-        /// How long work in flight may take after SIGTERM.
+        /// The grace after SIGTERM: for callers to leave, for the application, for work in flight.
         "drain" => drain: NonZeroDuration;
     }
 }

@@ -1,7 +1,7 @@
 //! What can operators and Prometheus see? Two small servers on a thread of their own, apart from the data path (BH-5).
 //!
-//! - `admin.listen`, loopback or a socket file unless the policy says otherwise: `pages` on what runs, and the switch
-//!   that ends injected faults.
+//! - `admin.listen`, loopback or a socket file unless the policy says otherwise: `pages` on what runs, and the switches
+//!   that end injected faults and begin a drain.
 //! - `admin.metrics`: `probes` and the scrape.
 //!
 //! Neither waits for a worker: what they show lies in atomics and short locks.
@@ -74,7 +74,7 @@ impl Ports {
         Ok([self.admin.addr()?, self.metrics.addr()?])
     }
 
-    /// Starts to answer. From now on the process is live; it is ready unless it drains.
+    /// Starts to answer. From now on the process is live; it is ready while it serves ([`Phase`](crate::worker::Phase)).
     pub fn serve(self, shared: Arc<Shared>, standing: Arc<Standing>) -> io::Result<Server> {
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()

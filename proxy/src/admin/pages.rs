@@ -17,7 +17,7 @@ use crate::snapshot::fault::Fault;
 use crate::upstream::Upstream;
 use crate::upstream::discovery::Update;
 use crate::upstream::endpoint::Endpoint;
-use crate::worker::Shared;
+use crate::worker::{self, Shared};
 
 /// What an endpoint that closed no connection of ours is taken to keep one for.
 const NOTHING_LEARNED: Duration = Duration::from_millis(u64::MAX);
@@ -31,7 +31,12 @@ pub(super) fn page(shared: &Shared, standing: &Standing, wish: Wish, path: &str)
             tracing::warn!(experiments = snapshot.experiments.len(), "injected faults ended by an operator");
             Some(Page::json(&faults(&snapshot, now())))
         }
+        "/drain" if wish == Wish::Act => {
+            shared.life.advance(worker::Phase::Draining);
+            Some(drain(shared))
+        }
         _ if wish == Wish::Act => None,
+        "/drain" => Some(drain(shared)),
         "/faults" => Some(Page::json(&faults(&snapshot, now()))),
         "/" => Some(Page::text(StatusCode::OK, index(&snapshot))),
         "/config" => Some(Page::json(&config(&snapshot, standing))),
@@ -46,13 +51,19 @@ fn index(snapshot: &Snapshot) -> String {
         "outrigger {} beside {}, generation {}\n\n\
          /config     the policy in force, each value with its origin, and whether the files say the same\n\
          /upstreams  endpoints with their load, DNS answers, retry budgets\n\
-         /faults     faults injected on purpose; POST /faults/end ends all of them\n\n\
-         /metrics, /livez and /readyz: on {}",
+         /faults     faults injected on purpose; POST /faults/end ends all of them\n\
+         /drain      starting, serving, draining or drained; POST sends callers elsewhere, and the process stays\n\n\
+         /metrics, /livez, /startupz and /readyz: on {}",
         env!("CARGO_PKG_VERSION"),
         sidecar.name,
         snapshot.generation,
         sidecar.admin.metrics,
     )
+}
+
+/// How far it is with sending callers elsewhere.
+fn drain(shared: &Shared) -> Page {
+    Page::json(&json!({ "phase": shared.life.phase().label() }))
 }
 
 fn config(snapshot: &Snapshot, standing: &Standing) -> Value {

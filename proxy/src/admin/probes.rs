@@ -5,16 +5,18 @@ use std::time::SystemTime;
 use http::StatusCode;
 
 use super::server::{Page, Wish};
-use crate::worker::Shared;
+use crate::worker::{Phase, Shared};
 
 const INDEX: &str = "\
-/metrics  counters for Prometheus
-/livez    200 while the process lives
-/readyz   200 while it wants traffic, 503 with the reason while it drains, its application is not ready or its
-          certificate is about to expire";
+/metrics   counters for Prometheus
+/livez     200 while the process lives
+/startupz  200 once the application may call out through it
+/readyz    200 while it wants traffic, 503 with the reason before and while it drains, while its application is not ready
+           or its certificate is about to expire";
 
 /// The page at a path.
 pub(super) fn page(shared: &Shared, wish: Wish, path: &str) -> Option<Page> {
+    let phase = shared.life.phase();
     match path {
         _ if wish == Wish::Act => None,
         "/" => Some(Page::text(StatusCode::OK, INDEX)),
@@ -24,13 +26,16 @@ pub(super) fn page(shared: &Shared, wish: Wish, path: &str) -> Option<Page> {
         }
         "/livez" => Some(Page::text(StatusCode::OK, "live")),
         // These pages are served only after the workers listen and a policy is loaded.
-        "/readyz" if shared.is_draining() => Some(Page::text(StatusCode::SERVICE_UNAVAILABLE, "draining")),
-        "/readyz" => Some(match unready(shared) {
-            Some(reason) => Page::text(StatusCode::SERVICE_UNAVAILABLE, reason),
-            None => Page::text(StatusCode::OK, "ready"),
-        }),
+        "/startupz" if phase == Phase::Starting => Some(unavailable(phase.label())),
+        "/startupz" => Some(Page::text(StatusCode::OK, "started")),
+        "/readyz" if phase != Phase::Serving => Some(unavailable(phase.label())),
+        "/readyz" => Some(unready(shared).map_or_else(|| Page::text(StatusCode::OK, "ready"), unavailable)),
         _ => None,
     }
+}
+
+fn unavailable(reason: impl Into<String>) -> Page {
+    Page::text(StatusCode::SERVICE_UNAVAILABLE, reason)
 }
 
 /// Why nobody should call us: the application behind an inbound port fails its checks or wants no work (LB-12), or who

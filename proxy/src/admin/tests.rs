@@ -15,6 +15,7 @@ use super::*;
 use crate::clock::now;
 use crate::snapshot;
 use crate::telemetry::{LineSink, Metrics};
+use crate::worker::Phase;
 
 const POLICY: &str = "
 apiVersion: outrigger/v1
@@ -59,6 +60,7 @@ fn rig_at(policy: &str) -> Rig {
     let counters = Metrics::new(1, 1000);
     let (log, _) = LineSink::spawn(Box::new(io::sink()), counters.access_log_dropped()).unwrap();
     let shared = Shared::new(snapshot::build(config, None, None, &counters, &log, now()).unwrap(), counters);
+    shared.life.advance(Phase::Serving);
     let standing = Arc::new(Standing::new(0xabc, SystemTime::UNIX_EPOCH));
     let server = ports.serve(Arc::clone(&shared), Arc::clone(&standing)).unwrap();
     Rig { shared, standing, server, admin, metrics }
@@ -88,7 +90,7 @@ fn json_of(addr: SocketAddr, path: &str) -> Value {
 fn u2_readiness_fails_while_draining_and_liveness_does_not() {
     let rig = rig();
     assert_eq!(get(rig.metrics, "/readyz"), (200, "ready\n".to_owned()));
-    rig.shared.set_draining();
+    rig.shared.life.advance(Phase::Draining);
     assert_eq!(get(rig.metrics, "/readyz"), (503, "draining\n".to_owned()));
     assert_eq!(get(rig.metrics, "/livez"), (200, "live\n".to_owned()));
     rig.server.stop();

@@ -1,16 +1,22 @@
 //! What can be asked of the program? One file a command; this one reads the arguments and says how it went.
 //!
-//! Exit codes: 0 done, 1 the input is wrong, 2 usage, 70 a bug.
+//! Exit codes: 0 done, 1 the input is wrong, 2 usage, 70 a bug. Whoever is started by us speaks with its own code instead,
+//! as under a shell: 128 and the signal's number where a signal ended it, 127 where nothing has that name, 126 where what
+//! has it does not start (POSIX.1-2024, Shell Command Language §2.8.2).
 
+mod beside;
 mod certs;
 mod demo;
+mod drain;
 mod explain;
 mod intercept;
 mod policy;
 mod run;
 mod schema;
 mod validate;
+mod wait;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +38,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Wait(wait::Wait),
+    Drain(drain::Drain),
     Validate(validate::Validate),
     Explain(explain::Explain),
     Intercept(intercept::Intercept),
@@ -55,6 +63,8 @@ pub enum Output {
 enum Failure {
     /// To be told on standard error.
     Because(String),
+    /// The same, with an exit code of its own.
+    With(u8, String),
     /// The result says it already.
     Said,
 }
@@ -85,19 +95,20 @@ pub fn main() -> ExitCode {
     };
     // The panic itself has told where, on standard error.
     match catch_unwind(AssertUnwindSafe(|| execute(&arguments.command))) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(Failure::Said)) => ExitCode::FAILURE,
-        Ok(Err(Failure::Because(reason))) => {
-            let _ = writeln!(io::stderr(), "{reason}");
-            ExitCode::FAILURE
-        }
+        Ok(Err(Failure::Because(reason))) => complain(1, &reason),
+        Ok(Err(Failure::With(code, reason))) => complain(code, &reason),
         Err(_) => ExitCode::from(BUG),
     }
 }
 
-fn execute(command: &Command) -> Result<(), Failure> {
+/// The exit code.
+fn execute(command: &Command) -> Result<u8, Failure> {
     match command {
-        Command::Run(asked) => run::run(asked),
+        Command::Run(asked) => return run::run(asked),
+        Command::Wait(asked) => wait::run(asked),
+        Command::Drain(asked) => drain::run(asked),
         Command::Validate(asked) => validate::run(asked),
         Command::Explain(asked) => explain::run(asked),
         Command::Intercept(asked) => intercept::run(asked),
@@ -105,6 +116,18 @@ fn execute(command: &Command) -> Result<(), Failure> {
         Command::Demo(asked) => demo::run(asked),
         Command::Certs(asked) => certs::run(asked),
     }
+    .map(|()| 0)
+}
+
+fn complain(code: u8, reason: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{reason}");
+    ExitCode::from(code)
+}
+
+/// The program that could not be started, and why, with a shell's exit code.
+fn not_started(program: &OsStr, error: &io::Error) -> Failure {
+    let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
+    Failure::With(code, format!("error: cannot start `{}`: {error}", program.display()))
 }
 
 /// A result. A reader that has seen enough and closed the pipe is no failure.

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use outrigger_config::model::{Direction, twin};
+use outrigger_config::model::twin;
 use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
@@ -19,7 +19,7 @@ use super::listener::{Occupancy, Open, accept, bind};
 use crate::clock::now;
 use crate::snapshot::ListenerId;
 use crate::telemetry::WorkerId;
-use crate::worker::{Shared, Worker};
+use crate::worker::{Leaving, Shared, Worker};
 
 /// How often idle upstream connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -46,6 +46,7 @@ enum Order {
     Listen(ListenerId, std::net::TcpListener, Occupancy),
     Unlisten(ListenerId),
     Drain(Duration),
+    Dismiss,
 }
 
 /// Sockets that are bound and not yet served: a generation that cannot have all of its ports has none.
@@ -134,9 +135,19 @@ impl Fleet {
         self.crew.iter().for_each(|crew| drop(crew.orders.send(Order::Drain(spread))));
     }
 
-    /// Connections from downstreams that are open in this direction.
-    pub fn open(&self, direction: Direction) -> usize {
-        self.open.count(direction)
+    /// Nobody new is let in.
+    pub fn close(&mut self) {
+        self.serve(Bound(Vec::new()), &[]);
+    }
+
+    /// Everybody is told to go after the exchange in hand, the service itself too.
+    pub fn dismiss(&self) {
+        self.crew.iter().for_each(|crew| drop(crew.orders.send(Order::Dismiss)));
+    }
+
+    /// Who is here, for as long as the fleet lives and longer.
+    pub fn open(&self) -> Open {
+        self.open.clone()
     }
 
     /// Ends all threads, and with them whatever is still open.
@@ -208,8 +219,12 @@ async fn obey(worker: Rc<Worker>, open: Open, mut orders: mpsc::UnboundedReceive
             }
             Order::Unlisten(id) => drop(stops.remove(&id)),
             Order::Drain(spread) => {
-                worker.draining.set(true);
+                worker.leaving.set(Leaving::Callers);
                 worker.timers.hasten_idle(now(), spread);
+            }
+            Order::Dismiss => {
+                worker.leaving.set(Leaving::Everybody);
+                worker.timers.hasten_idle(now(), Duration::ZERO);
             }
         }
     }

@@ -43,7 +43,8 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerCon
                 pipeline::handle(&worker, &snapshot, listener, &mut Down::Http1(&mut down), head).await
             }
             Err(Ended::Quietly) => return,
-            Err(Ended::Roused) if worker.leaves(listener) => return,
+            // Whose first request is on its way would take our leaving for a failure, and a kept connection's for its end.
+            Err(Ended::Roused) if worker.leaves(listener) && !down.is_fresh() => return,
             Err(Ended::Roused) => continue,
             Err(Ended::Tls) => {
                 metrics.protocol_error(worker.id, "tls-to-plaintext");

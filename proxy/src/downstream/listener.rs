@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use outrigger_config::model::{Accepts, Direction};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::original_dst::{Refused, original_dst};
@@ -25,6 +25,22 @@ use crate::worker::Worker;
 
 /// How long accepting rests when the process has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// How long a handshake takes among machines that stand together.
+const HANDSHAKE: Duration = Duration::from_millis(2);
+/// A filter in the kernel's language (`bpf(4)`) that takes everything but the first segment of a handshake: SYN without ACK
+/// (RFC 9293 §3.1). It sees a segment from its TCP header on.
+const DEAF: [SockFilter; 5] = [
+    // A ← the octet of flags
+    SockFilter::new(0x30, 0, 0, 13),
+    // A ← A & (SYN | ACK)
+    SockFilter::new(0x54, 0, 0, 0x12),
+    // A = SYN?
+    SockFilter::new(0x15, 0, 1, 0x02),
+    // drop it
+    SockFilter::new(0x06, 0, 0, 0),
+    // take all of it
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 /// Descriptors kept for upstream connections, files and the admin side when downstreams take all they can.
 const RESERVED_DESCRIPTORS: u64 = 64;
 
@@ -57,24 +73,32 @@ impl Occupancy {
         let permit = Permit(Arc::clone(&self.0));
         entered.then_some(permit)
     }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
-/// Connections that are open in each direction, over all listeners: what a drain waits for.
+/// Connections that are open in each direction, and the listeners: what the end of a sidecar waits for.
 #[derive(Debug, Clone, Default)]
-pub struct Open([Occupancy; 2]);
+pub struct Open {
+    connections: [Occupancy; 2],
+    listeners: Occupancy,
+}
 
 impl Open {
-    fn enter(&self, direction: Direction) -> Option<Permit> {
-        self.of(direction).enter(usize::MAX)
+    /// How many connections.
+    pub fn count(&self, direction: Direction) -> usize {
+        self.of(direction).count()
     }
 
-    /// How many.
-    pub fn count(&self, direction: Direction) -> usize {
-        self.of(direction).0.load(Ordering::Acquire)
+    /// Nobody can come any more, and who came before is counted.
+    pub fn is_closed(&self) -> bool {
+        self.listeners.count() == 0
     }
 
     fn of(&self, direction: Direction) -> &Occupancy {
-        &self.0[usize::from(direction == Direction::Outbound)]
+        &self.connections[usize::from(direction == Direction::Outbound)]
     }
 }
 
@@ -84,7 +108,7 @@ impl Drop for Permit {
     }
 }
 
-/// Accepts until told to stop; connections that are in the backlog then are still taken.
+/// Accepts until told to stop; who has knocked by then is still let in ([`last_of`]).
 pub async fn accept(
     worker: Rc<Worker>,
     id: ListenerId,
@@ -93,26 +117,48 @@ pub async fn accept(
     open: Open,
     stop: impl Future<Output = ()>,
 ) {
-    let _stay = worker.stay(id);
+    let _held = (worker.stay(id), open.listeners.enter(usize::MAX));
     let mut stop = pin!(stop);
-    let mut stopping = false;
     loop {
         let accepted = poll_fn(|cx| {
             if let Poll::Ready(accepted) = listener.poll_accept(cx) {
                 return Poll::Ready(Some(accepted));
             }
-            stopping = stopping || stop.as_mut().poll(cx).is_ready();
-            if stopping { Poll::Ready(None) } else { Poll::Pending }
+            stop.as_mut().poll(cx).map(|()| None)
         })
         .await;
         match accepted {
-            None => return,
+            None => break,
             Some(Ok((stream, peer))) => admit(&worker, id, stream, peer, &occupancy, &open),
             Some(Err(error)) if is_the_peers(&error) => {}
             Some(Err(_)) => {
                 worker.shared.metrics.limit_exceeded(worker.id, "file-descriptors");
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
+        }
+    }
+    for (stream, peer) in last_of(listener).await {
+        admit(&worker, id, stream, peer, &occupancy, &open);
+    }
+}
+
+/// Closes a listener without resetting anybody: who would begin to knock is not heard and knocks again a second later,
+/// perhaps at our successor's; whose handshake is under way finishes it and is let in.
+async fn last_of(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    // Where the kernel takes no filter, whoever comes at the very end is reset.
+    if SockRef::from(&listener).attach_filter(&DEAF).is_ok() {
+        tokio::time::sleep(HANDSHAKE).await;
+    }
+    let mut last = Vec::new();
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                last.extend(stream.map(|stream| (stream, peer)));
+            }
+            Err(error) if is_the_peers(&error) || error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return last,
         }
     }
 }
@@ -155,7 +201,7 @@ fn admit(
     };
     let ends = Ends { peer, meant };
     metrics.accepted(worker.id);
-    let held = (permit, open.enter(id.direction), worker.stay(id));
+    let held = (permit, open.of(id.direction).enter(usize::MAX), worker.stay(id));
     let accepts = snapshot.accepts(id, meant);
     if let Some(side) = snapshot.server_side(id) {
         let side = Arc::clone(side);

@@ -78,6 +78,11 @@ impl ServerConn {
         Ok(head)
     }
 
+    /// No request has come yet.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
     /// It was agreed on to speak nothing else over it.
     pub fn speaks_http1(&mut self) {
         self.fresh = false;
@@ -172,12 +177,16 @@ impl HeadReader<'_> {
         }
         loop {
             if self.conn.alarm.poll(cx).is_ready() {
-                let begun = !self.conn.channel.wire.ahead().is_empty();
-                return Poll::Ready(Err(match begun {
-                    true => Ended::Slow,
-                    false if now() < idle_until => Ended::Roused,
-                    false => Ended::Quietly,
-                }));
+                if !self.conn.channel.wire.ahead().is_empty() {
+                    return Poll::Ready(Err(Ended::Slow));
+                }
+                // What has come by now is a request like any other: who closes on it resets it.
+                match scratch.lend(|buffer| self.poll_first(cx, buffer, scratch)) {
+                    Poll::Ready(Some(result)) => return Poll::Ready(result),
+                    Poll::Ready(None) => continue,
+                    Poll::Pending if now() < idle_until => return Poll::Ready(Err(Ended::Roused)),
+                    Poll::Pending => return Poll::Ready(Err(Ended::Quietly)),
+                }
             }
             let result = if self.conn.channel.wire.ahead().is_empty() {
                 ready!(scratch.lend(|buffer| self.poll_first(cx, buffer, scratch)))

@@ -105,6 +105,11 @@ impl Health {
         self.state.takes_requests()
     }
 
+    /// Whether a check has ended yet.
+    pub fn is_known(&self) -> bool {
+        self.state != State::Unknown
+    }
+
     /// Whether it is alive, as far as is known.
     pub fn is_alive(&self) -> bool {
         !matches!(self.state, State::Down { .. })

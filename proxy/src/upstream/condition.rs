@@ -23,6 +23,8 @@ pub struct Condition {
     streak: Mutex<Streak>,
     /// The streak is not zero: a success has something to end.
     failing: AtomicBool,
+    /// The last attempt got no connection.
+    refusing: AtomicBool,
     health: Mutex<Option<Health>>,
     circuit: OnceLock<Arc<Circuit>>,
     /// Since when it has been fit for requests, in nanoseconds after `born`.
@@ -37,6 +39,7 @@ impl Condition {
             ejected: AtomicBool::new(false),
             streak: Mutex::new(Streak::new(now)),
             failing: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
             health: Mutex::default(),
             circuit: OnceLock::new(),
             fit_since: AtomicU64::new(0),
@@ -47,6 +50,11 @@ impl Condition {
     /// It is out for failing real requests.
     pub fn is_ejected(&self) -> bool {
         self.ejected.load(Ordering::Acquire)
+    }
+
+    /// Whoever came last got no connection.
+    pub fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Relaxed)
     }
 
     /// It is ejected, until then; what was begun before is no evidence against it afterwards.
@@ -70,6 +78,7 @@ impl Condition {
         let mut streak = lock(&self.streak);
         let failures = streak.on_outcome(outcome, began);
         self.failing.store(failures > 0, Ordering::Relaxed);
+        self.refusing.store(matches!(outcome, Outcome::ConnectFailure(_)), Ordering::Relaxed);
         failures
     }
 
@@ -92,6 +101,11 @@ impl Condition {
             (Some(_), None) => {}
             (None, health) => *health = None,
         }
+    }
+
+    /// A check has said something.
+    pub fn is_checked(&self) -> bool {
+        lock(&self.health).as_ref().is_some_and(Health::is_known)
     }
 
     /// What checks say.

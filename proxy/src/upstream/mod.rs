@@ -229,7 +229,8 @@ impl Upstream {
         let judged = self.config.health_check.is_some() || self.config.outlier_detection.is_some();
         let of_endpoint = |endpoint: &Arc<Endpoint>| EndpointState {
             endpoint: endpoint.addr.to_string(),
-            healthy: judged.then(|| roster.standing(endpoint.id) != Some(Standing::Out)),
+            healthy: judged
+                .then(|| !matches!(roster.standing(endpoint.id), Some(Standing::Ejected | Standing::Out))),
             breaker: endpoint.condition.circuit().filter(|_| own).map(|circuit| circuit.phase() as u8),
         };
         let whole = self.guard.circuit().map(|circuit| EndpointState {

@@ -4,7 +4,8 @@
 //! Two kinds of reasons speak against an endpoint. **Hard** ones: it is down, not ready, ejected, or its circuit is open;
 //! such an endpoint gets nothing, unless [`panic`](crate::policy::panic) says that everyone does. **Soft** ones give way,
 //! in this order, as soon as nobody else is left: it is still warming up, it is in another zone than the draw wants, this
-//! request has been there already.
+//! request has been there already. And one exception: an ejected endpoint is rather asked by who has been refused a
+//! connection everywhere else, since nobody has asked it lately.
 //!
 //! Where nothing speaks against anybody, which is almost always, a pick is what the balancer says and no more.
 
@@ -54,6 +55,8 @@ pub enum Standing {
     Fit,
     /// Its circuit is not closed: whether it takes an attempt, it must be asked.
     Tripped,
+    /// It has failed real requests, and gets none unless all else refuses connections.
+    Ejected,
     /// It gets nothing.
     Out,
 }
@@ -152,7 +155,17 @@ impl Roster {
             Candidates::Nobody => return None,
         };
         let nth = self.among(wish, rng, now, |nth| !panics && !self.is_fit(nth, now))?;
-        Some(Choice { nth, panics })
+        Some(Choice { nth: self.second_opinion(wish, nth).unwrap_or(nth), panics })
+    }
+
+    /// One that is ejected and that this request has not met, where the one to take has just refused it a connection and
+    /// would again. Two that restart one after the other lose nothing so, though callers were late to forgive the first.
+    fn second_opinion(&self, wish: &Wish<'_>, nth: usize) -> Option<usize> {
+        let tried = |nth: usize| wish.tried.contains(&self.endpoints[nth].id);
+        if !tried(nth) || !self.endpoints[nth].condition.is_refusing() {
+            return None;
+        }
+        (0..self.endpoints.len()).find(|other| self.standings[*other] == Standing::Ejected && !tried(*other))
     }
 
     /// The one to take where something speaks against some; those whom `hard` excludes are none of them.
@@ -210,7 +223,7 @@ impl Roster {
     fn is_fit(&self, nth: usize, now: Instant) -> bool {
         match self.standings[nth] {
             Standing::Fit => true,
-            Standing::Out => false,
+            Standing::Ejected | Standing::Out => false,
             Standing::Tripped => {
                 self.endpoints[nth].condition.circuit().is_none_or(|circuit| circuit.would_admit(now))
             }
@@ -244,12 +257,16 @@ impl Roster {
 /// What speaks against an endpoint now, as far as its upstream's policy acts upon it.
 fn standing(endpoint: &Endpoint, config: &Upstream) -> Standing {
     let condition = &endpoint.condition;
+    let dead = enforces_checks(config) && !condition.vitality().takes_requests();
     let ejected = enforces_ejection(config) && condition.is_ejected();
-    if ejected || enforces_checks(config) && !condition.vitality().takes_requests() {
-        return Standing::Out;
+    let tripped =
+        enforces_breakers(config) && condition.circuit().is_some_and(|circuit| !circuit.is_closed());
+    match (dead, ejected, tripped) {
+        (true, ..) | (_, true, true) => Standing::Out,
+        (false, true, false) => Standing::Ejected,
+        (false, false, true) => Standing::Tripped,
+        (false, false, false) => Standing::Fit,
     }
-    let closed = || condition.circuit().is_none_or(|circuit| circuit.is_closed());
-    if enforces_breakers(config) && !closed() { Standing::Tripped } else { Standing::Fit }
 }
 
 /// How far each endpoint is; empty where all are as near.

@@ -18,7 +18,7 @@ fn certs(dir: &Path, words: &[&str]) -> Result<(), String> {
     let at = if words[0] == "show" { &at[1..] } else { &at[..] };
     let line = ["certs"].iter().chain(words).chain(at).copied();
     run(&Line::try_parse_from(line).unwrap().certs).map_err(|failure| match failure {
-        Failure::Because(reason) => reason,
+        Failure::Because(reason) | Failure::With(_, reason) => reason,
         Failure::Said => String::new(),
     })
 }

@@ -5,6 +5,7 @@ use outrigger_config::model::Config;
 
 use super::*;
 use crate::policy::health::Check;
+use crate::policy::outcome::ConnectFailure;
 use crate::policy::outcome::tests::status;
 use crate::telemetry::Metrics;
 use crate::upstream::Stand;
@@ -195,6 +196,34 @@ fn rt_11_a_retry_goes_to_whom_it_has_not_met_even_far_away() {
     let first = up.pick(&[], None, &mut rng, now).expect("somebody");
     assert_eq!(first.addr.port(), 1);
     assert_eq!(up.pick(&[first.id], None, &mut rng, now).expect("somebody").addr.port(), 2);
+}
+
+#[test]
+fn lb_6_who_is_refused_everywhere_asks_the_ejected() {
+    let now = Instant::now();
+    let settings = "outlierDetection: {consecutiveFailures: 2, baseEjectionTime: 1m}";
+    let up = upstream("10.0.0.1:1, 10.0.0.2:2", settings, None, now);
+    let ends = |nth: usize, outcome: &Outcome| {
+        let tried = [up.roster().endpoints[1 - nth].id];
+        let mut load = up.pick(&tried, None, &mut fastrand::Rng::with_seed(1), now).expect("the other");
+        up.report(&mut load, outcome, at_once(now), now);
+        up.conclude(&mut load, outcome, || now);
+        load.addr.port()
+    };
+    let refused = Outcome::ConnectFailure(ConnectFailure::Refused);
+    assert_eq!([ends(0, &refused), ends(0, &refused)], [1, 1]);
+    assert_eq!(
+        [ends(1, &status(200)), ends(0, &status(503))],
+        [2, 2],
+        "the first is ejected, and left alone"
+    );
+    assert_eq!([ends(0, &refused), ends(0, &refused)], [2, 1], "unless the other refuses connections");
+    assert_eq!(
+        [ends(0, &status(200)), ends(1, &status(200))],
+        [1, 2],
+        "who has not met it is sent to who serves"
+    );
+    assert_eq!(ends(0, &status(200)), 2, "which it does again");
 }
 
 #[test]

@@ -1,0 +1,65 @@
+//! Who is the application, and how did it end? A child with our standard streams and nothing else of ours.
+//!
+//! Every descriptor of ours is closed in it (`O_CLOEXEC`), its signal mask is empty (the standard library sees to that), and
+//! its limit of descriptors is the one that we were started with.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, kill_process, kill_process_group,
+    setrlimit, wait,
+};
+
+use super::super::{Failure, not_started};
+
+/// The application while it runs.
+#[derive(Debug)]
+pub(super) struct Application(Pid);
+
+/// Reaps all who have ended: the application, and in process 1 those whose parents are gone. The exit code of the
+/// application, if it is one of them.
+pub(super) fn reap(application: Option<&Application>) -> Option<u8> {
+    let mut code = None;
+    // An error says that there are no children.
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if application.is_some_and(|application| application.0 == pid) {
+            code = Some(exit_code(status));
+        }
+    }
+    code
+}
+
+impl Application {
+    /// Starts `program`, its first word the name; `None`: there is none. It leads a process group, so that what a terminal says
+    /// to ours reaches it through us, in order. `descriptors`: the limit that it is to have.
+    pub(super) fn start(program: &[OsString], descriptors: Rlimit) -> Result<Option<Self>, Failure> {
+        let Some((name, arguments)) = program.split_first() else { return Ok(None) };
+        let raised = getrlimit(Resource::Nofile);
+        // Where it can be raised it can be lowered; and whoever has it lower already is no worse off.
+        let _ = setrlimit(Resource::Nofile, descriptors);
+        let child = Command::new(name).args(arguments).process_group(0).spawn();
+        let _ = setrlimit(Resource::Nofile, raised);
+        let child = child.map_err(|error| not_started(name, &error))?;
+        tracing::info!(pid = child.id(), name = %name.display(), "the application starts");
+        Ok(Some(Self(Pid::from_child(&child))))
+    }
+
+    /// Tells it.
+    pub(super) fn tell(&self, signal: Signal) {
+        // It may have ended, which is told elsewhere.
+        let _ = kill_process(self.0, signal);
+    }
+
+    /// Kills it and all whom it has started and kept.
+    pub(super) fn kill(&self) {
+        let _ = kill_process_group(self.0, Signal::KILL);
+    }
+}
+
+/// As a shell tells it.
+fn exit_code(status: WaitStatus) -> u8 {
+    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
