@@ -15,6 +15,7 @@ mod chain;
 mod classification;
 mod commands;
 mod deadlines;
+mod deploy;
 mod drain;
 mod fallbacks;
 mod grpc;
@@ -26,7 +27,7 @@ mod keep_alive;
 mod layers;
 mod reload;
 mod retries;
-mod rules;
+
 mod store;
 mod support;
 mod telemetry;
