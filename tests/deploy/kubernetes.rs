@@ -92,7 +92,7 @@ fn u_1_u_2_the_sidecar_starts_first_and_ends_last() {
         // Ready may mean that the application is, and that waits for this one.
         assert_eq!(
             ["startupProbe", "livenessProbe", "readinessProbe"].map(probe),
-            ["/livez", "/livez", "/readyz"]
+            ["/startupz", "/livez", "/readyz"]
         );
         assert_eq!(sidecar["lifecycle"]["preStop"]["exec"]["command"][1], "drain");
         let hook = &named(&pod["spec"]["containers"], "holdings")["lifecycle"]["preStop"]["sleep"]["seconds"];
