@@ -32,9 +32,8 @@ fn rows<'s>(scrape: &'s str, family: &str) -> Vec<&'s str> {
 #[test]
 fn cb_7_lb_13_ob_4_what_is_spoken_of_is_shown() {
     let mesh = Mesh::start();
-    let spoken: Vec<String> =
-        rules().into_iter().map(|rule| rule.expr).chain(dashboard()).chain([read(RUNBOOKS)]).collect();
-    let asked: BTreeSet<_> = spoken.iter().flat_map(|text| selectors(text)).collect();
+    let exprs: Vec<String> = rules().into_iter().map(|rule| rule.expr).chain(dashboard()).collect();
+    let asked: BTreeSet<_> = exprs.iter().chain([&read(RUNBOOKS)]).flat_map(|text| selectors(text)).collect();
     assert!(asked.len() > 50, "few are asked for: {asked:?}");
     let families: BTreeSet<&str> = asked.iter().map(|(family, _)| &**family).collect();
     let scrape = mesh.scrape_with(|scrape| {
@@ -56,7 +55,7 @@ fn cb_7_lb_13_ob_4_what_is_spoken_of_is_shown() {
         }
     }
     let labels: BTreeSet<&str> = found(r#"[{,](\w+)=""#, &scrape).into_iter().chain(ITS_OWN).collect();
-    for text in &spoken {
+    for text in &exprs {
         for by in found(r"(?:by|on) \(([^)]*)\)", text).iter().flat_map(|by| by.split(", ")) {
             assert!(labels.contains(by), "nothing has the label {by}: {text}");
         }
