@@ -174,8 +174,8 @@ mod tests {
         let expected = [
             (Who::Holdings, None),
             (Who::Stranger, Some("denied by callers")),
-            (Who::Forger, Some("unknown_ca")),
-            (Who::Nobody, Some("no_certificate")),
+            (Who::Forger, Some("unknown-ca")),
+            (Who::Nobody, Some("no-certificate")),
             (Who::Plaintext, Some("plaintext-refused")),
         ];
         assert_eq!(told, expected);

@@ -164,14 +164,14 @@ mod tests {
         let scrape = "\
 # TYPE outrigger_tls_handshakes_total counter
 outrigger_tls_handshakes_total{direction=\"inbound\",result=\"full\"} 7
-outrigger_tls_handshakes_total{direction=\"inbound\",result=\"unknown_ca\"} 2
-outrigger_tls_handshakes_total{direction=\"outbound\",result=\"wrong_identity\"} 3
+outrigger_tls_handshakes_total{direction=\"inbound\",result=\"unknown-ca\"} 2
+outrigger_tls_handshakes_total{direction=\"outbound\",result=\"wrong-identity\"} 3
 outrigger_protocol_errors_total{direction=\"inbound\",reason=\"plaintext-refused\"} 1
 outrigger_authorization_decisions_total{policy=\"callers\",mode=\"enforce\",decision=\"allowed\"} 8
 outrigger_authorization_decisions_total{policy=\"callers\",mode=\"enforce\",decision=\"denied\"} 4
 outrigger_requests_total{direction=\"inbound\",reason=\"-\"} 9
 ";
-        let expected = [("unknown_ca", 2), ("plaintext-refused", 1), ("denied by callers", 4)];
+        let expected = [("unknown-ca", 2), ("plaintext-refused", 1), ("denied by callers", 4)];
         assert_eq!(refusals(scrape), expected.map(|(reason, count)| (reason.to_owned(), count)).into());
     }
 }

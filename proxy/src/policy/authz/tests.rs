@@ -190,6 +190,29 @@ fn se_4_an_identity_is_never_a_prefix_of_another() {
 }
 
 #[test]
+fn se_4_lines_that_disagree_are_denied_and_never_allowed() {
+    let deny = Policy::new(&policy("deny: [{headers: [{name: x-tier, value: tin}]}]"));
+    let allow = Policy::new(&policy("allow: [{headers: [{name: x-tier, value: gold}]}]"));
+    for (lines, denied, allowed) in [
+        (&["gold"][..], false, true),
+        (&["gold", "gold"], false, true),
+        (&["gold", "tin"], true, false),
+        (&["tin", "gold"], true, false),
+        (&[], false, false),
+    ] {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-tier", HeaderValue::from_static(line));
+        }
+        let drawn = asks(None, "/");
+        let request = Request { host: "a", path: "/", query: None, method: &drawn.method, headers: &headers };
+        let caller = Caller { identity: None, source: drawn.source };
+        assert_eq!(deny.judge(&caller, &request) != Verdict::Allowed, denied, "{lines:?}");
+        assert_eq!(allow.judge(&caller, &request) == Verdict::Allowed, allowed, "{lines:?}");
+    }
+}
+
+#[test]
 fn se_4_an_empty_allow_list_lets_nobody_in() {
     let compiled = Policy::new(&policy("allow: []"));
     assert_eq!(judged(&compiled, &asks(Some("spiffe://bank/ui"), "/")), Verdict::Denied { rule: None });
