@@ -152,13 +152,10 @@ impl Prometheus {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        match spawned {
-            Ok(child) => Some(Self { addr, child, _dir: dir }),
-            Err(_) => {
-                missing("prometheus", "Debian's `prometheus`");
-                None
-            }
+        if spawned.is_err() {
+            missing("prometheus", "Debian's `prometheus`");
         }
+        Some(Self { addr, child: spawned.ok()?, _dir: dir })
     }
 
     /// `data` of what its API answers; `Null`: not yet, or not well.
@@ -175,7 +172,7 @@ impl Prometheus {
 
     /// The samples that an expression gives.
     fn query(&self, expr: &str) -> Vec<Value> {
-        let quoted: String = expr.bytes().map(|octet| format!("%{octet:02x}")).collect();
+        let quoted = expr.bytes().fold(String::new(), |quoted, octet| format!("{quoted}%{octet:02x}"));
         let data = self.get(&format!("/api/v1/query?query={quoted}"));
         data["result"].as_array().cloned().unwrap_or_default()
     }
