@@ -105,8 +105,10 @@ fn se_2_files_are_taken_up_when_they_change_and_only_if_they_fit_together() {
     fs::copy(second.join("tls.key"), longer.join("tls.key")).unwrap();
     mount.swap(&first);
     rig.counts("identity_reloads_total", &[("result", "loaded")], 2);
+    rig.counts("identity_in_sync", &[], 1);
     mount.swap(&longer);
     rig.counts("identity_reloads_total", &[("result", "mismatch")], 1);
+    rig.counts("identity_in_sync", &[], 0);
     assert_eq!(expiry(&rig, "leaf"), known, "the one in use stays");
     assert!(rig.complaints().contains("the one in use stays"), "{}", rig.complaints());
     fs::write(longer.join("tls.crt"), "garbage").unwrap();
@@ -114,6 +116,8 @@ fn se_2_files_are_taken_up_when_they_change_and_only_if_they_fit_together() {
     malformed(&rig);
     assert_eq!(rig.probe("/readyz"), Some(200));
     assert_eq!(rig.metric("config_generation", &[]), 1, "no new snapshot is needed");
+    mount.swap(&first);
+    rig.counts("identity_in_sync", &[], 1);
 }
 
 #[test]

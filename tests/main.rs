@@ -16,6 +16,7 @@ mod chain;
 mod classification;
 mod commands;
 mod deadlines;
+mod deploy;
 mod drain;
 mod fallbacks;
 mod grpc;
@@ -29,7 +30,7 @@ mod layers;
 mod lifecycle;
 mod reload;
 mod retries;
-mod rules;
+
 mod store;
 mod support;
 mod tcp;

@@ -115,6 +115,7 @@ impl Holder {
     fn take(&self, found: Result<Files, IdentityError>) {
         let running = self.credentials.identity();
         if found.as_ref().is_ok_and(|files| files.fingerprint() == running.fingerprint) {
+            self.metrics.identity().confirmed();
             return tracing::info!("the files say who we are already");
         }
         match found.and_then(|files| Identity::new(&files, Some(&running), SystemTime::now())) {

@@ -26,7 +26,7 @@ pub(super) async fn wait(shared: &Shared) {
 fn is_known(upstream: &Upstream) -> bool {
     let asked = match upstream.config.discovery {
         Discovery::Dns { .. } => upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner).is_some(),
-        Discovery::Static(_) => true,
+        Discovery::Static(_) | Discovery::Original => true,
     };
     let checked = upstream.config.health_check.is_none()
         || upstream.roster().endpoints.iter().all(|endpoint| endpoint.condition.is_checked());
