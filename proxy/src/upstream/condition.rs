@@ -15,6 +15,9 @@ use crate::policy::health::{Change, Check, Health};
 use crate::policy::outcome::{Class, Outcome};
 use crate::policy::outlier::Streak;
 
+/// For how long a refused connection says that the next one would be: a second, in nanoseconds.
+const REFUSING: u64 = 1_000_000_000;
+
 /// What is known for and against an endpoint.
 #[derive(Debug)]
 pub struct Condition {
@@ -23,8 +26,8 @@ pub struct Condition {
     streak: Mutex<Streak>,
     /// The streak is not zero: a success has something to end.
     failing: AtomicBool,
-    /// The last attempt got no connection.
-    refusing: AtomicBool,
+    /// When the last attempt was begun that got no connection, in nanoseconds after `born`; 0: there was none.
+    refused_at: AtomicU64,
     health: Mutex<Option<Health>>,
     circuit: OnceLock<Arc<Circuit>>,
     /// Since when it has been fit for requests, in nanoseconds after `born`.
@@ -39,7 +42,7 @@ impl Condition {
             ejected: AtomicBool::new(false),
             streak: Mutex::new(Streak::new(now)),
             failing: AtomicBool::new(false),
-            refusing: AtomicBool::new(false),
+            refused_at: AtomicU64::new(0),
             health: Mutex::default(),
             circuit: OnceLock::new(),
             fit_since: AtomicU64::new(0),
@@ -52,9 +55,16 @@ impl Condition {
         self.ejected.load(Ordering::Acquire)
     }
 
-    /// Whoever came last got no connection.
-    pub fn is_refusing(&self) -> bool {
-        self.refusing.load(Ordering::Relaxed)
+    /// An attempt that was begun within the last second got no connection.
+    pub fn is_refusing(&self, now: Instant) -> bool {
+        let refused_at = self.refused_at.load(Ordering::Relaxed);
+        refused_at > 0 && self.age(now).saturating_sub(refused_at) < REFUSING
+    }
+
+    /// In nanoseconds, and never 0.
+    fn age(&self, now: Instant) -> u64 {
+        let age = now.saturating_duration_since(self.born).as_nanos();
+        u64::try_from(age).unwrap_or(u64::MAX).max(1)
     }
 
     /// It is ejected, until then; what was begun before is no evidence against it afterwards.
@@ -78,7 +88,9 @@ impl Condition {
         let mut streak = lock(&self.streak);
         let failures = streak.on_outcome(outcome, began);
         self.failing.store(failures > 0, Ordering::Relaxed);
-        self.refusing.store(matches!(outcome, Outcome::ConnectFailure(_)), Ordering::Relaxed);
+        if matches!(outcome, Outcome::ConnectFailure(_)) {
+            self.refused_at.store(self.age(began), Ordering::Relaxed);
+        }
         failures
     }
 

@@ -155,14 +155,14 @@ impl Roster {
             Candidates::Nobody => return None,
         };
         let nth = self.among(wish, rng, now, |nth| !panics && !self.is_fit(nth, now))?;
-        Some(Choice { nth: self.second_opinion(wish, nth).unwrap_or(nth), panics })
+        Some(Choice { nth: self.second_opinion(wish, nth, now).unwrap_or(nth), panics })
     }
 
-    /// One that is ejected and that this request has not met, where the one to take has just refused it a connection and
-    /// would again. Two that restart one after the other lose nothing so, though callers were late to forgive the first.
-    fn second_opinion(&self, wish: &Wish<'_>, nth: usize) -> Option<usize> {
+    /// One that is ejected and that this request has not met, where the one to take has just refused connections, and would
+    /// again. Two that restart one after the other lose nothing so, though callers were late to forgive the first.
+    fn second_opinion(&self, wish: &Wish<'_>, nth: usize, now: Instant) -> Option<usize> {
         let tried = |nth: usize| wish.tried.contains(&self.endpoints[nth].id);
-        if !tried(nth) || !self.endpoints[nth].condition.is_refusing() {
+        if !tried(nth) || !self.endpoints[nth].condition.is_refusing(now) {
             return None;
         }
         (0..self.endpoints.len()).find(|other| self.standings[*other] == Standing::Ejected && !tried(*other))
