@@ -115,7 +115,7 @@ pub const OPAQUE_IDLE: Duration = Duration::from_hours(1);
 /// A client that speaks first does so within a round trip; a server that does is kept waiting for so long once, on a port
 /// that nobody listed. Linkerd waits ten seconds, and its users for as long (REQUIREMENTS U19).
 pub const DETECTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// Linkerd's list: SMTP twice, MySQL, Galera, `PostgreSQL`, Redis, Elasticsearch, memcached. Either the server speaks
+/// Linkerd's list: SMTP twice, `MySQL`, Galera, `PostgreSQL`, Redis, Elasticsearch, memcached. Either the server speaks
 /// first there, or what is spoken is never HTTP.
 pub const OPAQUE_PORTS: [u16; 8] = [25, 587, 3306, 4444, 5432, 6379, 9300, 11211];
 

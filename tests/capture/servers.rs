@@ -78,7 +78,7 @@ fn cf_9_u_19_mariadb_speaks_first_through_two_captured_hosts() {
         said(client(&here, "mariadb", mariadb.place.addr).args(["-N", "-e", words])).trim().to_owned()
     };
     ask("create database tests; create table tests.held (amount bigint)");
-    ask("insert into tests.held select seq from seq_1_to_100000");
+    ask("use tests; insert into held select seq from seq_1_to_100000");
     assert_eq!(ask("select sum(amount) from tests.held"), "5000050000");
     let began = Instant::now();
     let load = ["--auto-generate-sql", "--concurrency=10", "--number-of-queries=2000", "--silent"];
