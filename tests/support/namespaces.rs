@@ -38,9 +38,9 @@ pub struct Host {
 pub fn pair() -> Option<[Host; 2]> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let missing = PROGRAMS.iter().filter(|(program, _)| {
-        let asked = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-        let asked = asked.stdin(Stdio::null()).status();
-        asked.is_err()
+        let mut asked = Command::new(program);
+        asked.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        asked.status().is_err()
     });
     let missing: Vec<_> = missing.map(|(_, package)| *package).collect();
     if !missing.is_empty() {
