@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::support::draft::get;
@@ -119,4 +120,26 @@ fn cf_8_an_empty_policy_is_a_safe_one() {
         "what was sent is not"
     );
     rig.counts("request_duration_seconds_count", &[], 4);
+}
+
+#[test]
+fn a_demo_that_is_told_to_end_takes_its_keys_along() {
+    for told in [Signal::TERM, Signal::INT] {
+        let dir = TempDir::new().unwrap();
+        let demo = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+            .args(["demo", "--duration", "60s", "--output", "json"])
+            .env("TMPDIR", dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let certs = || fs::read_dir(dir.path()).unwrap().flatten().map(|folder| folder.path().join("certs"));
+        let log = || certs().any(|certs| certs.with_file_name("holdings.log").exists());
+        eventually("a sidecar of the demo", || log().then_some(()));
+        assert!(certs().all(|certs| certs.join("holdings/tls.key").exists()));
+        kill_process(Pid::from_child(&demo), told).unwrap();
+        let output = demo.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stdout.starts_with(b"{"), "{output:?}");
+        assert!(certs().all(|certs| !certs.exists()), "keys outlive the demo");
+    }
 }

@@ -98,7 +98,7 @@ def outrigger(binary, hop, directory):
     side = {
         "outbound": f"outbound: {{listen: 127.0.0.1:{hop.listen}, capture: explicit, unknown: reject}}",
         "inbound": f"inbound: [{{port: {hop.listen}, listen: 127.0.0.1:{hop.listen}, "
-                   f"forwardTo: 127.0.0.1:{hop.to}, protocol: http{of_port}}}]",
+                   f"forwardTo: 127.0.0.1:{hop.to}, protocol: {hop.up}{of_port}}}]",
     }[hop.side]
     policy = f"""apiVersion: outrigger/v1
 kind: Sidecar

@@ -57,12 +57,32 @@ def h2_to_h1(stage, proxy):
 
 def mtls_h1(stage, proxy):
     """Saturation as in `get`, through two sidecars that speak HTTP/1.1 in mutual TLS; the cost of both together."""
-    return through_two(stage, proxy, wrk, "http1")
+    return through_two(stage, proxy, wrk, "http1", "http1")
+
+
+def mtls_at_rate(stage, proxy):
+    """The `rate` load through two sidecars that speak HTTP/1.1 in mutual TLS."""
+    return through_two(stage, proxy, open_loop, "http1", "http1")
+
+
+def mtls_at_rate_in_h2(stage, proxy):
+    """The same with HTTP/2 between them."""
+    return through_two(stage, proxy, open_loop, "http1", "http2")
 
 
 def mtls_h2(stage, proxy):
     """Saturation as in `h2`, through two sidecars that speak HTTP/2 in mutual TLS."""
-    return through_two(stage, proxy, h2load, "http2")
+    return through_two(stage, proxy, h2load, "http2", "http2")
+
+
+def mtls_h1_in_h2(stage, proxy):
+    """The `mtls` load and origin, with HTTP/2 between the two sidecars."""
+    return through_two(stage, proxy, wrk, "http1", "http2")
+
+
+def mtls_h2_in_h1(stage, proxy):
+    """The `mtls-h2` load and origin, with HTTP/1.1 between the two sidecars."""
+    return through_two(stage, proxy, h2load, "http2", "http1")
 
 
 def full_handshakes(stage, proxy):
@@ -119,12 +139,15 @@ def big(stage, proxy):
     return figures
 
 
-SCENARIOS = {"get": get_tiny, "guarded": get_guarded, "rate": at_rate, "64k": get_64k, "h2": h2_to_h2, "h2-h1": h2_to_h1,
-             "mtls": mtls_h1, "mtls-h2": mtls_h2, "handshakes": full_handshakes, "memory": memory, "big": big}
+SCENARIOS = {
+    "get": get_tiny, "guarded": get_guarded, "rate": at_rate, "64k": get_64k, "h2": h2_to_h2, "h2-h1": h2_to_h1,
+    "mtls": mtls_h1, "mtls-h1-in-h2": mtls_h1_in_h2, "mtls-rate": mtls_at_rate, "mtls-rate-in-h2": mtls_at_rate_in_h2,
+    "mtls-h2": mtls_h2, "mtls-h2-in-h1": mtls_h2_in_h1, "handshakes": full_handshakes, "memory": memory, "big": big,
+}
 ONCE = {"memory", "big"}
-HTTP2 = {"h2", "h2-h1", "mtls-h2"}
+HTTP2 = {"h2", "h2-h1", "mtls-h2", "mtls-h2-in-h1"}
 # Who cannot: nginx speaks HTTP/2 to origins only from 1.29.4 on, and sells its health checks.
-UNABLE = {scenario: {"nginx"} for scenario in ("h2", "guarded", "mtls", "mtls-h2", "handshakes")}
+UNABLE = {name: {"nginx"} for name in SCENARIOS if name in ("h2", "guarded", "handshakes") or name.startswith("mtls")}
 # A proxy that waited longer than this share of a sample for its CPU was disturbed by somebody else's work.
 DISTURBED = 0.05
 
@@ -140,14 +163,16 @@ def under_load(stage, proxy, path, size, seconds, load, down="http1", up="http1"
     return figures
 
 
-def through_two(stage, proxy, load, speaks):
-    """What a request costs through two sidecars that face each other over mutual TLS; all speak the same HTTP."""
+def through_two(stage, proxy, load, outside, inside):
+    """What a request costs through two sidecars that speak `inside` to each other over mutual TLS, `outside` to others."""
     outer, inner = free_ports(2)
-    behind = stage.origin_h2 if speaks == "http2" else stage.origin
-    common = {"down": speaks, "up": speaks, "certificates": mtls.issue(stage.directory)}
-    with proxy.start(Hop(inner, behind, "inbound", **common), stage.directory) as inbound, \
-            proxy.start(Hop(outer, inner, "outbound", **common), stage.directory) as outbound:
-        return cost([inbound, outbound], load, outer, "/", stage.seconds, origin.TINY)
+    behind = stage.origin_h2 if outside == "http2" else stage.origin
+    certificates = mtls.issue(stage.directory)
+    far = Hop(inner, behind, "inbound", down=inside, up=outside, certificates=certificates)
+    near = Hop(outer, inner, "outbound", down=outside, up=inside, certificates=certificates)
+    with proxy.start(far, stage.directory) as inbound, proxy.start(near, stage.directory) as outbound:
+        seconds = stage.seconds * (2 if load is open_loop else 1)
+        return cost([inbound, outbound], load, outer, "/", seconds, origin.TINY)
 
 
 def cost(processes, load, port, path, seconds, size=None):

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use outrigger_config::model::Direction;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Timers;
@@ -15,6 +16,7 @@ use crate::message::Scratch;
 use crate::policy::settled::Settled;
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::telemetry::{Metrics, WorkerId};
+use crate::tls::Proof;
 use crate::upstream::multiplexed::Multiplexed;
 use crate::upstream::pool::Pools;
 
@@ -149,6 +151,13 @@ impl Worker {
         };
         worker.settle(&current);
         Rc::new(worker)
+    }
+
+    /// Whether a peer that was let in would not be any more, and so its connection ends; counts it.
+    pub fn distrusts(&self, direction: Direction, proof: &Proof) -> bool {
+        let Err(refusal) = proof.holds() else { return false };
+        self.shared.metrics.downstream(direction).distrusted(self.id, refusal.label());
+        true
     }
 
     /// The snapshot of now, to hold for a whole request. Costs no shared counter while nothing was reloaded.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{INBOUND, OUTBOUND, db, echo, greeter};
+use super::{INBOUND, OUTBOUND, db, echo, greeter, is_broken_off};
 use crate::support::authority::Authority;
 use crate::support::free_addr;
 use crate::support::peer::{End, Peer};
@@ -50,7 +50,7 @@ fn se_4_a_connection_is_let_in_by_who_proves_to_be_whom() {
         assert_eq!(server.logged(1)[0]["identity"], "spiffe://tests/client");
 
         let (_other, port) = calling(server.inbound, others.path());
-        assert_eq!(Peer::connect(port).rest(), (Vec::new(), End::Reset), "{protocol}");
+        is_broken_off(port);
         server.counts("authorization_decisions_total", &[("policy", "callers"), ("decision", "denied")], 1);
         server.counts("tcp_connections_total", &[INBOUND, ("flag", "UAEX")], 1);
         assert_eq!(server.logged(2)[1]["reason"], "authorization");

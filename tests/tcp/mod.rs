@@ -7,9 +7,11 @@ mod passthrough;
 mod relay;
 mod servers;
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 
 use crate::support::free_addr;
+use crate::support::peer::{End, Peer};
 use crate::support::rig::{Rig, Wishes, upstream};
 use crate::support::scripted::Upstream;
 
@@ -32,6 +34,16 @@ fn greeter() -> Upstream {
             call.peer.send(said);
         }
     })
+}
+
+/// Connects, and sees a break: whoever reads must not take it for an end.
+#[track_caller]
+fn is_broken_off(at: SocketAddr) {
+    match TcpStream::connect(at) {
+        // It may be there before the connection is looked at for the first time.
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        Ok(stream) => assert_eq!(Peer::new(stream).rest(), (Vec::new(), End::Reset)),
+    }
 }
 
 /// A sidecar with a port of its own for these endpoints, and where that is.

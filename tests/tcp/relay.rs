@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{INBOUND, OUTBOUND, db, echo, greeter, leading_to};
+use super::{INBOUND, OUTBOUND, db, echo, greeter, is_broken_off, leading_to};
 use crate::support::free_addr;
 use crate::support::peer::{End, Peer};
 use crate::support::rig::{Rig, Wishes, eventually};
@@ -66,7 +66,7 @@ fn rt_1_a_connection_finds_the_endpoint_that_lives() {
 #[test]
 fn who_reaches_nobody_sees_a_break_and_no_end() {
     let (rig, port) = leading_to(&[free_addr()], "retry: {attempts: 0}");
-    assert_eq!(Peer::connect(port).rest(), (Vec::new(), End::Reset));
+    is_broken_off(port);
     rig.counts("tcp_connections_total", &[("upstream", "db"), ("flag", "UF")], 1);
     rig.counts("attempts_total", &[("outcome", "connect-refused")], 1);
     assert_eq!(rig.logged(1)[0]["reason"], "connect-refused");
@@ -77,7 +77,7 @@ fn a_port_without_an_upstream_leads_nowhere() {
     let port = free_addr();
     let wishes = Wishes { outbound: format!("tcp: [{{listen: \"{port}\"}}]"), ..Wishes::default() };
     let rig = Rig::with(&wishes, &[db(&[echo().addr], "")]);
-    assert_eq!(Peer::connect(port).rest(), (Vec::new(), End::Reset));
+    is_broken_off(port);
     rig.counts("tcp_connections_total", &[OUTBOUND, ("route", "-"), ("upstream", "-"), ("flag", "NR")], 1);
 }
 

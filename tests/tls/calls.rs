@@ -35,10 +35,10 @@ fn se_1_ec_2_an_endpoint_that_proves_something_else_is_not_called() {
     let certs = ca.house("client");
     let late = ca.issue_with("server", |params| params.not_after = date_time_ymd(2024, 2, 1));
     let shown = [
-        (ca.issue("somebody-else"), "tls-wrong-identity", "wrong_identity"),
-        (ca.issue("server-2"), "tls-wrong-identity", "wrong_identity"),
-        (other.issue("server"), "tls-untrusted", "unknown_ca"),
-        (self_signed("server"), "tls-untrusted", "self_signed"),
+        (ca.issue("somebody-else"), "tls-wrong-identity", "wrong-identity"),
+        (ca.issue("server-2"), "tls-wrong-identity", "wrong-identity"),
+        (other.issue("server"), "tls-untrusted", "unknown-ca"),
+        (self_signed("server"), "tls-untrusted", "self-signed"),
         (late, "tls-untrusted", "expired"),
     ];
     for (pair, reason, result) in shown {
@@ -57,7 +57,7 @@ fn se_1_ec_2_an_endpoint_without_tls_is_not_called() {
         call.peer.send("HTTP/1.1 400 Bad Request\r\n\r\n").rest();
     });
     let client = calling(&[plain.addr], certs.path(), "server", ONCE);
-    assert_refused(&client, "tls-failed", "malformed_handshake");
+    assert_refused(&client, "tls-failed", "malformed-handshake");
     let ending = Upstream::new(|call| drop(call.peer.stream.peek(&mut [0; 1])));
     let client = calling(&[ending.addr], certs.path(), "server", ONCE);
     assert_refused(&client, "tls-failed", "truncated");
@@ -78,7 +78,7 @@ fn se_1_ec_2_an_endpoint_that_refuses_us_is_told_from_one_that_breaks() {
         assert_eq!((answer.status(), answer.reason()), (502, "tls-refused"), "{settings}");
         client.counts("attempts_total", &[("upstream", "origin"), ("outcome", "tls-refused")], 1);
     }
-    server.counts("tls_handshakes_total", &[("result", "unknown_ca")], 2);
+    server.counts("tls_handshakes_total", &[("result", "unknown-ca")], 2);
 }
 
 #[test]
@@ -135,5 +135,5 @@ fn se_1_a_service_outside_proves_its_name_alone() {
         Rig::start(&[upstream("origin", &[to], &tls)])
     };
     assert_eq!(simple("localhost").caller().send(&get("origin")).unwrap().status(), 200);
-    assert_refused(&simple("somebody.else"), "tls-wrong-identity", "wrong_identity");
+    assert_refused(&simple("somebody.else"), "tls-wrong-identity", "wrong-identity");
 }

@@ -1,5 +1,6 @@
 //! Is it who it says it is? TLS on the wire, between sidecars and with others.
 
+mod blame;
 mod calls;
 mod chain;
 mod refusals;

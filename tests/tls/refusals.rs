@@ -35,11 +35,11 @@ fn se_1_who_proves_nothing_is_refused_and_told_why() {
     let past = ca.issue_with("late", |params| params.not_after = date_time_ymd(2024, 2, 1));
     let future = ca.issue_with("early", |params| params.not_before = date_time_ymd(2098, 1, 1));
     let callers = [
-        ("no_certificate", None),
-        ("self_signed", Some(self_signed("client"))),
+        ("no-certificate", None),
+        ("self-signed", Some(self_signed("client"))),
         ("expired", Some(past)),
-        ("not_yet_valid", Some(future)),
-        ("unknown_ca", Some(other.issue("client"))),
+        ("not-yet-valid", Some(future)),
+        ("unknown-ca", Some(other.issue("client"))),
     ];
     for (reason, shows) in callers {
         let error = Caller::new(&ca, shows.as_ref()).get(server.inbound).unwrap_err();
@@ -73,18 +73,18 @@ fn se_1_what_is_no_handshake_of_ours_is_refused() {
     let mut peer = Peer::connect(server.inbound);
     let (answer, _) = peer.send(hello_of_tls_1_1()).rest();
     assert_eq!(answer, [21, 3, 3, 0, 2, 2, 40], "a fatal alert: handshake_failure (RFC 8446 §6.2)");
-    refused(&server, "wrong_version");
+    refused(&server, "wrong-version");
 
     let client = ca.issue("client");
     let error = Caller::new(&ca, Some(&client)).speaking(&["h3"]).get(server.inbound).unwrap_err();
     assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
-    refused(&server, "wrong_alpn");
+    refused(&server, "wrong-alpn");
 
     Peer::connect(server.inbound).send(&hello_of_tls_1_1()[..20]).finish().rest();
     refused(&server, "truncated");
 
     Peer::connect(server.inbound).send([22, 3, 1, 0, 4, 9, 9, 9, 9]).rest();
-    refused(&server, "malformed_handshake");
+    refused(&server, "malformed-handshake");
     assert_eq!(origin.count(), 0);
 }
 

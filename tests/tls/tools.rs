@@ -87,7 +87,7 @@ fn se_1_openssl_agrees_with_us_on_version_key_and_protocol() {
     let old = run("openssl", &words(&format!("{args} -tls1_2")), "").unwrap();
     let said = String::from_utf8_lossy(&old.stderr).into_owned();
     assert!(said.contains("alert protocol version"), "{said}");
-    scene.server.counts("tls_handshakes_total", &[("result", "wrong_version")], 1);
+    scene.server.counts("tls_handshakes_total", &[("result", "wrong-version")], 1);
 }
 
 /// An announced end, a body, and a second request on the same connection.

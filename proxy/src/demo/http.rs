@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::http1::head::{parse_request, parse_response};
 use crate::message::{Framing, HeadLimits, RequestHead, Scratch};
+use crate::tls::Stream;
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 16 << 10, fields: 50, target: 1 << 10 };
 /// Content above this is none of ours.
@@ -21,7 +22,7 @@ const MAX_IDLE: Duration = Duration::from_secs(20);
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Conn {
-    stream: TcpStream,
+    stream: Stream,
     ahead: Vec<u8>,
     scratch: Scratch,
 }
@@ -30,7 +31,12 @@ impl Conn {
     /// Over a connected socket.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, ahead: Vec::new(), scratch: Scratch::default() })
+        Ok(Self::over(stream.into()))
+    }
+
+    /// Over what may be within TLS.
+    pub fn over(stream: Stream) -> Self {
+        Self { stream, ahead: Vec::new(), scratch: Scratch::default() }
     }
 
     /// The server's part: the next request; `None`: there will be no more.
@@ -57,7 +63,7 @@ impl Conn {
     }
 
     /// The client's part: one GET. Says whether the connection may be used again.
-    async fn exchange(
+    pub async fn exchange(
         &mut self,
         caller: &str,
         authority: &str,

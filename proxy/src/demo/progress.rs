@@ -20,7 +20,7 @@ pub fn introduce(stage: &Stage, duration: Duration) {
         "\
 holdings calls market-data, which has three replicas: one healthy, one slow, one failing a third of its calls.
 Two callers ask holdings 100 times a second for {duration}, one without sidecars, one with; after half of it things
-get worse. Look meanwhile:
+get worse. Sidecars speak mutual TLS with each other. Look meanwhile:
 
 {}
 ",
@@ -30,11 +30,12 @@ get worse. Look meanwhile:
 
 /// Lines for a shell.
 fn where_to_look(stage: &Stage) -> String {
-    let (bare, guarded) = (stage.bare, stage.places.inbound);
+    let (bare, guarded, prices) = (stage.bare, stage.places.inbound, stage.guarded[0]);
     let (admin, metrics) = (&stage.places.admin.listen, stage.places.admin.metrics);
     let looks = [
         (format!("curl -i http://{bare}/holdings"), "without sidecars; ask a few times"),
         (format!("curl -i http://{guarded}/holdings"), "with sidecars"),
+        (format!("curl -i http://{prices}/prices/ACME"), "a sidecar of market-data: not in plaintext"),
         (format!("curl -s http://{metrics}/metrics | grep ^outrigger_retries"), "what its sidecar counts"),
         (format!("curl -s http://{admin}/upstreams"), "what it expects of each replica, in ms"),
         (

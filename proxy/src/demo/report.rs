@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::load::{Summary, share};
 use super::scenes::Played;
 use super::services::{Replica, Temper};
+use super::trials::Trial;
 
 /// All that a run has measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +21,8 @@ pub struct Report {
     pub replicas: Vec<Calls>,
     /// What the sidecar of `holdings` did.
     pub retries: Retries,
+    /// Who was let in by a sidecar of `market-data`; nobody was tried if the run ended early.
+    pub trials: Vec<Trial>,
     /// What happened after all this; ends early if the run did.
     pub scenes: Vec<Played>,
 }
@@ -90,12 +93,22 @@ impl fmt::Display for Report {
             row(f, [&format!("  {}", scene.label()), &percent(*without), &percent(*with)])?;
             writeln!(f, "    the sidecar: {deeds}")?;
         }
-        Ok(())
+        if !self.trials.is_empty() {
+            answer(f, "Who may call market-data", "answered")?;
+        }
+        self.trials.iter().try_for_each(|Trial { who, refused }| {
+            let reason = refused.as_ref().map(|reason| format!("refused: {reason}"));
+            answer(f, &format!("  {}", who.label()), reason.as_deref().unwrap_or("yes"))
+        })
     }
 }
 
 fn row(f: &mut fmt::Formatter<'_>, [what, without, with]: [&str; 3]) -> fmt::Result {
     writeln!(f, "{what:<34}{without:>16}{with:>16}")
+}
+
+fn answer(f: &mut fmt::Formatter<'_>, who: &str, answer: &str) -> fmt::Result {
+    writeln!(f, "{who:<34}{answer:>32}")
 }
 
 /// Rounded down: 99.996 % is not yet 100 %.
@@ -117,7 +130,7 @@ pub fn sum(scrape: &str, family: &str, label: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::{Deeds, Scene};
+    use crate::demo::{Deeds, Scene, Who};
 
     fn summary(requests: usize, success_rate: Option<f64>, ms: Option<f64>) -> Summary {
         Summary { requests, success_rate, p50_ms: ms, p99_ms: ms.map(|ms| ms * 10.0) }
@@ -134,6 +147,10 @@ mod tests {
                 Calls { temper: Temper::Failing, without: 3, with: 1 },
             ],
             retries: Retries { allowed: 12, refused: 3 },
+            trials: vec![
+                Trial { who: Who::Holdings, refused: None },
+                Trial { who: Who::Plaintext, refused: Some("plaintext-refused".to_owned()) },
+            ],
             scenes: vec![Played {
                 scene: Scene::Gone,
                 without: Some(0.0),
@@ -157,6 +174,9 @@ What the retry budget said                 without   with sidecars
 Who was answered as it got worse           without   with sidecars
   the last replica is killed                0.00 %        100.00 %
     the sidecar: opened the breaker 1, answered stale 90
+Who may call market-data                                  answered
+  holdings, with its identity                                  yes
+  a caller in plaintext                 refused: plaintext-refused
 ";
         assert_eq!(report.to_string(), expected);
     }
@@ -167,7 +187,8 @@ Who was answered as it got worse           without   with sidecars
         let replicas = vec![Calls { temper: Temper::Slow, without: 0, with: 0 }];
         let retries = Retries { allowed: 0, refused: 0 };
         let report =
-            Report { without: none.clone(), with: none, replicas, retries, scenes: vec![] }.to_string();
+            Report { without: none.clone(), with: none, replicas, retries, trials: vec![], scenes: vec![] }
+                .to_string();
         assert!(!report.contains("NaN") && !report.contains('%') && !report.contains("ms"), "{report}");
     }
 

@@ -10,6 +10,7 @@ use outrigger_config::model::{Admin, AdminAddress, Config, Discovery, ForwardTo}
 use outrigger_config::{Source, parse};
 
 use super::DemoError;
+use super::certs::Certs;
 use crate::admin::{Ports, Server, Standing};
 use crate::app::App;
 use crate::reload::files::{FileText, fingerprint};
@@ -59,18 +60,22 @@ impl Places {
 }
 
 impl Sidecar {
-    /// Starts beside `application`; its calls go to `endpoints`.
+    /// Starts beside `application`, with its own identity; its calls go to `endpoints`.
     pub fn start(
         (name, text): Policy,
         places: &Places,
         application: SocketAddr,
         endpoints: &[SocketAddr],
+        certs: &Certs,
         log: &Path,
     ) -> Result<Self, DemoError> {
         let (name, text) = (name.to_owned(), text.to_owned());
         let hash = fingerprint(&[FileText { name: name.clone(), text: text.clone() }]);
         let mut config = parse(&[Source { name, text }]).map_err(DemoError::Policy)?;
         move_to(&mut config, places, application, endpoints);
+        if let Some(identity) = &mut config.sidecar.identity {
+            identity.cert_dir = certs.of(config.sidecar.name.as_str()).display().to_string();
+        }
         let log = File::create(log).map_err(DemoError::Folder)?;
         let ports = Ports::bind(&config.sidecar.admin).map_err(DemoError::Admin)?;
         let app = App::start(config, Box::new(log)).map_err(DemoError::Sidecar)?;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! caller ──────────────────────→ holdings ───────────────────→ market-data a, b, c
-//! caller ──→ sidecar:inbound ──→ holdings ──→ sidecar:outbound ──→ sidecar a, b, c ──→ market-data a, b, c
+//! caller ──→ sidecar:inbound ──→ holdings ──→ sidecar:outbound ══→ sidecar a, b, c ──→ market-data a, b, c
+//!                                                           mutual TLS
 //! ```
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::DemoError;
+use super::certs::Certs;
 use super::http::Client;
 use super::load::{Caller, PATIENCE};
 use super::services::{Holdings, Replica, Service, Temper, serve};
@@ -28,13 +30,18 @@ pub struct Stage {
     pub replicas: Vec<Arc<Replica>>,
     /// Beside `holdings`.
     pub sidecar: Sidecar,
+    /// Beside the replicas, in their order.
+    pub others: Vec<Sidecar>,
+    /// Where those listen.
+    pub guarded: Vec<SocketAddr>,
     /// `holdings` without a sidecar.
     pub bare: SocketAddr,
     /// `holdings` with one.
     pub places: Places,
     /// Policies and access logs.
     pub folder: PathBuf,
-    others: Vec<Sidecar>,
+    /// Gone with this: no key outlives the demo.
+    pub certs: Certs,
     _services: JoinSet<()>,
 }
 
@@ -51,6 +58,7 @@ impl Stage {
         for (name, text) in [HOLDINGS, MARKET_DATA] {
             std::fs::write(folder.join(name), text).map_err(DemoError::Folder)?;
         }
+        let certs = Certs::issue(&folder)?;
         let mut services = JoinSet::new();
         let (mut replicas, mut direct, mut guarded, mut others) = (vec![], vec![], vec![], vec![]);
         for (temper, name) in [(Temper::Healthy, "a"), (Temper::Slow, "b"), (Temper::Failing, "c")] {
@@ -59,7 +67,7 @@ impl Stage {
             services.spawn(Arc::clone(&replica).live(listener));
             let places = Places::free()?;
             let log = folder.join(format!("market-data-{name}.log"));
-            others.push(Sidecar::start(MARKET_DATA, &places, addr, &[], &log)?);
+            others.push(Sidecar::start(MARKET_DATA, &places, addr, &[], &certs, &log)?);
             replicas.push(replica);
             direct.push(addr);
             guarded.push(places.inbound);
@@ -67,9 +75,21 @@ impl Stage {
         let places = Places::free()?;
         let bare = start(&mut services, Service::Holdings(Holdings::new(direct))).await?;
         let beside = start(&mut services, Service::Holdings(Holdings::new([places.outbound]))).await?;
-        let sidecar = Sidecar::start(HOLDINGS, &places, beside, &guarded, &folder.join("holdings.log"))?;
+        let log = folder.join("holdings.log");
+        let sidecar = Sidecar::start(HOLDINGS, &places, beside, &guarded, &certs, &log)?;
         let callers = pair([bare, places.inbound], "caller", PATIENCE);
-        Ok(Self { callers, replicas, sidecar, bare, places, folder, others, _services: services })
+        Ok(Self {
+            callers,
+            replicas,
+            sidecar,
+            others,
+            guarded,
+            bare,
+            places,
+            folder,
+            certs,
+            _services: services,
+        })
     }
 
     /// Others, without sidecars and with, who say this name and have so much patience.

@@ -21,12 +21,12 @@ const RECORD: usize = 1 << 14;
 /// The longest name (RFC 1035 §2.3.4).
 const NAME: usize = 253;
 
-/// The name that the ClientHello in `octets` asks for, in lower case; `None`: it asks for nobody by name. Bounded by the
+/// The name that the `ClientHello` in `octets` asks for, in lower case; `None`: it asks for nobody by name. Bounded by the
 /// octets: a length that says more is waited for, one that contradicts another ends it.
 pub fn read(octets: &[u8]) -> Result<Option<String>, Unread> {
     let message = message(octets)?;
-    // From here on all is there, so what is missing is wrong.
-    name(&mut Octets(&message)).ok_or(Unread::No)
+    // All of it is there, so what is missing is wrong.
+    name(&mut Octets(&message))
 }
 
 /// The content of the first handshake message, which may be spread over records (RFC 8446 §5.1).
@@ -37,13 +37,10 @@ fn message(octets: &[u8]) -> Result<Vec<u8>, Unread> {
         let content = record(&mut records)?;
         gathered.extend_from_slice(content);
         let mut begun = Octets(&gathered);
-        let Some(kind) = begun.byte() else { return Err(Unread::No) };
-        if kind != CLIENT_HELLO {
+        if begun.byte()? != CLIENT_HELLO {
             return Err(Unread::No);
         }
-        if let Some(length) = begun.number(3)
-            && let Some(message) = begun.take(length)
-        {
+        if let Ok(message) = begun.vector(3) {
             return Ok(message.to_vec());
         }
     }
@@ -55,22 +52,22 @@ fn record<'o>(octets: &mut Octets<'o>) -> Result<&'o [u8], Unread> {
     if known.first().is_some_and(|kind| *kind != HANDSHAKE) || known.get(1).is_some_and(|major| *major != 3) {
         return Err(Unread::No);
     }
-    let length = octets.take(3).and_then(|_| octets.number(2)).ok_or(Unread::More)?;
+    let length = octets.take(3).and_then(|_| octets.number(2)).map_err(|Missing| Unread::More)?;
     if length == 0 || length > RECORD {
         return Err(Unread::No);
     }
-    octets.take(length).ok_or(Unread::More)
+    octets.take(length).map_err(|Missing| Unread::More)
 }
 
-/// RFC 8446 §4.1.2; extensions may be missing in what is older (RFC 5246 §7.4.1.2). The outer `None`: it is malformed.
-fn name(hello: &mut Octets<'_>) -> Option<Option<String>> {
+/// RFC 8446 §4.1.2; extensions may be missing in what is older (RFC 5246 §7.4.1.2).
+fn name(hello: &mut Octets<'_>) -> Result<Option<String>, Unread> {
     // legacy_version and random; then legacy_session_id, cipher_suites, legacy_compression_methods.
     hello.take(2 + 32)?;
     for length in [1, 2, 1] {
         hello.vector(length)?;
     }
     if hello.0.is_empty() {
-        return Some(None);
+        return Ok(None);
     }
     let mut extensions = Octets(hello.vector(2)?);
     while !extensions.0.is_empty() {
@@ -80,44 +77,53 @@ fn name(hello: &mut Octets<'_>) -> Option<Option<String>> {
             return server_name(&mut Octets(content));
         }
     }
-    Some(None)
+    Ok(None)
 }
 
-fn server_name(list: &mut Octets<'_>) -> Option<Option<String>> {
+fn server_name(list: &mut Octets<'_>) -> Result<Option<String>, Unread> {
     let mut names = Octets(list.vector(2)?);
     while !names.0.is_empty() {
         let kind = names.byte()?;
         let name = names.vector(2)?;
         if kind == HOST_NAME {
             let sane = name.len() <= NAME && name.iter().all(u8::is_ascii_graphic);
-            let name = str::from_utf8(name).ok().filter(|_| sane)?;
-            return Some(Some(name.to_ascii_lowercase()));
+            let name = str::from_utf8(name).ok().filter(|_| sane).ok_or(Unread::No)?;
+            return Ok(Some(name.to_ascii_lowercase()));
         }
     }
-    Some(None)
+    Ok(None)
+}
+
+/// There are fewer octets than a length says: where all should be there, it is no hello.
+struct Missing;
+
+impl From<Missing> for Unread {
+    fn from(Missing: Missing) -> Self {
+        Self::No
+    }
 }
 
 /// What is left to read.
 struct Octets<'o>(&'o [u8]);
 
 impl<'o> Octets<'o> {
-    fn take(&mut self, count: usize) -> Option<&'o [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
+    fn take(&mut self, count: usize) -> Result<&'o [u8], Missing> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Missing)?;
         self.0 = rest;
-        Some(taken)
+        Ok(taken)
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    fn byte(&mut self) -> Result<u8, Missing> {
         self.take(1).map(|octets| octets[0])
     }
 
     /// Of so many octets, the most significant first (RFC 8446 §3.1).
-    fn number(&mut self, octets: usize) -> Option<usize> {
-        Some(self.take(octets)?.iter().fold(0, |number, octet| number << 8 | usize::from(*octet)))
+    fn number(&mut self, octets: usize) -> Result<usize, Missing> {
+        Ok(self.take(octets)?.iter().fold(0, |number, octet| number << 8 | usize::from(*octet)))
     }
 
     /// A vector behind its length of so many octets (RFC 8446 §3.4).
-    fn vector(&mut self, length: usize) -> Option<&'o [u8]> {
+    fn vector(&mut self, length: usize) -> Result<&'o [u8], Missing> {
         let length = self.number(length)?;
         self.take(length)
     }

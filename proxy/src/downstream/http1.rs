@@ -31,7 +31,7 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerCon
         // A request is treated by the configuration of its arrival, not of the idle time before it.
         let snapshot = worker.snapshot_for(listener);
         if let Some(proof) = down.channel.wire.stream().proof()
-            && tls::distrusted(&worker, listener, proof)
+            && worker.distrusts(listener.direction, proof)
         {
             return;
         }

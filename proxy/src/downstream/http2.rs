@@ -130,7 +130,7 @@ impl Session {
                 && self.life.stage != Stage::Cut
             {
                 self.worker.shared.metrics.limit_exceeded(self.worker.id, limit);
-                self.cut();
+                self.cut(Reason::ENHANCE_YOUR_CALM);
                 continue;
             }
             if self.alarm.poll(cx).is_pending() {
@@ -157,7 +157,11 @@ impl Session {
         }
         let snapshot = self.worker.snapshot_for(self.listener);
         // It would not get in any more: what it asks for is not begun (RFC 9113 §8.7).
-        if self.is_distrusted() || self.proof.is_none() && tls::is_strict(&snapshot, self.listener) {
+        if self.is_distrusted() {
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return self.cut(Reason::NO_ERROR);
+        }
+        if self.proof.is_none() && tls::is_strict(&snapshot, self.listener) {
             respond.send_reset(Reason::REFUSED_STREAM);
             return self.leave();
         }
@@ -202,18 +206,21 @@ impl Session {
         let heads = self.watch.head_since().map(|since| now.saturating_duration_since(since));
         if heads.is_some_and(|age| age >= self.limits.head_timeout) {
             self.worker.shared.metrics.limit_exceeded(self.worker.id, "head-timeout");
-            self.cut();
+            self.cut(Reason::ENHANCE_YOUR_CALM);
         } else if now.saturating_duration_since(self.life.idle_since) >= self.limits.idle_timeout {
             if self.codec.has_streams() {
                 // Answers that nobody takes: the peer opens no window for them.
                 self.worker.shared.metrics.limit_exceeded(self.worker.id, "body-idle");
-                self.cut();
+                self.cut(Reason::ENHANCE_YOUR_CALM);
             } else if self.life.stage == Stage::Open {
                 self.leave();
             } else {
-                self.cut();
+                self.cut(Reason::ENHANCE_YOUR_CALM);
             }
-        } else if now >= self.life.until || self.worker.leaves(self.listener) || self.is_distrusted() {
+        } else if self.is_distrusted() && self.life.stage != Stage::Cut {
+            // What it asked for may go on for days.
+            self.cut(Reason::NO_ERROR);
+        } else if now >= self.life.until || self.worker.leaves(self.listener) {
             self.leave();
         }
         self.look_again(now);
@@ -221,9 +228,9 @@ impl Session {
 
     /// Its peer would not be let in any more.
     fn is_distrusted(&mut self) -> bool {
-        let (worker, listener) = (&self.worker, self.listener);
+        let (worker, direction) = (&self.worker, self.listener.direction);
         self.life.distrusted = self.life.distrusted
-            || self.proof.as_ref().is_some_and(|proof| tls::distrusted(worker, listener, proof));
+            || self.proof.as_ref().is_some_and(|proof| worker.distrusts(direction, proof));
         self.life.distrusted
     }
 
@@ -246,9 +253,9 @@ impl Session {
         }
     }
 
-    fn cut(&mut self) {
+    fn cut(&mut self, reason: Reason) {
         self.life.stage = Stage::Cut;
-        self.codec.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.codec.abrupt_shutdown(reason);
         self.look_again(now());
     }
 

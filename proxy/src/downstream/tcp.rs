@@ -46,14 +46,14 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, accepts: Accepts, m
 }
 
 /// What is no HTTP passes, but not in plaintext where only TLS is taken: there is nothing in it that could be a probe.
-pub async fn pass(worker: &Worker, listener: ListenerId, sni: Option<&str>, mut down: ServerConn) {
+async fn pass(worker: &Worker, listener: ListenerId, sni: Option<&str>, mut down: ServerConn) {
     let snapshot = worker.snapshot_for(listener);
     let metrics = worker.shared.metrics.downstream(listener.direction);
     match down.channel.wire.stream().proof() {
         None if tls::is_strict(&snapshot, listener) => {
             return metrics.protocol_error(worker.id, "plaintext-refused");
         }
-        Some(proof) if tls::distrusted(worker, listener, proof) => return,
+        Some(proof) if worker.distrusts(listener.direction, proof) => return,
         _ => {}
     }
     down.active = Some(metrics.active(worker.id, Protocol::Tcp));
@@ -85,7 +85,6 @@ async fn detect(worker: &Worker, listener: ListenerId, down: &mut ServerConn) ->
             Poll::Ready(Some(ready!(read)))
         });
         match read.await {
-            Some(Ok(1..)) => {}
             // An end is something to pass on, like all that came before it.
             Some(Ok(0)) => break otherwise,
             Some(Err(_)) => return None,
@@ -94,7 +93,7 @@ async fn detect(worker: &Worker, listener: ListenerId, down: &mut ServerConn) ->
                 return Some(otherwise);
             }
             None if worker.leaves(listener) => return None,
-            None => {}
+            Some(Ok(1..)) | None => {}
         }
     };
     metrics.detected(worker.id, found.label());

@@ -18,7 +18,7 @@ use crate::http1::server::LINGER;
 use crate::message::{Ends, Known, RequestHead};
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::telemetry::Protocol;
-use crate::tls::{Alpn, HANDSHAKE, Proof, ServerSide, Stream};
+use crate::tls::{Alpn, HANDSHAKE, ServerSide, Stream};
 use crate::worker::Worker;
 
 /// Says that there is no TLS to be had here, in words that every client understands: `handshake_failure` (RFC 8446 §6.2).
@@ -208,11 +208,4 @@ pub fn takes_plaintext(snapshot: &Snapshot, listener: ListenerId, head: &Request
                 && plaintext_paths.iter().any(|path| *path == head.target.path())
         }
     }
-}
-
-/// Whether a peer that was let in would not be any more, and so its connection ends; counts it.
-pub fn distrusted(worker: &Worker, listener: ListenerId, proof: &Proof) -> bool {
-    let Err(refusal) = proof.holds() else { return false };
-    worker.shared.metrics.downstream(listener.direction).distrusted(worker.id, refusal.label());
-    true
 }

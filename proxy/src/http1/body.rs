@@ -3,7 +3,7 @@
 use http::header::HeaderMap;
 use http::{HeaderName, HeaderValue};
 
-use crate::message::framing::FORBIDDEN_TRAILERS;
+use crate::message::framing::is_forbidden_trailer;
 use crate::message::{Framing, Malformation, TrailerLimits};
 
 /// Octets of chunk extensions that one body may carry.
@@ -198,7 +198,7 @@ fn parse_trailers(section: &[u8], max: usize) -> Result<HeaderMap, Malformation>
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformation::Trailers)?;
         let value = HeaderValue::from_bytes(field.value).map_err(|_| Malformation::Trailers)?;
-        if FORBIDDEN_TRAILERS.contains(&name) {
+        if is_forbidden_trailer(&name) {
             return Err(Malformation::Trailers);
         }
         trailers.append(name, value);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http::HeaderMap;
 
-use crate::message::framing::FORBIDDEN_TRAILERS;
+use crate::message::framing::is_forbidden_trailer;
 use crate::message::transfer::Passing;
 use crate::message::{Malformation, Piece, Scratch, Sink, Source, TrailerLimits, TransferError};
 
@@ -213,7 +213,7 @@ fn check(trailers: &HeaderMap, limits: TrailerLimits) -> Result<(), Malformation
     if trailers.len() > limits.fields || octets > limits.bytes {
         return Err(Malformation::TrailersTooLarge);
     }
-    if FORBIDDEN_TRAILERS.iter().any(|name| trailers.contains_key(name)) {
+    if trailers.keys().any(is_forbidden_trailer) {
         return Err(Malformation::Trailers);
     }
     Ok(())

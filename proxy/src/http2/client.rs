@@ -24,6 +24,11 @@ use crate::tls::{Proof, Stream, is_alert};
 /// for faults of the endpoint.
 const GIVEN_UP: usize = 1024;
 
+/// How long before the end of a connection's time its successor is made, at most.
+const LEAD: Duration = Duration::from_secs(1);
+/// How long a connection of an identity that was replaced serves, at most, while there is no other.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// A connection that many exchanges share.
 #[derive(Debug)]
 pub struct Connection {
@@ -41,6 +46,10 @@ pub struct Connection {
     until: Instant,
     /// What its handshake proved; `None`: it is in plaintext.
     proof: Option<Arc<Proof>>,
+    /// From then on its successor is made, where that takes a handshake.
+    late: Instant,
+    /// Its identity was known to be replaced.
+    replaced: Cell<Option<Instant>>,
 }
 
 /// The codec's half of a connection, which its driver polls to its end.
@@ -99,6 +108,8 @@ impl Connection {
             wakers: RefCell::default(),
             until: now + age,
             proof,
+            late: now + age.saturating_sub(LEAD.min(age / 10)),
+            replaced: Cell::new(None),
         };
         Ok((Rc::new(connection), driver))
     }
@@ -113,15 +124,33 @@ impl Connection {
         self.closed.set(true);
     }
 
+    /// It takes no new requests any more.
+    pub fn retire(&self) {
+        self.retired.set(true);
+    }
+
+    /// It serves, but another one that needs a handshake should be made to take its place: it was made with an identity
+    /// that is no longer ours, or is almost too old.
+    pub fn is_outdated(&self, now: Instant) -> bool {
+        self.proof.as_ref().is_some_and(|proof| !proof.is_current() || now >= self.late)
+    }
+
+    /// It was made with an identity that was replaced a while ago, or its peer is believed no more.
+    fn is_disowned(&self, now: Instant) -> bool {
+        let Some(proof) = self.proof.as_ref().filter(|proof| !proof.is_current()) else { return false };
+        let since = self.replaced.get().unwrap_or(now);
+        self.replaced.set(Some(since));
+        proof.holds().is_err() || now.saturating_duration_since(since) >= GRACE
+    }
+
     /// It takes no new requests any more: it has ended, is being closed by its peer, is too old, is given up, or was made
     /// with an identity that is no longer ours.
     pub fn is_leaving(&self, now: Instant) -> bool {
-        let current = self.proof.as_ref().is_none_or(|proof| proof.is_current());
         self.closed.get()
             || self.retired.get()
             || self.watch.last_stream().is_some()
             || now >= self.until
-            || !current
+            || self.is_disowned(now)
     }
 
     /// Requests that it carries.
@@ -200,9 +229,14 @@ impl ClientStream {
         Ok(())
     }
 
-    /// Its connection is within TLS.
-    pub fn is_within_tls(&self) -> bool {
-        self.connection.proof.is_some()
+    /// What its connection's handshake proved; `None`: it is in plaintext.
+    pub fn proof(&self) -> Option<&Arc<Proof>> {
+        self.connection.proof.as_ref()
+    }
+
+    /// Another connection should be made, to take the place of its own.
+    pub fn is_outdated(&self, now: Instant) -> bool {
+        self.connection.is_outdated(now)
     }
 
     /// Its connection takes upgrades (RFC 8441 §3).

@@ -7,6 +7,8 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::known::Known;
+
 /// How the end of the content is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -57,7 +59,13 @@ impl Malformation {
     }
 }
 
-/// Fields that must not come after the content: framing, routing, modifiers, authentication (RFC 9110 §6.5.1).
+/// Whether a field must not come after the content. There are applications that take trailers for further fields of the
+/// head, so that goes for who called too: what a caller says of that himself is kept from them in the head.
+pub fn is_forbidden_trailer(name: &HeaderName) -> bool {
+    FORBIDDEN_TRAILERS.contains(name) || Known::of(name.as_str()).has(Known::CLIENT_CERT)
+}
+
+/// Framing, routing, modifiers, authentication (RFC 9110 §6.5.1).
 pub const FORBIDDEN_TRAILERS: [HeaderName; 19] = [
     AUTHORIZATION,
     CACHE_CONTROL,

@@ -204,7 +204,7 @@ pub enum ReceiveError {
         /// Something was done for others.
         progressed: bool,
     },
-    /// The peer ended the connection with an alert of TLS, before it looked at anything.
+    /// The peer ended the connection with an alert of TLS that refuses us: it has looked at nothing.
     Unwelcome,
     /// What came is no response head.
     Head(HeadError),

@@ -20,6 +20,7 @@ use crate::message::{Framing, Known, ResponseHead, Version};
 use crate::policy::grpc;
 use crate::policy::outcome::Outcome;
 use crate::snapshot::Backend;
+use crate::upstream::connect::unwelcome;
 use crate::upstream::endpoint::InFlight;
 use crate::upstream::guard::{Asked, Refusal};
 
@@ -126,6 +127,9 @@ pub async fn attempt(
     match waiting.for_head().await {
         Ok((head, status)) => ended.result = Ok(Answer { head, up, ended: status, load }),
         Err((failure, silent)) => {
+            // Who doesn't believe us has looked at nothing that we sent.
+            ended.sent = !matches!(failure, Failure::Connect(_));
+            let failure = if ended.sent { failure } else { Failure::Connect(unwelcome(&backend.upstream)) };
             ended.stale = silent && up.was_closing();
             match &up {
                 Up::Http1(conn) if ended.stale => {
@@ -158,7 +162,7 @@ fn send(exchange: &Exchange<'_>, upload: &Upload, up: &mut Up, began: Instant) -
                 Some(Upgrade::Connect) | None => None,
             };
             let headers = http2::request(exchange, began);
-            let request = fields::request(&exchange.head, headers, upgrade, stream.is_within_tls())
+            let request = fields::request(&exchange.head, headers, upgrade, stream.proof().is_some())
                 .map_err(Failure::BadRequest)?;
             let ended = upload.is_complete() && upgrade.is_none();
             stream.send(request, ended).map_err(|error| failure_of(error).0)

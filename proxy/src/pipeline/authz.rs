@@ -27,7 +27,7 @@ pub fn check(exchange: &mut Exchange<'_>) -> Result<(), Failure> {
 fn judge<'s>(authorizer: &'s Authorizer, exchange: &Exchange<'s>) -> Verdict<'s> {
     let head = &exchange.head;
     let caller = Caller { identity: exchange.identity(), source: exchange.peer.ip().to_canonical() };
-    if exchange.opaque {
+    if exchange.is_opaque() {
         return authorizer.policy.judge_connection(&caller);
     }
     let mut request = request(head.host(), head);

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -16,8 +17,10 @@ use super::up::Up;
 use crate::clock::now;
 use crate::http1::ClientConn;
 use crate::message::{HeadError, Version};
+use crate::policy::outcome::{ConnectFailure, TlsFailure};
 use crate::snapshot::Backend;
 use crate::tls::Alpn;
+use crate::upstream::Upstream;
 use crate::upstream::bulkhead::{Entry, Permit};
 use crate::upstream::connect::{ConnectError, Stage, connect, timed_out};
 use crate::upstream::endpoint::{Endpoint, InFlight};
@@ -50,9 +53,10 @@ pub async fn ready(
     if speaks_http2(exchange, backend, (load, began)) {
         match shared(exchange, backend, load, down, began).await {
             // It has processed nothing, so the same attempt goes on in the version that it does speak.
-            Err(Failure::Garbage(HeadError::Version))
-                if backend.upstream.config.protocol == Protocol::Auto =>
-            {
+            Err(
+                Failure::Garbage(HeadError::Version)
+                | Failure::Connect(ConnectFailure::Tls(TlsFailure::Alpn)),
+            ) if backend.upstream.config.protocol == Protocol::Auto => {
                 began = now();
                 load.on_foreign(began);
                 (exchange.attempt_began, exchange.asked.turn) = (began, None);
@@ -64,7 +68,7 @@ pub async fn ready(
     let may_be_used = !fresh && exchange.tunnel != Some(&Upgrade::Connect);
     if may_be_used {
         let pooled = poll_fn(|cx| Poll::Ready(worker.pools.take(cx, &worker.scratch, load, began))).await;
-        if let Some(conn) = pooled {
+        if let Some(conn) = pooled.filter(|conn| conn.is_current() || renews(exchange, backend, load)) {
             return Ok(Up::Http1(conn));
         }
     }
@@ -90,6 +94,47 @@ pub async fn ready(
     };
     opened(exchange, backend, load, down, place).await
 }
+
+/// Has a connection made that will serve in the place of one whose identity was replaced, so that nobody has to wait for
+/// its handshake; whether it is on its way, and the old one may serve until then.
+fn renews(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight) -> bool {
+    let (worker, upstream) = (exchange.worker, &backend.upstream);
+    let Some(renewal) = worker.pools.renew(load) else { return true };
+    let Ok(place) = spare(exchange, upstream) else { return false };
+    let (upstream, addr, id) = (Arc::clone(upstream), load.addr, worker.id);
+    let patience = *backend.policy.timeouts.connect;
+    tokio::task::spawn_local(async move {
+        let stage = Stage::default();
+        let connecting = connect(&upstream, addr, Alpn::Http1, (id, &stage));
+        match tokio::time::timeout(patience, connecting).await {
+            Ok(Ok(stream)) => renewal.end(Box::new(Client::new(ClientConn::new(stream, now()), place))),
+            // The next one who needs one will see for himself.
+            Ok(Err(_)) => {}
+            Err(_) => timed_out(&upstream, id, stage.timed_out()),
+        }
+    });
+    true
+}
+
+/// The same of a shared connection, which may also be about to become too old.
+fn renew_shared(exchange: &Exchange<'_>, backend: &Backend, load: &InFlight) {
+    let (worker, upstream) = (exchange.worker, &backend.upstream);
+    if !worker.multiplexed.is_opening(load)
+        && let Ok(place) = spare(exchange, upstream)
+    {
+        let life = (*backend.policy.timeouts.connect, worker.rng(fastrand::Rng::f64));
+        worker.multiplexed.open(upstream, load, life, place);
+    }
+}
+
+/// A place for a connection beside those that there are, if it takes nobody's.
+fn spare(exchange: &Exchange<'_>, upstream: &Upstream) -> Result<Option<Permit>, Full> {
+    let Some(limit) = &upstream.connections else { return Ok(None) };
+    limit.try_enter(exchange.class).map(Some).ok_or(Full)
+}
+
+/// There are as many connections as there may be.
+struct Full;
 
 /// A new connection of HTTP/1, which has `place` among all those of the upstream.
 async fn opened(
@@ -147,6 +192,9 @@ async fn shared(
     let (worker, upstream) = (exchange.worker, &backend.upstream);
     let trailers = exchange.snapshot.trailer_limits;
     if let Some(place) = worker.multiplexed.take(load, trailers, began) {
+        if place.is_outdated(began) {
+            renew_shared(exchange, backend, load);
+        }
         return Ok(Up::Http2(Box::new(place)));
     }
     let limits = &upstream.config.limits;

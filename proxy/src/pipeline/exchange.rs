@@ -28,6 +28,15 @@ use crate::tls::Proof;
 use crate::upstream::guard::Asked;
 use crate::worker::Worker;
 
+/// What is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A request.
+    Request,
+    /// A connection that nobody reads, treated as if it had been asked for by CONNECT.
+    Connection,
+}
+
 /// One request and what became of it.
 #[derive(Debug)]
 pub struct Exchange<'s> {
@@ -47,8 +56,8 @@ pub struct Exchange<'s> {
     pub head: RequestHead,
     /// It is a gRPC call: its answers and failures say so in gRPC's words.
     pub grpc: bool,
-    /// It is no request but a connection that nobody reads.
-    pub opaque: bool,
+    /// Whether it is one.
+    pub kind: Kind,
     /// What its connection is turned into, if the upstream agrees.
     pub tunnel: Option<&'s Upgrade>,
     /// When its head was complete.
@@ -121,7 +130,7 @@ impl<'s> Exchange<'s> {
             proof,
             keep_alive: head.keep_alive,
             grpc: is_grpc(&head),
-            opaque: false,
+            kind: Kind::Request,
             tunnel: None,
             head,
             started,
@@ -250,7 +259,7 @@ impl<'s> Exchange<'s> {
         let status = self.status.map_or(0, |status| status.as_u16());
         let code = self.grpc_status.map_or(status, grpc::Status::as_http);
         let flag = self.flag();
-        if self.opaque {
+        if self.is_opaque() {
             self.connections().ended(self.worker.id, flag);
         } else {
             metrics.record(self.worker.id, code, flag, took);
@@ -260,7 +269,7 @@ impl<'s> Exchange<'s> {
         }
         let log = &self.snapshot.access_log;
         // Nobody tells by a status how a connection went.
-        let code = if self.opaque { 200 } else { code };
+        let code = if self.is_opaque() { 200 } else { code };
         if log.wants(code, flag, took, self.worker.rng(fastrand::Rng::f64)) {
             log.write(self.worker.id, &self.record(status, flag, took), now);
         }
@@ -269,6 +278,11 @@ impl<'s> Exchange<'s> {
             After::Keep(_) => After::Keep(now),
             other => other,
         }
+    }
+
+    /// It is a connection that nobody reads.
+    pub fn is_opaque(&self) -> bool {
+        self.kind == Kind::Connection
     }
 
     /// What is counted of it as a connection that nobody reads.
@@ -325,10 +339,10 @@ impl<'s> Exchange<'s> {
             direction: self.listener.direction,
             peer: self.peer,
             identity: self.identity().map(PeerIdentity::as_str),
-            protocol: self.opaque.then_some("tcp"),
-            method: (!self.opaque).then(|| Text(self.head.method.as_str().as_bytes())),
+            protocol: self.is_opaque().then_some("tcp"),
+            method: (!self.is_opaque()).then(|| Text(self.head.method.as_str().as_bytes())),
             authority: Text(self.head.authority().as_bytes()),
-            path: (!self.opaque).then(|| Path(self.head.target.path().as_bytes())),
+            path: (!self.is_opaque()).then(|| Path(self.head.target.path().as_bytes())),
             route: rule.map_or("-", |rule| &*rule.route),
             upstream: backend.map(|backend| backend.upstream.config.name.as_str()),
             endpoint: self.endpoint,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use http::{HeaderMap, Method, Uri};
 use outrigger_config::model::Upgrade;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Kind};
 use super::upload::Upload;
 use super::{After, Down, Failure, authz, fallback, limits, tunnel};
 use crate::clock::now;
@@ -27,7 +27,7 @@ pub async fn pass(
     let head = head(sni, snapshot.destination(listener, conn.ends.meant));
     let caller = (conn.ends, conn.channel.wire.stream().proof().cloned());
     let mut exchange = Exchange::begin(worker, snapshot, listener, caller, head, now());
-    exchange.opaque = true;
+    exchange.kind = Kind::Connection;
     let carried = carry(&mut exchange, sni, &mut Down::Http1(conn)).await;
     exchange.failure = carried.err();
     if exchange.failure.is_some() {

@@ -101,7 +101,7 @@ pub async fn relay(
 /// Tells the downstream, in its version's words.
 fn agree(exchange: &mut Exchange<'_>, head: &mut ResponseHead, down: &mut Down<'_>) -> std::io::Result<()> {
     match down {
-        Down::Http1(conn) if exchange.opaque => {
+        Down::Http1(conn) if exchange.is_opaque() => {
             conn.channel.open_tunnel();
             Ok(())
         }
@@ -145,8 +145,8 @@ struct Tunnel<'w, 's, 'c> {
     up: &'w mut Up,
     /// Towards the upstream, and towards the downstream.
     ways: [Way; 2],
-    /// Octets moved when the wait began.
-    waiting: Option<u64>,
+    /// Octets moved when the wait began, and until when it may last.
+    waiting: Option<(u64, Instant)>,
 }
 
 impl Tunnel<'_, '_, '_> {
@@ -158,7 +158,7 @@ impl Tunnel<'_, '_, '_> {
         let (taken, given) = (&mut exchange.bytes_in, &mut exchange.bytes_out);
         let upwards = to_up.poll(cx, scratch, self.down, self.up, taken, Up::poll_end);
         let downwards = to_down.poll(cx, scratch, self.up, self.down, given, Down::poll_end);
-        if exchange.opaque {
+        if exchange.is_opaque() {
             // As they pass: a connection may live for days.
             let (received, sent) = (exchange.bytes_in - moved.0, exchange.bytes_out - moved.1);
             exchange.connections().moved(exchange.worker.id, received, sent);
@@ -178,25 +178,56 @@ impl Tunnel<'_, '_, '_> {
     /// Neither side moves now: for how long may that be?
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let moved = self.exchange.bytes_in + self.exchange.bytes_out;
-        if self.waiting != Some(moved) {
-            let now = now();
-            // Octets that never pause move the alarm on each poll, so it would never be heard.
-            if self.is_over(now) {
-                return Poll::Ready(Err(Failure::Deadline));
+        let until = match self.waiting {
+            Some((before, until)) if before == moved => until,
+            _ => {
+                let now = now();
+                // Octets that never pause move the alarm on each poll, so it would never be heard.
+                self.check(now)?;
+                let until = self.limit(now);
+                self.wait(moved, until);
+                until
             }
-            self.waiting = Some(moved);
-            self.down.alarm().set(self.limit(now));
-        }
+        };
         if self.down.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(Failure::Canceled));
         }
-        ready!(self.down.alarm().poll(cx));
-        Poll::Ready(Err(if self.is_over(now()) { Failure::Deadline } else { Failure::BodyIdle }))
+        loop {
+            ready!(self.down.alarm().poll(cx));
+            let now = now();
+            self.check(now)?;
+            if now >= until {
+                return Poll::Ready(Err(Failure::BodyIdle));
+            }
+            // It was woken early, since something is to be looked at.
+            self.wait(moved, until);
+        }
+    }
+
+    fn wait(&mut self, moved: u64, until: Instant) {
+        self.waiting = Some((moved, until));
+        self.down.alarm().set_idle(until);
+    }
+
+    /// Whether it may go on: the caller waits, and both ends are still whom they proved to be.
+    fn check(&self, now: Instant) -> Result<(), Failure> {
+        let worker = self.exchange.worker;
+        if self.is_over(now) {
+            return Err(Failure::Deadline);
+        }
+        let direction = self.exchange.listener.direction;
+        if self.exchange.proof.as_ref().is_some_and(|proof| worker.distrusts(direction, proof)) {
+            return Err(Failure::Canceled);
+        }
+        if self.up.proof().is_some_and(|proof| proof.holds().is_err()) {
+            return Err(Failure::BrokenBody);
+        }
+        Ok(())
     }
 
     fn limit(&self, now: Instant) -> Instant {
         let mut idle = *self.backend.policy.timeouts.idle;
-        if !self.exchange.opaque {
+        if !self.exchange.is_opaque() {
             idle = idle.min(self.exchange.snapshot.limits().body_idle_timeout);
         }
         let idle = now + idle;

@@ -1,6 +1,7 @@
 //! Who is asked? An upstream connection of HTTP/1, or a place on a shared one of HTTP/2.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, Method};
@@ -12,6 +13,7 @@ use crate::message::{
     Framing, HeadLimits, Piece, ReceiveError, ResponseHead, Scratch, Sink, Source, TrailerLimits,
     TransferError,
 };
+use crate::tls::Proof;
 use crate::upstream::pool::Client;
 
 /// The upstream's end of an attempt.
@@ -24,6 +26,14 @@ pub enum Up {
 }
 
 impl Up {
+    /// What the endpoint proved; `None`: it is spoken with in plaintext.
+    pub fn proof(&self) -> Option<&Arc<Proof>> {
+        match self {
+            Self::Http1(conn) => conn.channel.wire.stream().proof(),
+            Self::Http2(stream) => stream.proof(),
+        }
+    }
+
     /// The request's content begins.
     pub fn begin(&mut self, framing: Framing) {
         if let Self::Http1(conn) = self {

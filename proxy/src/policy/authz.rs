@@ -7,7 +7,8 @@
 //!
 //! A rule takes a request if all that it names fits: one of the identities, methods, paths and sources each, and every
 //! header. Paths, methods and headers are compared by the [router](super::router), so no path that a route would not
-//! take as `/admin` is another to authorization. An identity fits whole or by its trust domain, never by a prefix.
+//! take as `/admin` is another to authorization. Of a field that comes in several lines, one is enough for a `deny` rule,
+//! and all must fit an `allow` rule: nobody knows which of them the application reads. An identity fits whole or by its trust domain, never by a prefix.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -15,10 +16,11 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use outrigger_config::model::{
-    self, AuthorizationPolicy, HostPattern, IdentityMatch, Network, PathMatch, PeerIdentity, RouteMatch,
+    self, AuthorizationPolicy, HeaderMatch, HostPattern, IdentityMatch, Network, PathMatch, PeerIdentity,
+    RouteMatch,
 };
 
-use super::router::{Request, Router};
+use super::router::{Request, Router, is_agreed};
 
 /// A policy, compiled. Deciding allocates nothing.
 #[derive(Debug)]
@@ -56,13 +58,17 @@ struct Rule {
     sources: Box<[Network]>,
     /// Methods, paths and headers; `None`: it names none.
     requests: Option<Router>,
+    /// Fields of which no line may say anything else.
+    agreed: Box<[HeaderMatch]>,
 }
 
 impl Policy {
     /// Compiles it.
     pub fn new(policy: &AuthorizationPolicy) -> Self {
-        let rules = |rules: &[model::AccessRule]| rules.iter().map(Rule::new).collect();
-        Self { deny: rules(&policy.deny), allow: policy.allow.as_deref().map(rules) }
+        let deny = policy.deny.iter().map(|rule| Rule::new(rule, &[]));
+        let allow =
+            |rules: &[model::AccessRule]| rules.iter().map(|rule| Rule::new(rule, &rule.headers)).collect();
+        Self { deny: deny.collect(), allow: policy.allow.as_deref().map(allow) }
     }
 
     /// Whether it lets the request pass.
@@ -100,7 +106,7 @@ impl Policy {
 }
 
 impl Rule {
-    fn new(rule: &model::AccessRule) -> Self {
+    fn new(rule: &model::AccessRule, agreed: &[HeaderMatch]) -> Self {
         let (mut identities, mut trust_domains) = (HashSet::default(), HashSet::default());
         for identity in &rule.identities {
             match identity {
@@ -114,12 +120,14 @@ impl Rule {
             trust_domains,
             sources: rule.sources.as_slice().into(),
             requests: requests(rule),
+            agreed: agreed.into(),
         }
     }
 
     fn takes(&self, caller: &Caller<'_>, request: &Request<'_>) -> bool {
         self.takes_caller(caller)
             && self.requests.as_ref().is_none_or(|requests| requests.route(request).is_some())
+            && self.agreed.iter().all(|wanted| is_agreed(request.headers, wanted))
     }
 
     fn takes_caller(&self, caller: &Caller<'_>) -> bool {

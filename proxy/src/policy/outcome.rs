@@ -84,15 +84,27 @@ pub enum TlsFailure {
     WrongIdentity,
     /// It doesn't believe ours.
     Refused,
-    /// Nothing in common: no TLS at all, another version, another protocol inside.
+    /// Nothing in common: no TLS at all, or another version.
     Failed,
     /// It took longer than `connect`.
     TimedOut,
+    /// It doesn't speak inside what we want to speak (RFC 7301).
+    Alpn,
+    /// It doesn't believe our certificate, whose time is over. So would everybody: that is no fault of the endpoint's, and
+    /// none of the others would be better.
+    Expired,
 }
 
 impl TlsFailure {
-    const LABELS: [&'static str; 5] =
-        ["tls-untrusted", "tls-wrong-identity", "tls-refused", "tls-failed", "tls-timeout"];
+    const LABELS: [&'static str; 7] = [
+        "tls-untrusted",
+        "tls-wrong-identity",
+        "tls-refused",
+        "tls-failed",
+        "tls-timeout",
+        "tls-alpn",
+        "tls-own-expired",
+    ];
 
     /// The word for metrics and reasons.
     pub fn label(self) -> &'static str {
@@ -130,7 +142,7 @@ impl Class {
 
 impl Outcome {
     /// Every [`label`](Self::label), by [`index`](Self::index): metric handles can lie in an array.
-    pub const LABELS: [&'static str; 38] = [
+    pub const LABELS: [&'static str; 40] = [
         "success",
         "4xx",
         "429",
@@ -169,6 +181,8 @@ impl Outcome {
         TlsFailure::LABELS[2],
         TlsFailure::LABELS[3],
         TlsFailure::LABELS[4],
+        TlsFailure::LABELS[5],
+        TlsFailure::LABELS[6],
     ];
     /// Where the label of the first gRPC status, OK, would be.
     const GRPC: usize = 16;
@@ -192,6 +206,7 @@ impl Outcome {
                 500.. => Class::System,
             },
             Self::Grpc { status, .. } => status.class(),
+            Self::ConnectFailure(ConnectFailure::Tls(TlsFailure::Expired)) => Class::Neutral,
             Self::ConnectFailure(_)
             | Self::Unresolved
             | Self::Refused
@@ -263,12 +278,14 @@ pub(crate) mod tests {
         Outcome::Response { status, retry_after: None, settled_below: false }
     }
 
-    const TLS: [TlsFailure; 5] = [
+    const TLS: [TlsFailure; 7] = [
         TlsFailure::Untrusted,
         TlsFailure::WrongIdentity,
         TlsFailure::Refused,
         TlsFailure::Failed,
         TlsFailure::TimedOut,
+        TlsFailure::Alpn,
+        TlsFailure::Expired,
     ];
 
     /// A gRPC answer without pushback.
@@ -324,6 +341,14 @@ pub(crate) mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), Outcome::LABELS.len(), "no two share a label");
+    }
+
+    #[test]
+    fn se_3_a_certificate_of_ours_that_has_expired_is_no_endpoints_fault() {
+        for failure in TLS {
+            let class = Outcome::ConnectFailure(ConnectFailure::Tls(failure)).class();
+            assert_eq!(class == Class::Neutral, failure == TlsFailure::Expired, "{failure:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use outrigger_config::model::{Retry, RetryCondition};
 
 use super::backoff;
 use super::grpc::Pushback;
-use super::outcome::Outcome;
+use super::outcome::{ConnectFailure, Outcome, TlsFailure};
 
 /// How many attempts of one request are replaced. An endpoint that leaves after 50 requests, with 100 under way, leaves
 /// half of them undone; nobody is among those 64 times running, unless it is no accident.
@@ -275,7 +275,7 @@ fn covers(condition: RetryCondition, outcome: &Outcome) -> bool {
         Outcome::Grpc { status, .. } => {
             matches!(condition, On::Grpc(listed) if listed as u8 == status.code())
         }
-        Outcome::ConnectFailure(_) => {
+        Outcome::ConnectFailure(failure) if failure != &ConnectFailure::Tls(TlsFailure::Expired) => {
             matches!(condition, On::ConnectFailure | On::GatewayError | On::ServerError)
         }
         // After its repair, or 64 replacements, GOAWAY refuses like any other refusal.
@@ -288,10 +288,12 @@ fn covers(condition: RetryCondition, outcome: &Outcome) -> bool {
         }
         Outcome::AttemptTimeout => matches!(condition, On::Timeout | On::GatewayError | On::ServerError),
         Outcome::Garbage => matches!(condition, On::GatewayError | On::ServerError),
-        // The response is on its way, nobody waits for it, or there is nowhere to go.
+        // The response is on its way, nobody waits for it, or there is nowhere to go: whoever looks at a certificate refuses
+        // one that has expired.
         Outcome::Reset { responded: true }
         | Outcome::DeadlineExceeded { .. }
         | Outcome::Canceled
+        | Outcome::ConnectFailure(_)
         | Outcome::Unresolved => false,
     }
 }

@@ -23,7 +23,7 @@ use std::iter;
 use http::{HeaderMap, Method};
 use outrigger_config::model::{Direction, HostPattern, HttpRoute, RouteMatch};
 
-pub use candidate::Obstacle;
+pub use candidate::{Obstacle, is_agreed};
 use table::Table;
 
 /// A rule of the configuration that the router was built from.

@@ -1,17 +1,21 @@
 //! How does a policy become what runs? Everything that can fail fails here; what did not change stays the same object.
 
+mod experiments;
+mod upstreams;
+
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderValue;
 use outrigger_config::model::{
-    self, Capture, Config, Direction, HttpRoute, Mode, Paths, SidecarLimits, TrafficPolicy, UpstreamId,
+    self, Config, Direction, HttpRoute, Mode, Paths, SidecarLimits, TrafficPolicy, UpstreamId,
 };
 
 use super::authorizer::Authorizer;
 use super::direct::Direct;
-use super::fault::{Caps, Fault};
+use super::fault::Fault;
 use super::limiter::RateLimiter;
 use super::stand_in::{self, BodyFileError, BodyFiles, Chain};
 use super::{Backend, Rule, Snapshot, Table, Via, authorizer, limiter};
@@ -19,14 +23,16 @@ use crate::message::{HeadLimits, TrailerLimits};
 use crate::policy::router::Router;
 use crate::policy::weights::Weights;
 use crate::telemetry::{AccessLog, LineSink, Metrics};
-use crate::tls::{ClientSide, ServerSide};
-use crate::upstream::crowd::{Crowd, Crowds, Of};
-use crate::upstream::dialed::{Dialed, TO_APPLICATION};
+use crate::tls::ServerSide;
+use crate::upstream::crowd::{Crowds, Of};
 use crate::upstream::{Stand, Upstream};
 
 /// Positions of what there is for each direction.
 const INBOUND: usize = 0;
 const OUTBOUND: usize = 1;
+
+/// In the order of these positions.
+const WAYS: [Direction; 2] = [Direction::Inbound, Direction::Outbound];
 
 /// Label of what has no name.
 pub(super) const NONE: &str = "-";
@@ -58,16 +64,15 @@ pub fn build(
     // First: what changes while they are read is seen as a change.
     let body_files = BodyFiles::of(&config);
     stand_in::check(&config)?;
-    let sides = client_sides(&config, tls.as_deref())?;
+    let sides = upstreams::client_sides(&config, tls.as_deref())?;
     let mut crowds = previous.map(|previous| previous.crowds.living()).unwrap_or_default();
-    let dialed = dialed(&config, previous);
+    let dialed = upstreams::dialed(&config, previous);
     let stand = Stand { near: config.sidecar.locality.clone(), dialed: dialed[OUTBOUND].clone() };
-    let upstreams = upstreams(&config, (sides, &stand), previous, (metrics, &mut crowds), now);
+    let upstreams = upstreams::all(&config, (sides, &stand), previous, (metrics, &mut crowds), now);
     let caps = previous.map(|previous| Arc::clone(&previous.caps)).unwrap_or_default();
     caps.set(&config.sidecar.faults);
-    let experiments = experiments(&config, previous, &caps, metrics, now);
-    let authorizers = [Direction::Inbound, Direction::Outbound]
-        .map(|direction| authorizer::build(&config.authorization, direction, metrics));
+    let experiments = experiments::all(&config, previous, &caps, metrics, now);
+    let authorizers = WAYS.map(|way| authorizer::build(&config.authorization, way, metrics));
     let known = previous.map_or(&[][..], |previous| &previous.limiters);
     let limiters =
         limiter::build(&config.rate_limits, &config.sidecar.name, known, (metrics, &mut crowds), now);
@@ -81,27 +86,16 @@ pub fn build(
         stands: [Stand { near: None, dialed: dialed[INBOUND].clone() }, stand],
     };
     let outbound = builder.outbound(previous, &mut crowds, now)?;
-    let mut inbound = config
-        .sidecar
-        .inbound
-        .iter()
-        .map(|port| Ok((port.listen, builder.inbound(port, previous, &mut crowds, now)?)))
-        .collect::<Result<Vec<_>, BodyFileError>>()?;
-    if let Some(captured) = &config.sidecar.inbound_capture {
-        let others = builder.let_in(captured, previous, &mut crowds, now);
-        inbound.extend(others.map(|table| (captured.listen(), table)));
-    }
-    end_missing(previous, &experiments);
+    let inbound = builder.inbounds(previous, &mut crowds, now)?;
+    experiments::end_missing(previous, &experiments);
     let limits = &config.sidecar.limits;
     Ok(Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
         tls,
         head_limits: head_limits(limits),
         trailer_limits: TrailerLimits { bytes: limits.trailers, fields: limits.trailer_fields },
-        unrouted: [Direction::Inbound, Direction::Outbound]
-            .map(|direction| metrics.exchange(direction, NONE, NONE)),
-        unrouted_connections: [Direction::Inbound, Direction::Outbound]
-            .map(|direction| metrics.connection(direction, NONE, NONE)),
+        unrouted: WAYS.map(|way| metrics.exchange(way, NONE, NONE)),
+        unrouted_connections: WAYS.map(|way| metrics.connection(way, NONE, NONE)),
         access_log: AccessLog::new(
             &config.sidecar.access_log,
             log.clone(),
@@ -126,114 +120,6 @@ pub fn build(
 
 fn head_limits(limits: &SidecarLimits) -> HeadLimits {
     HeadLimits { bytes: limits.request_head, fields: limits.request_fields, target: limits.request_target }
-}
-
-/// All upstreams, each spoken with from its side.
-fn upstreams(
-    config: &Config,
-    (sides, stand): (Vec<Option<ClientSide>>, &Stand),
-    previous: Option<&Snapshot>,
-    (metrics, crowds): (&Metrics, &mut Crowds),
-    now: Instant,
-) -> Vec<Arc<Upstream>> {
-    let upstream = |(wanted, side): (&model::Upstream, Option<ClientSide>)| {
-        let old = previous.and_then(|previous| previous.upstream(&wanted.name));
-        let crowd = crowds.of(Of::Upstream, wanted.name.as_str());
-        next(old, wanted.clone(), (side, stand), (metrics, crowd), now)
-    };
-    config.upstreams.iter().zip(sides).map(upstream).collect()
-}
-
-/// The upstream of the last generation if it is the same, else a new one with what the old has learned.
-fn next(
-    old: Option<&Arc<Upstream>>,
-    wanted: model::Upstream,
-    (tls, stand): (Option<ClientSide>, &Stand),
-    (metrics, crowd): (&Metrics, Arc<Crowd>),
-    now: Instant,
-) -> Arc<Upstream> {
-    let same = |old: &&Arc<Upstream>| {
-        same(&old.config, &wanted) && old.speaks(&wanted.tls, tls.as_ref()) && old.has_stand(stand)
-    };
-    if let Some(old) = old.filter(same) {
-        return Arc::clone(old);
-    }
-    let counters = metrics.upstream(wanted.name.as_str());
-    Upstream::new(wanted, tls, stand, counters, crowd, old.map(|old| &**old), now)
-}
-
-/// What is opened in each direction where connections are captured.
-fn dialed(config: &Config, previous: Option<&Snapshot>) -> [Option<Arc<Dialed>>; 2] {
-    let sidecar = &config.sidecar;
-    let outbound = sidecar.outbound.as_ref();
-    let captured = [
-        sidecar.inbound_capture.is_some().then_some(Some(TO_APPLICATION)),
-        outbound.is_some_and(|outbound| outbound.capture == Capture::Redirect).then_some(None),
-    ];
-    [INBOUND, OUTBOUND].map(|way| {
-        let priority = captured[way]?;
-        let known = previous.and_then(|previous| previous.dialed[way].clone());
-        Some(known.unwrap_or_else(|| Arc::new(Dialed::new(priority))))
-    })
-}
-
-/// How each upstream is spoken with.
-fn client_sides(config: &Config, tls: Option<&ServerSide>) -> Result<Vec<Option<ClientSide>>, BuildError> {
-    let credentials = tls.map(ServerSide::credentials);
-    let side = |upstream: &model::Upstream| {
-        let named = |reason| BuildError::Tls { upstream: upstream.name.clone(), reason };
-        ClientSide::new(&upstream.tls, credentials).map_err(named)
-    };
-    config.upstreams.iter().map(side).collect()
-}
-
-/// Nothing that an upstream's state depends on has changed. (What a request is treated by is the snapshot's.)
-fn same(old: &model::Upstream, new: &model::Upstream) -> bool {
-    old.name == new.name
-        && old.discovery == new.discovery
-        && old.protocol == new.protocol
-        && old.load_balancer == new.load_balancer
-        && old.balancing == new.balancing
-        && old.health_check.value == new.health_check.value
-        && old.outlier_detection.value == new.outlier_detection.value
-        && old.circuit_breaker.value == new.circuit_breaker.value
-        && old.pacing.value == new.pacing.value
-        && old.retry_budget == new.retry_budget
-        && old.limits == new.limits
-        && *old.cache == *new.cache
-}
-
-/// The experiment of each rule that has one. An unchanged one goes on, a changed one begins anew.
-fn experiments(
-    config: &Config,
-    previous: Option<&Snapshot>,
-    caps: &Arc<Caps>,
-    metrics: &Metrics,
-    now: Instant,
-) -> Vec<Arc<Fault>> {
-    let rules = config.routes.iter().flat_map(|route| route.rules.iter().map(move |rule| (route, rule)));
-    let wanted = rules.filter_map(|(route, rule)| Some((&route.name, &rule.name, rule.fault.as_ref()?)));
-    let running = |route: &model::Name, rule: &model::Name, wanted| {
-        let mut known = previous.iter().flat_map(|previous| &previous.experiments);
-        known.find(|old| old.is(route.as_str(), rule.as_str(), wanted)).cloned()
-    };
-    wanted
-        .map(|(route, rule, wanted)| {
-            running(route, rule, wanted).unwrap_or_else(|| {
-                let (names, metrics) = ((route.shared(), rule.shared()), metrics.route(route.as_str()));
-                Fault::new(names, wanted.clone(), Arc::clone(caps), metrics, now)
-            })
-        })
-        .collect()
-}
-
-/// Ends those of the last generation that this one has no more.
-fn end_missing(previous: Option<&Snapshot>, new: &[Arc<Fault>]) {
-    for old in previous.iter().flat_map(|previous| &previous.experiments) {
-        if !new.iter().any(|new| Arc::ptr_eq(old, new)) {
-            old.end();
-        }
-    }
 }
 
 pub(super) struct Builder<'b> {
@@ -277,7 +163,8 @@ impl Builder<'_> {
             let wanted = outbound.passthrough()?;
             let old = previous.and_then(|previous| previous.outbound.application());
             let crowd = crowds.of(Of::Application, wanted.name.as_str());
-            let running = next(old, wanted, (None, &self.stands[OUTBOUND]), (self.metrics, crowd), now);
+            let running =
+                upstreams::next(old, wanted, (None, &self.stands[OUTBOUND]), (self.metrics, crowd), now);
             Some(self.sole(Direction::Outbound, running, outbound.policy.clone()))
         });
         let backends = |route: &HttpRoute, rule: &model::Rule| {
@@ -312,7 +199,7 @@ impl Builder<'_> {
             table.passage.application()
         });
         let crowd = crowds.of(Of::Application, wanted.name.as_str());
-        let running = next(old, wanted, (None, &self.stands[INBOUND]), (self.metrics, crowd), now);
+        let running = upstreams::next(old, wanted, (None, &self.stands[INBOUND]), (self.metrics, crowd), now);
         Some(Table {
             passage: self.let_through(Direction::Inbound, &running, captured.policy.clone()),
             looks_at_paths: false,
@@ -322,6 +209,25 @@ impl Builder<'_> {
             direct: Direct::default(),
             otherwise: None,
         })
+    }
+
+    /// Each inbound port, and then what lets in whatever comes to others.
+    fn inbounds(
+        &self,
+        previous: Option<&Snapshot>,
+        crowds: &mut Crowds,
+        now: Instant,
+    ) -> Result<Vec<(SocketAddr, Table)>, BodyFileError> {
+        let sidecar = &self.config.sidecar;
+        let ports = sidecar.inbound.iter();
+        let mut inbound = ports
+            .map(|port| Ok((port.listen, self.inbound(port, previous, crowds, now)?)))
+            .collect::<Result<Vec<_>, BodyFileError>>()?;
+        if let Some(captured) = &sidecar.inbound_capture {
+            let others = self.let_in(captured, previous, crowds, now);
+            inbound.extend(others.map(|table| (captured.listen(), table)));
+        }
+        Ok(inbound)
     }
 
     /// One port leads to one application, whatever the route.
@@ -338,7 +244,8 @@ impl Builder<'_> {
             table.application()
         });
         let crowd = crowds.of(Of::Application, wanted.name.as_str());
-        let application = next(old, wanted, (None, &self.stands[INBOUND]), (self.metrics, crowd), now);
+        let application =
+            upstreams::next(old, wanted, (None, &self.stands[INBOUND]), (self.metrics, crowd), now);
         let backends = |route: &HttpRoute, rule: &model::Rule| {
             vec![self.backend(Direction::Inbound, &route.name, &application, rule.policy.clone())]
         };

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use outrigger_config::model::{PeerIdentity, UpstreamTls};
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::sign::SingleCertAndKey;
 use rustls_pki_types::{CertificateDer, IpAddr, ServerName};
 
@@ -61,14 +63,31 @@ impl ClientSide {
         }
     }
 
+    /// The certificate that it shows is one that nobody believes any more.
+    pub fn has_expired(&self) -> bool {
+        let left = |ours: &Arc<Credentials>| ours.identity().leaf.left(SystemTime::now());
+        self.credentials().is_some_and(|ours| left(ours).is_zero())
+    }
+
     /// What to ask for at this endpoint. An address is not sent (RFC 6066 §3), but sessions are kept by it, so that each
     /// endpoint gets back its own tickets.
     pub(super) fn server_name(&self, endpoint: std::net::IpAddr) -> ServerName<'static> {
         self.sni.clone().unwrap_or_else(|| ServerName::IpAddress(IpAddr::from(endpoint)))
     }
 
-    /// For the next handshake, with the identity in use.
+    /// For the next handshake, with the identity in use. One that has expired is shown: to take up an earlier session
+    /// instead would leave it to each server when, and in which words, it refuses us.
     pub(super) fn config(&self, alpn: Alpn) -> Arc<ClientConfig> {
+        let config = self.usual(alpn);
+        if !self.has_expired() {
+            return config;
+        }
+        let mut config = Arc::unwrap_or_clone(config);
+        config.resumption = Resumption::disabled();
+        Arc::new(config)
+    }
+
+    fn usual(&self, alpn: Alpn) -> Arc<ClientConfig> {
         match &self.trusts {
             Trusts::Simple(configs) => Arc::clone(&configs[alpn as usize]),
             Trusts::Mutual { credentials, configs } => {

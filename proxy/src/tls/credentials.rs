@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -37,7 +40,7 @@ impl Credentials {
         self.current
             .store(Arc::new(Current { generation: old.generation + 1, identity: Arc::new(identity) }));
         if trusts_anew {
-            self.trust.fetch_add(1, Relaxed);
+            self.trust.fetch_add(1, Release);
         }
     }
 
@@ -47,9 +50,9 @@ impl Credentials {
     }
 
     /// Counts how often roots or lists of revoked certificates changed: while it stays the same, so does
-    /// what they say of a live connection's peer. One relaxed load.
+    /// what they say of a live connection's peer. One load; whoever reads a count also sees the identity that it counts.
     pub fn trust_generation(&self) -> u64 {
-        self.trust.load(Relaxed)
+        self.trust.load(Acquire)
     }
 
     /// Counts the identities.

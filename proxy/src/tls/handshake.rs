@@ -46,11 +46,11 @@ impl HandshakeError {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.label(),
-            Self::RefusedByPeer => "refused_by_peer",
-            Self::Version => "wrong_version",
+            Self::RefusedByPeer => "refused-by-peer",
+            Self::Version => "wrong-version",
             Self::Incompatible => "incompatible",
-            Self::Alpn => "wrong_alpn",
-            Self::Malformed => "malformed_handshake",
+            Self::Alpn => "wrong-alpn",
+            Self::Malformed => "malformed-handshake",
             Self::Truncated => "truncated",
         }
     }
@@ -85,7 +85,7 @@ impl HandshakeError {
     }
 }
 
-/// The peer has ended a connection with an alert. Within TLS 1.3 that may be how it answers our certificate, after the
+/// The peer has ended a connection with an alert that refuses us. Within TLS 1.3 that may be how it answers our certificate, after the
 /// handshake is over on our side (RFC 8446 §4.4.2.4): it has looked at nothing that we sent.
 pub fn is_alert(error: &io::Error) -> bool {
     error.kind() == ALERT

@@ -32,14 +32,14 @@ impl Refusal {
     /// A label of `tls_handshakes_total`.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::NoCertificate => "no_certificate",
-            Self::SelfSigned => "self_signed",
-            Self::UnknownCa => "unknown_ca",
+            Self::NoCertificate => "no-certificate",
+            Self::SelfSigned => "self-signed",
+            Self::UnknownCa => "unknown-ca",
             Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::WrongIdentity => "wrong_identity",
+            Self::NotYetValid => "not-yet-valid",
+            Self::WrongIdentity => "wrong-identity",
             Self::Revoked => "revoked",
-            Self::BadKeyUsage => "bad_key_usage",
+            Self::BadKeyUsage => "bad-key-usage",
             Self::Malformed => "malformed",
         }
     }

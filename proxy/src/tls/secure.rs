@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::HandshakeKind;
+use rustls::{AlertDescription, HandshakeKind};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -24,7 +24,8 @@ const READ: usize = 32 * 1024;
 /// A whole message of a handshake may be held (64 KiB, RFC 8446 §4), and a read behind it.
 const CAME: usize = 128 * 1024;
 
-/// An alert came. Told by a kind that no socket knows, since the codec of HTTP/2 keeps nothing else of an error.
+/// An alert that refuses us came. Told by a kind that no socket knows, since the codec of HTTP/2 keeps nothing else of an
+/// error.
 pub(super) const ALERT: io::ErrorKind = io::ErrorKind::PermissionDenied;
 
 /// A connection within TLS.
@@ -312,8 +313,49 @@ impl Drop for Tls {
 
 fn broken(error: rustls::Error) -> io::Error {
     let kind = match error {
-        rustls::Error::AlertReceived(_) => ALERT,
+        rustls::Error::AlertReceived(why) if refuses(why) => ALERT,
         _ => io::ErrorKind::InvalidData,
     };
     io::Error::new(kind, error)
+}
+
+/// Whether an alert answers our certificate (RFC 8446 §6.2). Others may come while a request is being worked at: a record
+/// that was damaged on the way, or a fault of the peer's own.
+fn refuses(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::HandshakeFailure
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+            | AlertDescription::CertificateRequired
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn se_1_only_what_answers_our_certificate_is_a_refusal() {
+        let is_refusal = |alert| broken(rustls::Error::AlertReceived(alert)).kind() == ALERT;
+        for alert in [AlertDescription::UnknownCA, AlertDescription::CertificateRequired] {
+            assert!(is_refusal(alert), "{alert:?}");
+        }
+        // Of a request that was begun with, nobody may say that it was not looked at.
+        let others = [
+            AlertDescription::BadRecordMac,
+            AlertDescription::RecordOverflow,
+            AlertDescription::UnexpectedMessage,
+            AlertDescription::InternalError,
+        ];
+        for alert in others {
+            assert!(!is_refusal(alert), "{alert:?}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::Upstream;
 use super::dialed::Dialed;
 use crate::policy::outcome::{ConnectFailure, TlsFailure};
 use crate::telemetry::WorkerId;
-use crate::tls::{Alpn, HandshakeError, Refusal, Stream};
+use crate::tls::{Alpn, ClientSide, HandshakeError, Refusal, Stream};
 
 /// Why there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub async fn connect(
         }
         Err(error) => {
             upstream.metrics.handshake(worker, error.label());
-            Err(ConnectError::Failed(ConnectFailure::Tls(in_short(error))))
+            Err(ConnectError::Failed(ConnectFailure::Tls(in_short(error, side))))
         }
     }
 }
@@ -75,17 +75,26 @@ pub fn timed_out(upstream: &Upstream, worker: WorkerId, failure: ConnectFailure)
 }
 
 /// What the rest of the house makes of it; the metric has it in full.
-fn in_short(error: HandshakeError) -> TlsFailure {
+fn in_short(error: HandshakeError, side: &ClientSide) -> TlsFailure {
     match error {
         HandshakeError::Refused(Refusal::WrongIdentity) => TlsFailure::WrongIdentity,
         HandshakeError::Refused(_) => TlsFailure::Untrusted,
-        HandshakeError::RefusedByPeer => TlsFailure::Refused,
+        HandshakeError::RefusedByPeer => refused_by(side),
+        HandshakeError::Alpn => TlsFailure::Alpn,
         HandshakeError::Version
         | HandshakeError::Incompatible
-        | HandshakeError::Alpn
         | HandshakeError::Malformed
         | HandshakeError::Truncated => TlsFailure::Failed,
     }
+}
+
+/// What it means that an endpoint doesn't believe us.
+pub fn unwelcome(upstream: &Upstream) -> ConnectFailure {
+    ConnectFailure::Tls(upstream.tls.as_ref().map_or(TlsFailure::Refused, refused_by))
+}
+
+fn refused_by(side: &ClientSide) -> TlsFailure {
+    if side.has_expired() { TlsFailure::Expired } else { TlsFailure::Refused }
 }
 
 /// A connected socket without Nagle's delay.

@@ -19,14 +19,14 @@ use outrigger_config::model::priority::Class;
 
 use super::Upstream;
 use super::bulkhead::{Bulkhead, Permit};
-use super::connect::{ConnectError, Stage, connect, timed_out};
+use super::connect::{ConnectError, Stage, connect, timed_out, unwelcome};
 use super::endpoint::Endpoint;
 use super::pool::TURN;
 use crate::clock::now;
 use crate::http2::client::{Driver, NotOpened};
 use crate::http2::{ClientStream, Connection, life};
 use crate::message::TrailerLimits;
-use crate::policy::outcome::{ConnectFailure, TlsFailure};
+use crate::policy::outcome::ConnectFailure;
 use crate::telemetry::{Metrics, WorkerId};
 use crate::tls::Alpn;
 
@@ -92,7 +92,10 @@ impl Multiplexed {
         let mut all = self.shared.borrow_mut();
         let shared = all.get_mut(&endpoint.id)?;
         shared.connections.retain(|connection| !connection.is_leaving(now));
-        shared.connections.iter().find_map(|connection| connection.place(trailers))
+        let connections = || shared.connections.iter();
+        let fresh = connections().filter(|connection| !connection.is_outdated(now));
+        let old = connections().filter(|connection| connection.is_outdated(now));
+        fresh.chain(old).find_map(|connection| connection.place(trailers))
     }
 
     /// The same; where there is none, wakes up when there may be, the worthiest first.
@@ -121,6 +124,13 @@ impl Multiplexed {
         })?;
         opening.waiting.set(opening.waiting.get() + 1);
         Some(Rc::clone(opening))
+    }
+
+    /// A connection is being opened.
+    pub fn is_opening(&self, endpoint: &Endpoint) -> bool {
+        let all = self.shared.borrow();
+        let mut openings = all.get(&endpoint.id).into_iter().flat_map(|shared| &shared.opening);
+        openings.any(|opening| opening.ended.get().is_none())
     }
 
     /// Opens a connection, which has `place` among all those of the upstream. `timeout` bounds it.
@@ -209,7 +219,11 @@ impl Multiplexed {
             opening.how = Err(OpenError::Useless);
             return None;
         }
-        self.shared.borrow_mut().get_mut(&order.endpoint.id)?.connections.push(Rc::clone(&connection));
+        let mut all = self.shared.borrow_mut();
+        let connections = &mut all.get_mut(&order.endpoint.id)?.connections;
+        let old = connections.iter().filter(|connection| connection.is_outdated(now()));
+        old.for_each(|connection| connection.retire());
+        connections.push(Rc::clone(&connection));
         opening.how = Ok(());
         Some((connection, driver))
     }
@@ -227,7 +241,7 @@ impl Order {
             Connection::open(stream, limits, age).await.map_err(|why| match why {
                 // An endpoint that is being started or ended takes a connection, and drops it.
                 NotOpened::Ended => refused(ConnectFailure::Refused),
-                NotOpened::Unwelcome => refused(ConnectFailure::Tls(TlsFailure::Refused)),
+                NotOpened::Unwelcome => refused(unwelcome(&self.upstream)),
                 NotOpened::Foreign => OpenError::Protocol,
             })
         };

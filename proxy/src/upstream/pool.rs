@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use outrigger_config::model::priority::Class;
 
 use super::bulkhead::Permit;
 use super::endpoint::Endpoint;
+use crate::clock::now;
 use crate::http1::ClientConn;
 use crate::message::Scratch;
 
@@ -32,6 +34,16 @@ impl Client {
     /// A connection that has such a place.
     pub fn new(conn: ClientConn, place: Option<Permit>) -> Self {
         Self { conn, place }
+    }
+
+    /// It was made with the identity in use.
+    pub fn is_current(&self) -> bool {
+        self.channel.wire.stream().is_current()
+    }
+
+    /// Its endpoint is still believed.
+    fn holds(&self) -> bool {
+        self.channel.wire.stream().proof().is_none_or(|proof| proof.holds().is_ok())
     }
 
     /// Somebody has no connection for want of a place.
@@ -55,8 +67,8 @@ impl DerefMut for Client {
 }
 
 /// Idle connections of one worker.
-#[derive(Debug, Default)]
-pub struct Pools(RefCell<HashMap<u64, Pool, FixedState>>);
+#[derive(Debug, Clone, Default)]
+pub struct Pools(Rc<RefCell<HashMap<u64, Pool, FixedState>>>);
 
 #[derive(Debug)]
 struct Pool {
@@ -67,11 +79,14 @@ struct Pool {
     idle: Vec<Box<Client>>,
     /// Who wants the next one that is given back: the worthiest first, then the oldest.
     wanted: VecDeque<(Class, Waker)>,
+    /// A connection is being made that will serve in the place of those of an identity that was replaced.
+    renewing: bool,
 }
 
 impl Pools {
     /// A connection on which a request may be sent now. What the endpoint closed meanwhile is dropped on the way, and
-    /// so is what was idle for about as long as the endpoint keeps connections.
+    /// so is what was idle for about as long as the endpoint keeps connections, and those whose endpoint is believed no
+    /// more. One of an identity that was replaced may serve while [another](Self::renew) is being made.
     pub fn take(
         &self,
         cx: &mut Context<'_>,
@@ -88,9 +103,7 @@ impl Pools {
                 continue;
             }
             endpoint.kept_open_for(idle);
-            if conn.channel.wire.stream().is_current()
-                && idle < trusted_for(&conn, endpoint, pool.idle_timeout, now)
-            {
+            if conn.holds() && idle < trusted_for(&conn, endpoint, pool.idle_timeout, now) {
                 conn.channel.wire.rise(scratch);
                 return Some(conn);
             }
@@ -148,8 +161,8 @@ impl Pools {
         // The endpoint may have lived through a reload.
         pool.idle_timeout = limits.idle_timeout;
         let next = pool.wanted.pop_front();
-        // One of an identity that was replaced has served its last.
-        let yields = !conn.channel.wire.stream().is_current()
+        // One of an identity that was replaced has served its last, once there is another.
+        let yields = !conn.is_current() && !pool.renewing
             || conn.is_wanted() && (next.is_none() || conn.exchanges.is_multiple_of(TURN));
         conn.channel.wire.rest(scratch);
         if !yields && (next.is_some() || pool.idle.len() < limits.max_idle) {
@@ -158,6 +171,15 @@ impl Pools {
         if let Some((_, waker)) = next {
             waker.wake();
         }
+    }
+
+    /// The right to make the one connection that will serve in the place of those of an identity that was replaced;
+    /// `None`: somebody has it.
+    pub fn renew(&self, endpoint: &Arc<Endpoint>) -> Option<Renewal> {
+        let mut pools = self.0.borrow_mut();
+        let pool = pools.entry(endpoint.id).or_insert_with(|| Pool::of(endpoint));
+        let begins = !std::mem::replace(&mut pool.renewing, true);
+        begins.then(|| Renewal { pools: self.clone(), endpoint: endpoint.id })
     }
 
     /// Closes what has been idle for too long, what leads to endpoints that are gone, and what others have use for.
@@ -170,9 +192,8 @@ impl Pools {
                 if !quiet {
                     endpoint.closed_after(idle, now);
                 }
-                let current = conn.channel.wire.stream().is_current();
                 quiet
-                    && current
+                    && conn.holds()
                     && !conn.is_wanted()
                     && idle < trusted_for(conn, &endpoint, pool.idle_timeout, now)
             });
@@ -188,6 +209,40 @@ impl Pool {
             idle_timeout: Duration::ZERO,
             idle: Vec::new(),
             wanted: VecDeque::new(),
+            renewing: false,
+        }
+    }
+}
+
+/// A connection that is being made before anybody needs it.
+#[derive(Debug)]
+pub struct Renewal {
+    pools: Pools,
+    endpoint: u64,
+}
+
+impl Renewal {
+    /// Here it is.
+    pub fn end(self, mut conn: Box<Client>) {
+        if let Some(pool) = self.pools.0.borrow_mut().get_mut(&self.endpoint) {
+            // Its first request may cross its end as any other's may.
+            conn.exchanges = 1;
+            conn.idle_since = now();
+            if let Some(old) = pool.idle.iter().position(|conn| !conn.is_current()) {
+                pool.idle.remove(old);
+            }
+            pool.idle.push(conn);
+            if let Some((_, waker)) = pool.wanted.pop_front() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pools.0.borrow_mut().get_mut(&self.endpoint) {
+            pool.renewing = false;
         }
     }
 }

@@ -146,6 +146,11 @@ proptest! {
         let compiled = Policy::new(&policy);
         for drawn in requests {
             prop_assert_eq!(judged(&compiled, &drawn), naive(&policy, &drawn), "{:?} by {}{}", drawn, deny, allow);
+            let caller = Caller { identity: drawn.identity.as_ref(), source: drawn.source };
+            // A connection that nobody reads passes only where whatever is in it would.
+            if compiled.judge_connection(&caller) == Verdict::Allowed {
+                prop_assert_eq!(judged(&compiled, &drawn), Verdict::Allowed, "{:?} by {}{}", drawn, deny, allow);
+            }
         }
     }
 }
@@ -187,6 +192,43 @@ fn se_4_an_identity_is_never_a_prefix_of_another() {
         assert_eq!(judged(&one, &drawn) == Verdict::Allowed, by_one, "{identity}");
         assert_eq!(judged(&domain, &drawn) == Verdict::Allowed, by_domain, "{identity}");
     }
+}
+
+#[test]
+fn se_4_lines_that_disagree_are_denied_and_never_allowed() {
+    let deny = Policy::new(&policy("deny: [{headers: [{name: x-tier, value: tin}]}]"));
+    let allow = Policy::new(&policy("allow: [{headers: [{name: x-tier, value: gold}]}]"));
+    for (lines, denied, allowed) in [
+        (&["gold"][..], false, true),
+        (&["gold", "gold"], false, true),
+        (&["gold", "tin"], true, false),
+        (&["tin", "gold"], true, false),
+        (&[], false, false),
+    ] {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-tier", HeaderValue::from_static(line));
+        }
+        let drawn = asks(None, "/");
+        let request = Request { host: "a", path: "/", query: None, method: &drawn.method, headers: &headers };
+        let caller = Caller { identity: None, source: drawn.source };
+        assert_eq!(deny.judge(&caller, &request) != Verdict::Allowed, denied, "{lines:?}");
+        assert_eq!(allow.judge(&caller, &request) == Verdict::Allowed, allowed, "{lines:?}");
+    }
+}
+
+#[test]
+fn se_4_in_a_connection_nobody_finds_a_path_so_it_is_judged_by_the_rest() {
+    let judged = |lines: &str, identity: &str| {
+        let identity = PeerIdentity::parse(identity).unwrap();
+        let caller = Caller { identity: Some(&identity), source: "10.0.0.1".parse().unwrap() };
+        Policy::new(&policy(lines)).judge_connection(&caller) == Verdict::Allowed
+    };
+    let (ui, other) = ("spiffe://bank/ui", "spiffe://bank/other");
+    let deny = "deny: [{identities: [\"spiffe://bank/ui\"], paths: [/admin]}]";
+    assert!(!judged(deny, ui) && judged(deny, other));
+    let allow = "allow: [{identities: [\"spiffe://bank/ui\"], methods: [GET]}, {identities: [\"spiffe://bank/other\"]}]";
+    assert!(!judged(allow, ui) && judged(allow, other));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use outrigger_config::model::{HeaderMatch, QueryMatch, RouteMatch, TextMatch};
 
 use super::{Request, RuleId, Step};
@@ -68,10 +68,19 @@ impl Candidate {
 
 /// Any one of several lines of that name.
 fn has_header(headers: &HeaderMap, wanted: &HeaderMatch) -> bool {
-    headers.get_all(&wanted.name).iter().any(|value| match &wanted.value {
+    headers.get_all(&wanted.name).iter().any(|value| says(value, wanted))
+}
+
+/// All lines of that name have the value.
+pub fn is_agreed(headers: &HeaderMap, wanted: &HeaderMatch) -> bool {
+    headers.get_all(&wanted.name).iter().all(|value| says(value, wanted))
+}
+
+fn says(value: &HeaderValue, wanted: &HeaderMatch) -> bool {
+    match &wanted.value {
         TextMatch::Exact(text) => value.as_bytes() == text.as_bytes(),
         TextMatch::Regex(regex) => std::str::from_utf8(value.as_bytes()).is_ok_and(|v| regex.is_match(v)),
-    })
+    }
 }
 
 /// The first parameter of that name decides (Gateway API). `+` is not a space: that is a convention of HTML forms,
