@@ -95,7 +95,7 @@ fn cf_9_a_check_finds_rules_that_work_and_says_what_is_missing() {
         {
             assert!(told(&checked).contains(arrived), "{}", told(&checked));
         }
-        if sidecar.id == 0 {
+        if sidecar.id().is_none() {
             sidecar.run();
         }
     }
