@@ -11,10 +11,12 @@
 //! identity: {certDir: /certs}      # tls.crt, tls.key, ca.crt and perhaps ca.crl, watched
 //! inbound: [{port: 8080, listen: 0.0.0.0:8080, forwardTo: 127.0.0.1:8081, protocol: http,     # http1, http2
 //!            tls: strict, plaintextPaths: [/ping]},                    # permissive, off
-//!           {port: 6379, forwardTo: 127.0.0.1:6380, protocol: tcp}]    # nobody reads it; or auto: as its first octets say
+//!           {port: 6379, forwardTo: 127.0.0.1:6380, protocol: tcp},    # nobody reads it; or auto: as its first octets say
+//!           {port: 9000, capture: redirect, forwardTo: original}]      # explicit; an address
+//! inboundCapture: {port: 15006, unknown: reject, excludePorts: [9100, 20000-20999]}          # allow
 //! outbound: {listen: 127.0.0.1:15001, protocol: http, tcp: [{listen: 127.0.0.1:5432, upstream: market-data}],
-//!            capture: explicit, unknown: reject,                                            # as in inbound:
-//!            paths: {escapedSlashes: refuse, emptySegments: refuse, parameters: refuse}}      # keep
+//!            capture: explicit, unknown: reject,       # redirect; then allow, and excludePorts: [53], excludeCidrs: [10.0.0.0/8]
+//!            paths: {escapedSlashes: refuse, emptySegments: refuse, parameters: refuse}}      # keep; as in inbound
 //! detection: {timeout: 1s, opaquePorts: [25, 587, 3306, 4444, 5432, 6379, 9300, 11211]}   # of `protocol: auto`
 //! admin: {listen: 127.0.0.1:15000, metrics: 0.0.0.0:15020}             # or `unix:/run/outrigger.sock`; `exposed: true`
 //! shutdown: {drain: 30s}
@@ -29,7 +31,7 @@
 //! apiVersion: outrigger/v1
 //! kind: Upstream                   # whom the service calls; reachable by its name without any route
 //! name: market-data
-//! hosts: [market-data.internal]
+//! hosts: [market-data.internal]    # and `addresses: [10.96.0.7:8000]` where its calls are redirected
 //! discovery: {dns: market-data.internal, port: 8000, staleFor: 10m}     # or {static: [10.0.0.5:8000]}
 //! protocol: auto                   # what the caller speaks; http1, http2, tcp
 //! tls: {mode: mutual, sni: market-data.internal, peerIdentities: ["spiffe://simplebank/market-data"]}

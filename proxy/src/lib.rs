@@ -25,7 +25,8 @@
 //!
 //! # A request, in a straight line
 //!
-//! 1. [`downstream`]: a worker accepts the connection; it lives and dies on that thread, and so do the upstream
+//! 1. [`downstream`]: a worker accepts the connection; where rules redirected it, the kernel tells where it was meant to go
+//!    ([`downstream::original_dst`]), which decides on the inbound port, or on the upstream where no authority does. It lives and dies on that thread, and so do the upstream
 //!    connections it uses. Where the port asks for it, a handshake of [`tls`] proves who calls. A head is read and checked by [`http1`] or [`http2`], and is a [`message`] from there on.
 //! 2. [`pipeline::handle`] takes one [`snapshot`] and holds it to the end of the request.
 //! 3. [`policy::path`] brings the path into its one form, if any rule looks at it. None: 400.

@@ -39,7 +39,7 @@ fn cf_9_both_sides_are_captured_and_prove_themselves_in_either_family() {
     // Past the sidecar it is somebody without a certificate.
     let direct = said(&mut one.curling(SIDECAR, "http://10.77.0.2:8080/"));
     assert!(direct.starts_with("plaintext-refused"), "{direct}");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", client.id)).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", client.id().unwrap())).unwrap();
     for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000"] {
         assert!(status.contains(line), "{status}");
     }

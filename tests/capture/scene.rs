@@ -73,9 +73,7 @@ pub fn application(host: &Host, places: &[&str]) -> Running {
 pub struct Beside<'h> {
     host: &'h Host,
     dir: TempDir,
-    _sidecar: Option<Running>,
-    /// Its process.
-    pub id: u32,
+    sidecar: Option<Running>,
 }
 
 impl<'h> Beside<'h> {
@@ -103,7 +101,7 @@ impl<'h> Beside<'h> {
         let text = format!("{head}identity: {{certDir: {}}}\n{policy}\n", certs.display());
         fs::write(dir.path().join("policy.yaml"), text).unwrap();
         said(Command::new("chown").args(["-R", &SIDECAR.to_string()]).arg(dir.path()));
-        Self { host, dir, _sidecar: None, id: 0 }
+        Self { host, dir, sidecar: None }
     }
 
     /// Starts the sidecar, and waits until it is ready.
@@ -111,13 +109,16 @@ impl<'h> Beside<'h> {
         let mut command = self.host.user(SIDECAR, env!("CARGO_BIN_EXE_outrigger"));
         command.args(["run", "--config"]).arg(self.dir.path().join("policy.yaml"));
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Each word before the program replaces itself by the next.
-        self.id = child.id();
-        self._sidecar = Some(Running(child));
+        self.sidecar = Some(Running(child));
         let url = "http://127.0.0.1:15020/readyz";
         eventually("readiness", || {
             self.host.curling(APPLICATION, url).arg("--fail").output().unwrap().status.success()
         });
+    }
+
+    /// Its process, once it runs: each word before the program replaces itself by the next.
+    pub fn id(&self) -> Option<u32> {
+        self.sidecar.as_ref().map(|Running(child)| child.id())
     }
 
     /// `outrigger intercept` as root.

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -46,6 +47,7 @@ pub fn pair() -> Option<[Host; 2]> {
     if !missing.is_empty() {
         return skipped(&format!("install {}", missing.join(", ")));
     }
+    bury();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mut hosts = Vec::new();
     for nth in 1..=2u8 {
@@ -65,6 +67,25 @@ pub fn pair() -> Option<[Host; 2]> {
     one.set_up(&other);
     other.set_up(&one);
     Some([one, other])
+}
+
+/// Takes away what tests have left that were killed themselves.
+fn bury() {
+    for name in said(Command::new("ip").args(["netns", "list"])).lines() {
+        let name = name.split(' ').next().unwrap_or_default();
+        let made_by = name.strip_prefix("outrigger-").and_then(|rest| rest.split('-').next());
+        if made_by.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            end(name);
+        }
+    }
+}
+
+/// Ends a network namespace, with whoever still runs there and would keep it alive.
+fn end(name: &str) {
+    let pids = Command::new("ip").args(["netns", "pids", name]).stderr(Stdio::null()).output();
+    let pids = pids.map(|found| String::from_utf8_lossy(&found.stdout).into_owned()).unwrap_or_default();
+    let _ = Command::new("kill").arg("-9").args(pids.split_whitespace()).stderr(Stdio::null()).status();
+    let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
 }
 
 /// Not by `eprint!`, which the test harness keeps to itself.
@@ -139,10 +160,6 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // Who still runs there would keep it alive.
-        let pids = Command::new("ip").args(["netns", "pids", &self.name]).output();
-        let pids = pids.map(|found| String::from_utf8_lossy(&found.stdout).into_owned()).unwrap_or_default();
-        let _ = Command::new("kill").arg("-9").args(pids.split_whitespace()).stderr(Stdio::null()).status();
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+        end(&self.name);
     }
 }

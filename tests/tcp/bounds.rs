@@ -1,7 +1,8 @@
 //! What bounds a connection that nobody reads? The limits of its upstream, silence, and breakers.
 
-use super::{OUTBOUND, greeter, is_broken_off, leading_to};
+use super::{INBOUND, OUTBOUND, greeter, is_broken_off, leading_to};
 use crate::support::peer::{End, Peer};
+use crate::support::rig::{Rig, Wishes};
 use crate::support::{eventually, free_addr};
 
 #[test]
@@ -28,6 +29,20 @@ fn bh_2_a_bulkhead_counts_connections_as_requests_in_flight() {
     assert_eq!(first.exactly(11).unwrap(), b"220 ready\r\n");
     is_broken_off(port);
     rig.counts("limit_exceeded_total", &[("limit", "requests")], 1);
+}
+
+#[test]
+fn rl_1_a_rate_limit_counts_connections_where_nobody_reads_requests() {
+    let server = greeter();
+    let limit =
+        "apiVersion: outrigger/v1\nkind: RateLimitPolicy\nname: gate\ntotal: {rate: 0.1/s, burst: 1}\n";
+    let inbound = "protocol: tcp".to_owned();
+    let rig =
+        Rig::with(&Wishes { app: Some(server.addr), inbound, ..Wishes::default() }, &[limit.to_owned()]);
+    assert_eq!(Peer::connect(rig.inbound).exactly(11).unwrap(), b"220 ready\r\n");
+    is_broken_off(rig.inbound);
+    rig.counts("tcp_connections_total", &[INBOUND, ("flag", "RL")], 1);
+    rig.counts("rate_limit_decisions_total", &[("policy", "gate"), ("decision", "denied-rate")], 1);
 }
 
 #[test]

@@ -63,7 +63,8 @@ mapping! {
         /// The application: an address or, of a captured port, `original`, the address that the caller has called.
         "forwardTo" => forward_to: ForwardTo, required;
         /// What the application speaks; `http`: what the caller speaks; `tcp`: octets, whatever they mean; `auto`: what
-        /// the first octets show.
+        /// the first octets show; what they don't show to be HTTP meets no policy about requests, so where one counts,
+        /// `http` is the safer word.
         "protocol" => protocol: InboundProtocol;
         /// What becomes of paths that two readers may read differently.
         "paths" => paths: Paths;

@@ -84,7 +84,7 @@ fn ruleset(asked: &Asked) -> Result<(Config, Ruleset), Failure> {
 }
 
 /// Translation ends with the last chain that hooks into it, and with it each connection that is translated. So chains
-/// without rules stay until there is none.
+/// without effect stay until there is none.
 fn remove(Remove { asked, force }: &Remove) -> Result<(), Failure> {
     let (_, ruleset) = ruleset(asked)?;
     nft::load(IDLE).map_err(Failure::because)?;
@@ -94,7 +94,7 @@ fn remove(Remove { asked, force }: &Remove) -> Result<(), Failure> {
         return print("nothing is redirected, and no rule is left\n");
     }
     print(format_args!(
-        "nothing is redirected any more; two empty chains stay for {live} connections that are still open: \
+        "nothing is redirected any more; chains without effect stay for the {live} that are still open: \
          remove again when they have ended\n"
     ))
 }

@@ -46,7 +46,7 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, accepts: Accepts, m
 }
 
 /// What is no HTTP passes, but not in plaintext where only TLS is taken: there is nothing in it that could be a probe.
-pub async fn pass(worker: &Worker, listener: ListenerId, sni: Option<&str>, mut down: ServerConn) {
+async fn pass(worker: &Worker, listener: ListenerId, sni: Option<&str>, mut down: ServerConn) {
     let snapshot = worker.snapshot_for(listener);
     let metrics = worker.shared.metrics.downstream(listener.direction);
     match down.channel.wire.stream().proof() {

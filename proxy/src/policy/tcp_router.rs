@@ -89,6 +89,8 @@ fn breadth(pattern: &HostPattern, name: &str) -> Option<Breadth> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use outrigger_config::{Source, parse};
 
     use super::*;
@@ -100,7 +102,7 @@ mod tests {
                         apiVersion: outrigger/v1\nkind: TCPRoute\nname: r\nrules:\n"
             .to_owned();
         for found in matches {
-            text += &format!("  - {{matches: [{{{found}}}], backendRefs: [{{name: u}}]}}\n");
+            let _ = writeln!(text, "  - {{matches: [{{{found}}}], backendRefs: [{{name: u}}]}}");
         }
         let config = parse(&[Source { name: "a.yaml".to_owned(), text }]).unwrap();
         TcpRouter::new(&config.tcp_routes, Direction::Outbound)

@@ -88,7 +88,7 @@ fn hash(from: SocketAddr, to: SocketAddr) -> u64 {
     FixedState::default().hash_one((from, to)) | 1
 }
 
-/// Whose socket has these ends, by the kernel's list (proc_pid_net(5)).
+/// Whose socket has these ends, by the kernel's list (`proc_pid_net(5)`).
 fn owner(from: SocketAddr, to: SocketAddr) -> Option<u32> {
     let file = if from.is_ipv4() { "/proc/thread-self/net/tcp" } else { "/proc/thread-self/net/tcp6" };
     owner_in(&fs::read_to_string(file).ok()?, from, to)
@@ -107,9 +107,9 @@ fn owner_in(list: &str, from: SocketAddr, to: SocketAddr) -> Option<u32> {
 
 /// Words of the address as they lie in memory, and the port.
 fn as_listed(addr: SocketAddr) -> String {
-    let words = |octets: &[u8]| -> String {
-        let word = |octets: &[u8]| octets.try_into().map_or(0, u32::from_ne_bytes);
-        octets.chunks_exact(4).map(|octets| format!("{:08X}", word(octets))).collect()
+    let word = |octets: &[u8]| octets.try_into().map_or(0, u32::from_ne_bytes);
+    let words = |octets: &[u8]| {
+        octets.chunks_exact(4).fold(String::new(), |words, octets| words + &format!("{:08X}", word(octets)))
     };
     let ip = match addr.ip() {
         IpAddr::V4(ip) => words(&ip.octets()),

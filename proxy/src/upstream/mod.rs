@@ -142,7 +142,7 @@ impl Upstream {
                 *upstream.discovered.lock().unwrap_or_else(PoisonError::into_inner) = known;
             }
             (model::Discovery::Dns { .. } | model::Discovery::Original, _) => {
-                upstream.settle_in(&[], &[], now)
+                upstream.settle_in(&[], &[], now);
             }
         }
         Arc::new(upstream)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-/// Both ends know of the connection, or one of them still does (tcp_states.h); not `TIME_WAIT`, nor what only listens.
+/// Both ends know of the connection, or one of them still does (`tcp_states.h`); not `TIME_WAIT`, nor what only listens.
 const LIVE: [&str; 6] = ["01", "03", "04", "05", "08", "09"];
 
 /// Connections to these ports of this network namespace.
@@ -14,7 +14,7 @@ pub(super) fn count(ports: &[u16]) -> io::Result<usize> {
     Ok(count_in(&v4, ports) + count_in(&v6, ports))
 }
 
-/// In a list as proc_pid_net(5) describes it.
+/// In a list as `proc_pid_net(5)` describes it.
 fn count_in(list: &str, ports: &[u16]) -> usize {
     let is_one = |line: &&str| {
         let mut columns = line.split_ascii_whitespace().skip(1);

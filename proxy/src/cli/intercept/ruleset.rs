@@ -20,13 +20,14 @@ use outrigger_config::model::{self, AdminAddress, Capture, Config, ForwardTo, Ne
 use crate::snapshot::sockets;
 use crate::upstream::dialed::TO_APPLICATION;
 
-/// Redirects nothing, and lets the connections live that are redirected.
+/// Redirects nothing, and lets the connections live that are redirected. For that it takes chains that hook into translation,
+/// and one rule that asks for the state of connections: without any the kernel gives up tracking them.
 pub(super) const IDLE: &str = "\
 table inet outrigger {}
 delete table inet outrigger
 table inet outrigger {
 \tchain prerouting { type nat hook prerouting priority dstnat; policy accept; }
-\tchain output { type nat hook output priority -100; policy accept; }
+\tchain output { type nat hook output priority -100; policy accept; ct state new return; }
 }
 ";
 
