@@ -64,8 +64,9 @@ fn d_12_the_grace_has_an_end() {
 /// The process stays as long as the service calls out, and tells it to go before it cuts anything.
 #[test]
 fn u_2_at_the_very_end_own_calls_are_told_to_go_too() {
-    let up = Origin::start(|_, _| Reply::Late(Duration::from_millis(100), answer(200)));
-    let scene = Scene::new("1s", None, &[upstream("up", &[up.addr], "")]);
+    // Well within the tenth of the grace that what is under way has at the end.
+    let up = Origin::start(|_, _| Reply::Late(Duration::from_millis(20), answer(200)));
+    let scene = Scene::new("2s", None, &[upstream("up", &[up.addr], "")]);
     let mut running = scene.sidecar();
     let mut caller = Caller::of(scene.outbound);
     assert!(!caller.send(&get("up")).unwrap().closes());
