@@ -26,7 +26,7 @@ pub struct Condition {
     streak: Mutex<Streak>,
     /// The streak is not zero: a success has something to end.
     failing: AtomicBool,
-    /// When the last attempt was begun that got no connection, in nanoseconds after `born`; 0: there was none.
+    /// When the last attempt ended that got no connection, in nanoseconds after `born`; 0: there was none.
     refused_at: AtomicU64,
     health: Mutex<Option<Health>>,
     circuit: OnceLock<Arc<Circuit>>,
@@ -55,7 +55,12 @@ impl Condition {
         self.ejected.load(Ordering::Acquire)
     }
 
-    /// An attempt that was begun within the last second got no connection.
+    /// An attempt got no connection.
+    pub fn set_refusing(&self, now: Instant) {
+        self.refused_at.store(self.age(now), Ordering::Relaxed);
+    }
+
+    /// An attempt that ended within the last second got no connection.
     pub fn is_refusing(&self, now: Instant) -> bool {
         let refused_at = self.refused_at.load(Ordering::Relaxed);
         refused_at > 0 && self.age(now).saturating_sub(refused_at) < REFUSING
@@ -88,9 +93,6 @@ impl Condition {
         let mut streak = lock(&self.streak);
         let failures = streak.on_outcome(outcome, began);
         self.failing.store(failures > 0, Ordering::Relaxed);
-        if matches!(outcome, Outcome::ConnectFailure(_)) {
-            self.refused_at.store(self.age(began), Ordering::Relaxed);
-        }
         failures
     }
 

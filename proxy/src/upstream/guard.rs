@@ -225,6 +225,9 @@ impl Upstream {
             && std::mem::take(&mut load.owes.streak)
         {
             let failures = load.condition.on_outcome(outcome, load.owes.began);
+            if matches!(outcome, Outcome::ConnectFailure(_)) {
+                load.condition.set_refusing(clock());
+            }
             if failures >= outliers.consecutive_failures.get() {
                 self.suspect(load, clock());
             }

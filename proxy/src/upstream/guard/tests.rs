@@ -227,6 +227,14 @@ fn lb_6_who_is_refused_everywhere_asks_the_ejected() {
     );
     clock.set(clock.get() + SECOND);
     assert_eq!(ends(0, &status(200)), 2, "which may have stopped refusing");
+    // It takes a second to learn that nobody is there, where nobody says so.
+    let began = clock.get();
+    let tried = [up.roster().endpoints[0].id];
+    let mut load = up.pick(&tried, None, &mut fastrand::Rng::with_seed(1), began).expect("the other");
+    clock.set(began + SECOND);
+    up.report(&mut load, &refused, at_once(began), clock.get());
+    drop(load);
+    assert_eq!(ends(0, &status(200)), 1, "that it was begun long ago does not matter");
 }
 
 #[test]
