@@ -3,8 +3,10 @@
 //!
 //! What is outside of them is not touched: the cable is made in them, and so are rules.
 
+use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,6 +49,9 @@ pub fn pair() -> Option<[Host; 2]> {
     if !missing.is_empty() {
         return skipped(&format!("install {}", missing.join(", ")));
     }
+    if let Some(closed) = closed_to_others(Path::new(env!("CARGO_BIN_EXE_outrigger"))) {
+        return skipped(&format!("other users may not enter {}, below which the binary is", closed.display()));
+    }
     bury();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mut hosts = Vec::new();
@@ -67,6 +72,12 @@ pub fn pair() -> Option<[Host; 2]> {
     one.set_up(&other);
     other.set_up(&one);
     Some([one, other])
+}
+
+/// The directory on the way to a file that keeps other users out.
+fn closed_to_others(file: &Path) -> Option<&Path> {
+    let is_open = |dir: &Path| fs::metadata(dir).is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
+    file.ancestors().skip(1).find(|dir| !is_open(dir))
 }
 
 /// Takes away what tests have left that were killed themselves.
