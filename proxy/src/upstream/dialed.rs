@@ -68,7 +68,7 @@ impl Dialed {
     /// Whether the connection that came `from` there and was meant for `to` is one of those. Says so once.
     pub fn is_ours(&self, from: SocketAddr, to: SocketAddr) -> bool {
         let known = self.slot(from).load(Ordering::Relaxed) == hash(from, to);
-        let ours = known && owner(from, to) == Some(geteuid().as_raw());
+        let ours = known && may_be_ours(list(from), from, to);
         if ours && !self.told.swap(true, Ordering::Relaxed) {
             tracing::error!(%from, %to, "our own connections are redirected to us: the rules are for another user; see `outrigger intercept`");
         }
@@ -88,12 +88,19 @@ fn hash(from: SocketAddr, to: SocketAddr) -> u64 {
     FixedState::default().hash_one((from, to)) | 1
 }
 
-/// Whose socket has these ends, by the kernel's list (`proc_pid_net(5)`).
-fn owner(from: SocketAddr, to: SocketAddr) -> Option<u32> {
-    let file = if from.is_ipv4() { "/proc/thread-self/net/tcp" } else { "/proc/thread-self/net/tcp6" };
-    owner_in(&fs::read_to_string(file).ok()?, from, to)
+/// The kernel's sockets of this family (`proc_pid_net(5)`).
+fn list(of: SocketAddr) -> io::Result<String> {
+    let file = if of.is_ipv4() { "/proc/thread-self/net/tcp" } else { "/proc/thread-self/net/tcp6" };
+    fs::read_to_string(file)
 }
 
+/// Whether one that is remembered is still ours. Where the list cannot be read it is: a connection that is refused by chance
+/// is less than a loop.
+fn may_be_ours(list: io::Result<String>, from: SocketAddr, to: SocketAddr) -> bool {
+    list.map_or(true, |list| owner_in(&list, from, to) == Some(geteuid().as_raw()))
+}
+
+/// Whose socket has these ends.
 fn owner_in(list: &str, from: SocketAddr, to: SocketAddr) -> Option<u32> {
     let [from, to] = [from, to].map(as_listed);
     let columns = |line: &str| {
@@ -142,6 +149,13 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = Dialed::new(None).connect(free).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn cf_9_what_is_remembered_is_ours_where_the_kernel_s_list_cannot_be_read() {
+        let [from, to] = ["127.0.0.1:40000", "10.1.0.7:80"].map(|addr| addr.parse().unwrap());
+        assert!(may_be_ours(Err(io::ErrorKind::NotFound.into()), from, to), "no /proc");
+        assert!(!may_be_ours(Ok(String::new()), from, to), "it has ended");
     }
 
     #[test]
