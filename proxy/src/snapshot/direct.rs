@@ -49,10 +49,8 @@ impl Direct {
     /// By an address: written down, or an endpoint now.
     pub(super) fn at(&self, meant: SocketAddr) -> Option<&Rule> {
         let has = |nth: &&usize| {
-            let upstreams = self.rules[**nth].backends.iter().map(|backend| &backend.upstream);
-            upstreams
-                .flat_map(|upstream| upstream.roster().endpoints.clone())
-                .any(|found| found.addr == meant)
+            let mut upstreams = self.rules[**nth].backends.iter().map(|backend| &backend.upstream);
+            upstreams.any(|upstream| upstream.is_at(meant))
         };
         let found = self.addresses.get(&meant).or_else(|| self.moving.iter().find(has))?;
         Some(&self.rules[*found])

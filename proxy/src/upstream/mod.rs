@@ -170,6 +170,11 @@ impl Upstream {
         self.roster.load_full()
     }
 
+    /// Whether it has an endpoint there now.
+    pub fn is_at(&self, addr: SocketAddr) -> bool {
+        self.roster.load().endpoints.iter().any(|endpoint| endpoint.addr == addr)
+    }
+
     /// Endpoints at these addresses, those that are `known` and new ones.
     fn settle_in(&self, addrs: &[SocketAddr], known: &[Arc<Endpoint>], now: Instant) {
         let stays = |addr| known.iter().find(|endpoint| endpoint.addr == addr).cloned();
