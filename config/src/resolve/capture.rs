@@ -85,7 +85,7 @@ pub(super) fn outbound(
     }
     let mut policy =
         policy::resolve(Direction::Outbound, &[Layer::defaults(defaults, Direction::Outbound)], faults);
-    // A captured CONNECT is meant for another proxy, which has to answer it itself.
+    // A captured CONNECT is meant for another proxy: it is refused, and that proxy's port belongs to the excluded ones.
     policy.upgrades.value.retain(|upgrade| *upgrade != Upgrade::Connect);
     let ranges = written.exclude_ports.as_ref().map_or(&[][..], |ranges| &ranges.value);
     let networks = written.exclude_cidrs.as_ref();
