@@ -183,7 +183,7 @@ fn whole_request(c: &mut Criterion) {
 }
 
 fn outbound() -> ListenerId {
-    ListenerId { direction: Direction::Outbound, addr: SocketAddr::from(([127, 0, 0, 1], 15001)) }
+    ListenerId::outbound(SocketAddr::from(([127, 0, 0, 1], 15001)))
 }
 
 /// Answers everything that it is sent with the same response.

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::support::caller::Caller;
 use crate::support::draft::{answer, get};
+use crate::support::free_addr;
 use crate::support::origin::{Origin, Reply};
 use crate::support::rig::{Rig, Wishes, eventually, upstream};
 
@@ -189,4 +190,26 @@ fn u_9_a_listener_that_goes_takes_no_request_with_it() {
     let last = call(&mut caller);
     assert_eq!((last.field("x-name"), last.field("connection")), (Some("app"), Some("close")));
     eventually("the port to be closed", || TcpStream::connect(rig.inbound).is_err().then_some(()));
+}
+
+/// Such a connection was not meant for anyone else, so it ends by the policy that let it in.
+#[test]
+fn cf_9_u_9_a_port_that_is_captured_from_now_on_takes_no_request_with_it() {
+    let app = named("app");
+    let rig = Rig::with(&Wishes { app: Some(app.addr), ..Wishes::default() }, &to(app.addr));
+    let policy = fs::read_to_string(rig.policy_file()).unwrap();
+    let written = policy.lines().find(|line| line.starts_with("inbound:")).unwrap();
+    let [here, capture] = [(); 2].map(|()| free_addr());
+    let becomes = |entry: String, generation| {
+        fs::write(rig.policy_file(), policy.replace(written, &entry)).unwrap();
+        rig.counts("config_generation", &[], generation);
+    };
+    becomes(format!("inbound: [{{port: {}, forwardTo: {}}}]", here.port(), app.addr), 2);
+    let mut caller = Caller::of(here);
+    assert_eq!(caller.send(&get("app")).unwrap().field("x-name"), Some("app"));
+    let port = capture.port();
+    let captured = format!("inbound: [{{port: {}, capture: redirect, forwardTo: original}}]", here.port());
+    becomes(format!("{captured}\ninboundCapture: {{port: {port}}}"), 3);
+    let last = caller.send(&get("app")).unwrap();
+    assert_eq!((last.field("x-name"), last.field("connection")), (Some("app"), Some("close")));
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
-use outrigger_config::model::{Config, Direction, PeerIdentity, SpiffeId};
+use outrigger_config::model::{Config, PeerIdentity, SpiffeId};
 use outrigger_config::scalars::Scalar;
 
 use self::decide::{Asker, explain};
@@ -105,16 +105,16 @@ fn stand_in() -> io::Result<Arc<ServerSide>> {
 
 fn listener(config: &Config, way: Way, port: Option<u16>) -> Result<ListenerId, String> {
     let sidecar = &config.sidecar;
-    let (direction, addr) = match way {
-        Way::Outbound => (Direction::Outbound, sidecar.outbound.as_ref().map(|outbound| outbound.listen)),
+    let found = match way {
+        Way::Outbound => sidecar.outbound.as_ref().map(|outbound| ListenerId::outbound(outbound.listen)),
         Way::Inbound => {
             let wanted = |known: u16| port.is_none_or(|port| port == known);
             let mut fitting = sidecar.inbound.iter().filter(|inbound| wanted(inbound.port));
-            let first = fitting.next().map(|inbound| inbound.listen);
+            let first = fitting.next().map(ListenerId::of);
             if fitting.next().is_some() {
                 return Err("the sidecar has several inbound ports; say which with --port".to_owned());
             }
-            (Direction::Inbound, first)
+            first
         }
     };
     let none = || match (way, port) {
@@ -122,5 +122,5 @@ fn listener(config: &Config, way: Way, port: Option<u16>) -> Result<ListenerId, 
         (Way::Inbound, Some(port)) => format!("the sidecar has no inbound port {port}"),
         (Way::Inbound, None) => "the sidecar has no inbound port".to_owned(),
     };
-    addr.map(|addr| ListenerId { direction, addr }).ok_or_else(none)
+    found.ok_or_else(none)
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use outrigger_config::model::{
-    AdminAddress, Capture, Config, Direction, InboundCapture, Outbound, Unknown, twin,
+    AdminAddress, Capture, Config, Direction, Inbound, InboundCapture, Outbound, Unknown, twin,
 };
 
 use super::Snapshot;
@@ -15,6 +15,9 @@ pub struct ListenerId {
     pub direction: Direction,
     /// Where it listens; says which `inbound` entry it is.
     pub addr: SocketAddr,
+    /// Its connections were redirected, which an entry may begin or cease to want: what came before then belongs to the
+    /// generation that let it in. Never outbound, where all that is called by name goes on as before.
+    pub captured: bool,
 }
 
 impl ListenerId {
@@ -23,13 +26,19 @@ impl ListenerId {
         self.direction == Direction::Inbound
     }
 
-    /// An entry of the policy, or a socket, for what others send.
-    fn inbound(addr: SocketAddr) -> Self {
-        Self { direction: Direction::Inbound, addr }
+    /// An entry of the policy.
+    pub fn of(port: &Inbound) -> Self {
+        Self::inbound(port.listen, port.capture)
     }
 
-    fn outbound(addr: SocketAddr) -> Self {
-        Self { direction: Direction::Outbound, addr }
+    /// An entry of the policy, or a socket, for what others send.
+    fn inbound(addr: SocketAddr, capture: Capture) -> Self {
+        Self { direction: Direction::Inbound, addr, captured: capture == Capture::Redirect }
+    }
+
+    /// An entry of the policy, and a socket, for what the service sends.
+    pub fn outbound(addr: SocketAddr) -> Self {
+        Self { direction: Direction::Outbound, addr, captured: false }
     }
 }
 
@@ -37,9 +46,10 @@ impl ListenerId {
 pub fn sockets(config: &Config) -> Vec<ListenerId> {
     let sidecar = &config.sidecar;
     let explicit = sidecar.inbound.iter().filter(|port| port.capture == Capture::Explicit);
-    let mut sockets: Vec<_> = explicit.map(|port| ListenerId::inbound(port.listen)).collect();
+    let mut sockets: Vec<_> = explicit.map(ListenerId::of).collect();
     if let Some(captured) = sidecar.inbound_capture.as_ref().map(InboundCapture::listen) {
-        sockets.extend([captured].into_iter().chain(twin(captured)).map(ListenerId::inbound));
+        let both = [captured].into_iter().chain(twin(captured));
+        sockets.extend(both.map(|addr| ListenerId::inbound(addr, Capture::Redirect)));
     }
     if let Some(outbound) = &sidecar.outbound {
         let other = twin(outbound.listen).filter(|_| outbound.capture == Capture::Redirect);
@@ -53,7 +63,7 @@ impl Snapshot {
     /// All entries of the policy by which connections are treated, in its order.
     pub fn listeners(&self) -> Vec<ListenerId> {
         let sidecar = &self.config.sidecar;
-        let inbound = sidecar.inbound.iter().map(|port| ListenerId::inbound(port.listen));
+        let inbound = sidecar.inbound.iter().map(ListenerId::of);
         let outbound = sidecar.outbound.iter().flat_map(|outbound| {
             let own = outbound.tcp.iter().map(|tcp| tcp.listen);
             [outbound.listen].into_iter().chain(own).map(ListenerId::outbound)
@@ -68,10 +78,8 @@ impl Snapshot {
 
     /// Whether this generation has the entry, or the socket.
     pub fn serves(&self, listener: ListenerId) -> bool {
-        match listener.direction {
-            Direction::Inbound if self.inbound.iter().any(|(addr, _)| *addr == listener.addr) => true,
-            _ => self.sockets.contains(&listener),
-        }
+        let entries = || self.config.sidecar.inbound.iter().map(ListenerId::of);
+        self.sockets.contains(&listener) || entries().any(|entry| entry == listener)
     }
 
     /// Whether connections to this socket were meant for others.
@@ -97,10 +105,10 @@ impl Snapshot {
             Direction::Outbound => Some(ListenerId::outbound(sidecar.outbound.as_ref()?.listen)),
             Direction::Inbound => {
                 let mut captured = sidecar.inbound.iter().filter(|port| port.capture == Capture::Redirect);
-                let named = captured.find(|port| port.port == meant.port()).map(|port| port.listen);
+                let named = captured.find(|port| port.port == meant.port()).map(ListenerId::of);
                 let captured = sidecar.inbound_capture.as_ref();
                 let others = captured.filter(|captured| captured.unknown == Unknown::Allow);
-                named.or_else(|| others.map(InboundCapture::listen)).map(ListenerId::inbound)
+                named.or_else(|| Some(ListenerId::inbound(others?.listen(), Capture::Redirect)))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Does it say what the data path would do? On the shipped examples, over every combination of what they look at.
 
 use outrigger_config::Source;
+use outrigger_config::model::Direction;
 
 use super::decide::Decision;
 use super::*;
