@@ -50,6 +50,36 @@ fn d_12_a_wrong_policy_starts_nothing() {
     running.complains("more.yaml");
 }
 
+/// Its calls would be the sidecar's own, as the rules see it.
+#[test]
+fn d_12_cf_9_a_policy_that_captures_starts_no_application() {
+    for captured in
+        ["outbound: {capture: redirect}", "inbound: [{port: 8080, capture: redirect, forwardTo: original}]"]
+    {
+        let scene = scene();
+        let sidecar = format!("apiVersion: outrigger/v1\nkind: Sidecar\nname: tests\n{captured}\n");
+        fs::write(scene.dir.path().join("policy.yaml"), sidecar).unwrap();
+        let mut running = scene.start("echo up");
+        assert_eq!((running.code(), running.line()), (1, None), "{captured}");
+        running.complains("start it as another user, with `outrigger wait -- APP`");
+    }
+}
+
+#[test]
+fn d_12_cf_9_nor_does_a_policy_begin_to_capture_while_one_runs() {
+    let scene = scene();
+    let mut running = scene.start(&format!("trap 'kill $!; exit 0' TERM; {REST}"));
+    assert_eq!(running.line().as_deref(), Some("up"));
+    let file = scene.dir.path().join("policy.yaml");
+    let policy = fs::read_to_string(&file).unwrap();
+    fs::write(&file, policy.replace("outbound: {", "outbound: {capture: redirect, ")).unwrap();
+    running.tell(Signal::HUP);
+    running.complains("start it as another user");
+    running.complains("policy rejected");
+    running.tell(Signal::TERM);
+    assert_eq!(running.code(), 0);
+}
+
 #[test]
 fn d_12_its_streams_are_its_own() {
     let scene = scene();

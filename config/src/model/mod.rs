@@ -72,6 +72,13 @@ impl Config {
     pub fn upstream(&self, id: UpstreamId) -> &Upstream {
         &self.upstreams[id.0]
     }
+
+    /// Whether connections of either direction are redirected to the sidecar.
+    pub fn captures(&self) -> bool {
+        let outbound = self.sidecar.outbound.as_ref();
+        self.sidecar.inbound_capture.is_some()
+            || outbound.is_some_and(|outbound| outbound.capture == Capture::Redirect)
+    }
 }
 
 /// A place in a policy file, for people: `routes.yaml:14:7`.

@@ -22,7 +22,7 @@ use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use self::application::Application;
+use self::application::{Application, CAPTURED};
 use self::course::{Course, End};
 use self::follow::Follower;
 use self::signals::Signals;
@@ -46,6 +46,7 @@ use crate::worker::Phase;
 /// A second signal reaches it at once, a third kills it. SIGQUIT, SIGUSR1, SIGUSR2 and SIGWINCH are passed on; SIGHUP is not,
 /// since it would end an application that does not expect it. The exit code is the application's: 128 and the signal's number
 /// if a signal ended it, 127 if there is no such program, 126 if it cannot be started. A wrong policy is 1, and starts nothing.
+/// So is one that captures: its rules know the sidecar by its user, and would leave the application's calls alone too.
 ///
 /// As process 1 of a container it also reaps what others leave behind.
 #[derive(Debug, Args)]
@@ -61,6 +62,9 @@ pub(super) struct Run {
 /// Runs until a signal or the application ends it; the exit code.
 pub(super) fn run(asked: &Run) -> Result<u8, Failure> {
     let policy = Policy::load(&asked.config).map_err(|error| Failure::Because(error.to_string()))?;
+    if !asked.app.is_empty() && policy.config.captures() {
+        return Err(Failure::because(CAPTURED));
+    }
     log_to_stderr();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let lived = runtime.block_on(live(asked, policy));
@@ -86,7 +90,7 @@ async fn live(asked: &Run, policy: Policy) -> Result<u8, Failure> {
         (files.paths.clone(), files.digest)
     };
     let (warm, calls_nobody) = (app.warm(), app.calls_nobody());
-    let follower = RefCell::new(Follower { app, standing });
+    let follower = RefCell::new(Follower { app, standing, beside_us: !asked.app.is_empty() });
     let following = reload::run(asked.config.clone(), changes, policy.hash, named, |found| {
         follower.borrow_mut().take(found);
     });

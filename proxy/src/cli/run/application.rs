@@ -18,6 +18,11 @@ use super::super::{Failure, not_started};
 #[derive(Debug)]
 pub(super) struct Application(Pid);
 
+/// Why none can run beside this policy; rules know ours by the user, which it would have too.
+pub(super) const CAPTURED: &str = "the policy captures (`capture: redirect`), and the rules leave all of the sidecar's user \
+    alone, so an application that it starts would go around it; start it as another user, with `outrigger wait -- APP`, \
+    beside a sidecar that is started without one";
+
 /// Reaps all who have ended: the application, and in process 1 those whose parents are gone. The exit code of the
 /// application, if it is one of them.
 pub(super) fn reap(application: Option<&Application>) -> Option<u8> {

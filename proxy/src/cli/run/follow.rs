@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use outrigger_config::model::Sidecar;
 
 use super::super::policy::{Policy, PolicyError};
+use super::application::CAPTURED;
 use crate::admin::Standing;
 use crate::app::App;
 use crate::reload::files::{FileText, ReadError};
@@ -17,6 +18,8 @@ use crate::snapshot::stand_in::BodyFiles;
 pub(super) struct Follower {
     pub(super) app: App,
     pub(super) standing: Arc<Standing>,
+    /// An application is of our user.
+    pub(super) beside_us: bool,
 }
 
 impl Follower {
@@ -46,6 +49,9 @@ impl Follower {
         let fixed = fixed(&running.config.sidecar, &config.sidecar);
         if !fixed.is_empty() {
             return Err(fixed);
+        }
+        if self.beside_us && config.captures() {
+            return Err(vec![CAPTURED.to_owned()]);
         }
         let generation = self.app.apply(config).map_err(|error| vec![error.to_string()])?;
         self.standing.loaded(hash, SystemTime::now());
