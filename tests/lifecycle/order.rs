@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{REST, Scene};
+use super::{REST, Running, Scene};
 use crate::support::caller::Caller;
 use crate::support::draft::{answer, get};
 use crate::support::origin::{Origin, Reply};
@@ -59,6 +59,19 @@ fn d_12_the_grace_has_an_end() {
     running.tell(Signal::TERM);
     assert_eq!(running.line().as_deref(), Some("told"), "callers have half of it");
     assert_eq!(running.code(), 128 + 9, "and the application the rest");
+}
+
+/// It joins the group of a child, which ends with it.
+#[test]
+fn d_12_an_application_that_left_its_group_is_killed_too() {
+    let scene = Scene::new("300ms", None, &[upstream("up", &[Origin::always(200).addr], "")]);
+    let elsewhere = r#"$SIG{TERM} = "IGNORE"; $| = 1; pipe(R, W); my $child = fork;
+        if (!$child) { close W; close STDOUT; close STDERR; setpgrp(0, 0); <R>; exit }
+        close R; setpgrp($child, $child); setpgrp(0, $child) or die; print "up\n"; sleep 60 while 1"#;
+    let mut running = Running::of(&mut scene.command(&["perl", "-e", elsewhere]));
+    assert_eq!(running.line().as_deref(), Some("up"));
+    running.tell(Signal::TERM);
+    assert_eq!((running.code(), running.line()), (128 + 9, None));
 }
 
 /// The process stays as long as the service calls out, and tells it to go before it cuts anything.

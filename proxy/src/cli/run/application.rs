@@ -57,8 +57,10 @@ impl Application {
         let _ = kill_process(self.0, signal);
     }
 
-    /// Kills it and all whom it has started and kept.
+    /// Kills it, wherever it has moved, and all whom it has started and kept.
     pub(super) fn kill(&self) {
+        // Whoever cannot be killed, as one of another user, is not waited for.
+        let _ = kill_process(self.0, Signal::KILL);
         let _ = kill_process_group(self.0, Signal::KILL);
     }
 }

@@ -3,13 +3,14 @@
 //! ```text
 //! SIGTERM ─→ callers leave ─────────→ the application is told ─→ it exits ─→ what is under way is finished
 //!            no later than half of      is killed when all but
-//!            the grace                  a tenth of it is over
+//!            the grace                  a tenth of it is over; who cannot
+//!                                       be is left behind at its end
 //! ```
 //!
 //! Without an application of ours, the end of the last outbound connection stands for its exit. `outrigger drain` begins the
 //! first step ahead of the signal and goes no further.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::time::{sleep_until, timeout_at};
@@ -19,6 +20,9 @@ use super::signals::{self, Signals, name};
 use crate::app::{tenth, until};
 use crate::clock::now;
 use crate::worker::{Phase, Shared};
+
+/// How long it takes at most, on a busy machine, until one that was killed is seen to have ended.
+const DYING: Duration = Duration::from_secs(1);
 
 /// What leads from the start to the end.
 pub(super) struct Course<'a> {
@@ -64,7 +68,7 @@ impl Course<'_> {
         tracing::info!(signal = name(told), "draining");
         self.shared.life.advance(Phase::Draining);
         if self.application.is_some() {
-            return self.end_with_application(told, began + grace / 2, last).await;
+            return self.end_with_application(told, [began + grace / 2, last, began + grace]).await;
         }
         let shared = self.shared;
         let over = async {
@@ -80,7 +84,7 @@ impl Course<'_> {
         }
     }
 
-    async fn end_with_application(&mut self, told: Signal, half: Instant, last: Instant) -> End {
+    async fn end_with_application(&mut self, told: Signal, [half, last, end]: [Instant; 3]) -> End {
         let callers_gone = self.shared.life.reaches(Phase::Drained);
         if let Some(Event::Exited(code)) = self.unless(within(half, callers_gone)).await {
             return exited(code);
@@ -93,11 +97,13 @@ impl Course<'_> {
             None => tracing::warn!("the application is killed: its time is up"),
         }
         self.application.iter().for_each(Application::kill);
-        loop {
-            if let Event::Exited(code) = self.next().await {
-                return exited(code);
-            }
+        let end = end.max(now() + DYING);
+        match self.unless(sleep_until(end.into())).await {
+            Some(Event::Exited(code)) => return exited(code),
+            Some(Event::Told(_)) => tracing::warn!("ending at once"),
+            None => tracing::error!("the application cannot be killed, and is left behind"),
         }
+        End::AtOnce(signals::code(Signal::KILL))
     }
 
     /// Until `done`, or what happens before that.
