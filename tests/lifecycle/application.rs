@@ -80,6 +80,23 @@ fn d_12_cf_9_nor_does_a_policy_begin_to_capture_while_one_runs() {
     assert_eq!(running.code(), 0);
 }
 
+/// Only the foreground group may read a terminal; whoever else tries is stopped.
+#[test]
+fn d_12_it_reads_the_terminal() {
+    let scene = scene();
+    let policy = scene.dir.path().display();
+    let beside = format!("{} run --config {policy} -- bash -c", env!("CARGO_BIN_EXE_outrigger"));
+    let mut command = Command::new("script");
+    command
+        .args(["--quiet", "--return", "--command"])
+        .arg(format!("{beside} 'read -r word; echo read $word'"));
+    command.arg("/dev/null").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running::of(&mut command);
+    running.child.stdin.take().unwrap().write_all(b"this\n").unwrap();
+    assert_eq!(running.code(), 0);
+    assert!(std::iter::from_fn(|| running.line()).any(|line| line.trim_end() == "read this"));
+}
+
 #[test]
 fn d_12_its_streams_are_its_own() {
     let scene = scene();

@@ -43,11 +43,12 @@ use crate::worker::Phase;
 /// With `-- APP`, the application starts once its calls would find their way, with our standard streams (the access log goes
 /// to standard error instead) and a process group of its own. SIGTERM and SIGINT reach it when no caller is left, or after
 /// half of `shutdown.drain`; its own calls are served until it has exited, and near the end of `shutdown.drain` it is killed.
-/// A second signal reaches it at once, a third kills it, a fourth
-/// ends us without waiting for that. SIGQUIT, SIGUSR1, SIGUSR2 and SIGWINCH are passed on; SIGHUP is not,
-/// since it would end an application that does not expect it. The exit code is the application's: 128 and the signal's number
-/// if a signal ended it, 127 if there is no such program, 126 if it cannot be started. A wrong policy is 1, and starts nothing.
-/// So is one that captures: its rules know the sidecar by its user, and would leave the application's calls alone too.
+/// A second signal reaches it at once, a third kills it, a fourth ends us without waiting for that. SIGQUIT, SIGUSR1, SIGUSR2
+/// and SIGWINCH are passed on; SIGHUP is not, since it would end an application that does not expect it. Where standard input
+/// is a terminal it stays in our process group, to be able to read it, and hears itself what is typed there (Ctrl-C). The exit
+/// code is the application's: 128 and the signal's number if a signal ended it, 127 if there is no such program, 126 if it
+/// cannot be started. A wrong policy is 1, and starts nothing. So is one that captures: its rules know the sidecar by its user,
+/// and would leave the application's calls alone too.
 ///
 /// As process 1 of a container it also reaps what others leave behind.
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! its limit of descriptors is the one that we were started with.
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -16,7 +17,11 @@ use super::super::{Failure, not_started};
 
 /// The application while it runs.
 #[derive(Debug)]
-pub(super) struct Application(Pid);
+pub(super) struct Application {
+    pid: Pid,
+    /// It leads a process group of its own.
+    leads: bool,
+}
 
 /// Why none can run beside this policy; rules know ours by the user, which it would have too.
 pub(super) const CAPTURED: &str = "the policy captures (`capture: redirect`), and the rules leave all of the sidecar's user \
@@ -29,7 +34,7 @@ pub(super) fn reap(application: Option<&Application>) -> Option<u8> {
     let mut code = None;
     // An error says that there are no children.
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-        if application.is_some_and(|application| application.0 == pid) {
+        if application.is_some_and(|application| application.pid == pid) {
             code = Some(exit_code(status));
         }
     }
@@ -37,31 +42,41 @@ pub(super) fn reap(application: Option<&Application>) -> Option<u8> {
 }
 
 impl Application {
-    /// Starts `program`, its first word the name; `None`: there is none. It leads a process group, so that what a terminal says
-    /// to ours reaches it through us, in order. `descriptors`: the limit that it is to have.
+    /// Starts `program`, its first word the name; `None`: there is none. It leads a process group, so that what is said to ours
+    /// reaches it through us, in order; but not where it may read a terminal, which stops all groups but one
+    /// (POSIX.1-2024 §11.1.4). `descriptors`: the limit that it is to have.
     pub(super) fn start(program: &[OsString], descriptors: Rlimit) -> Result<Option<Self>, Failure> {
         let Some((name, arguments)) = program.split_first() else { return Ok(None) };
         let raised = getrlimit(Resource::Nofile);
         // Where it can be raised it can be lowered; and whoever has it lower already is no worse off.
         let _ = setrlimit(Resource::Nofile, descriptors);
-        let child = Command::new(name).args(arguments).process_group(0).spawn();
+        let leads = !io::stdin().is_terminal();
+        let mut command = Command::new(name);
+        command.args(arguments);
+        if leads {
+            command.process_group(0);
+        }
+        let child = command.spawn();
         let _ = setrlimit(Resource::Nofile, raised);
         let child = child.map_err(|error| not_started(name, &error))?;
         tracing::info!(pid = child.id(), name = %name.display(), "the application starts");
-        Ok(Some(Self(Pid::from_child(&child))))
+        Ok(Some(Self { pid: Pid::from_child(&child), leads }))
     }
 
     /// Tells it.
     pub(super) fn tell(&self, signal: Signal) {
         // It may have ended, which is told elsewhere.
-        let _ = kill_process(self.0, signal);
+        let _ = kill_process(self.pid, signal);
     }
 
     /// Kills it, wherever it has moved, and all whom it has started and kept.
     pub(super) fn kill(&self) {
         // Whoever cannot be killed, as one of another user, is not waited for.
-        let _ = kill_process(self.0, Signal::KILL);
-        let _ = kill_process_group(self.0, Signal::KILL);
+        let _ = kill_process(self.pid, Signal::KILL);
+        // Without a group of its own it shares ours.
+        if self.leads {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+        }
     }
 }
 
