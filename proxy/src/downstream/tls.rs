@@ -106,8 +106,7 @@ async fn greet(
     let mut ahead = Vec::new();
     let first = loop {
         // Nothing is in hand yet: a drain doesn't wait for it, but for a moment if it has just come.
-        let leaves = worker.leaves(listener);
-        let last = if leaves { begun + LEAVING } else { until };
+        let last = if worker.leaves(listener) { begun + LEAVING } else { until };
         let by = patience.unwrap_or(until).min(last);
         if listener.drains() {
             alarm.set_idle(by);
@@ -116,7 +115,7 @@ async fn greet(
         }
         match within(alarm, first_octets(worker, &mut tcp, &mut ahead)).await {
             Ok(first) => break first,
-            Err(Late) if leaves && now() >= last => return Err(Parted::Quietly),
+            Err(Late) if last < until && now() >= last => return Err(Parted::Quietly),
             Err(Late) if patience.is_some_and(|patience| now() >= patience) => {
                 worker.shared.metrics.downstream(listener.direction).detected(worker.id, "timeout");
                 return Ok(Begun::Plain(tcp, ahead));
