@@ -1,14 +1,17 @@
 //! How does it end? Readiness first, then callers, and the service's own calls last (REQUIREMENTS U2).
 
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::support::authority::Authority;
 use crate::support::caller::Caller;
 use crate::support::draft::{answer, get, post};
 use crate::support::origin::{Origin, Reply};
 use crate::support::peer::{End, Peer};
 use crate::support::rig::{Rig, Wishes, eventually, upstream};
+use crate::support::secret;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -62,6 +65,29 @@ fn u_2_who_has_just_connected_is_heard() {
     fresh.send(get("us").octets());
     let said = fresh.message();
     assert!(said.status() == 200 && said.closes(), "{}", said.head);
+}
+
+/// The same within TLS, where it is settled by then what will be spoken.
+#[test]
+fn u_2_se_1_who_has_just_shaken_hands_is_heard() {
+    let ca = Authority::new("root");
+    let theirs = ca.house("server");
+    let app = Origin::always(200);
+    let sidecar = format!("shutdown: {{drain: 600ms}}\nidentity: {{certDir: {}}}", theirs.path().display());
+    let rig = Rig::with(&Wishes { app: Some(app.addr), sidecar, ..Wishes::default() }, &[]);
+    let caller = secret::Caller::new(&ca, Some(&ca.issue("client"))).speaking(&["http/1.1"]);
+    let mut fresh = caller.call(rig.inbound).unwrap();
+    let mut kept = caller.call(rig.inbound).unwrap();
+    let request = "GET / HTTP/1.1\r\nhost: us\r\n\r\n";
+    assert!(kept.head(request).unwrap().contains(" 200 "));
+    rig.signal(Signal::TERM);
+    assert_eq!(
+        kept.0.read(&mut [0]).unwrap(),
+        0,
+        "idle connections are told to end in the order of their coming"
+    );
+    let said = fresh.head(request).unwrap();
+    assert!(said.contains(" 200 ") && said.to_lowercase().contains("connection: close"), "{said}");
 }
 
 #[test]

@@ -50,7 +50,10 @@ pub fn pair() -> Option<[Host; 2]> {
         return skipped(&format!("install {}", missing.join(", ")));
     }
     if let Some(closed) = closed_to_others(Path::new(env!("CARGO_BIN_EXE_outrigger"))) {
-        return skipped(&format!("other users may not enter {}, below which the binary is", closed.display()));
+        return skipped(&format!(
+            "other users may not enter {}, below which the binary is",
+            closed.display()
+        ));
     }
     bury();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

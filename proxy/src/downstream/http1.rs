@@ -13,7 +13,7 @@ use crate::telemetry::{Flag, Protocol};
 use crate::worker::Worker;
 
 /// How long a connection that is to end waits for the request that may be on its way.
-const LEAVING: Duration = Duration::from_secs(1);
+pub const LEAVING: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, listener: ListenerId, mut down: ServerConn) {

@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::Poll;
 
 use outrigger_config::model::Accepts;
 
@@ -46,7 +46,7 @@ pub async fn serve(worker: Rc<Worker>, listener: ListenerId, accepts: Accepts, m
 }
 
 /// What is no HTTP passes, but not in plaintext where only TLS is taken: there is nothing in it that could be a probe.
-async fn pass(worker: &Worker, listener: ListenerId, sni: Option<&str>, mut down: ServerConn) {
+pub async fn pass(worker: &Worker, listener: ListenerId, sni: Option<&str>, mut down: ServerConn) {
     let snapshot = worker.snapshot_for(listener);
     let metrics = worker.shared.metrics.downstream(listener.direction);
     match down.channel.wire.stream().proof() {
@@ -78,11 +78,12 @@ async fn detect(worker: &Worker, listener: ListenerId, down: &mut ServerConn) ->
             down.alarm.set(until);
         }
         let read = poll_fn(|cx| {
-            if down.alarm.poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
+            // First of all what has come: who is on the way out listens to the end.
             let read = worker.scratch.lend(|buffer| wire.poll_read_ahead(cx, &mut buffer[..MOST]));
-            Poll::Ready(Some(ready!(read)))
+            if let Poll::Ready(read) = read {
+                return Poll::Ready(Some(read));
+            }
+            down.alarm.poll(cx).map(|()| None)
         });
         match read.await {
             // An end is something to pass on, like all that came before it.
@@ -92,7 +93,7 @@ async fn detect(worker: &Worker, listener: ListenerId, down: &mut ServerConn) ->
                 metrics.detected(worker.id, "timeout");
                 return Some(otherwise);
             }
-            None if worker.leaves(listener) => return None,
+            // A drain that rouses it hears its first octets all the same: they are on their way, and the wait is short.
             Some(Ok(1..)) | None => {}
         }
     };

@@ -11,6 +11,7 @@ use outrigger_config::model::{Accepts, InboundTls};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::http1::LEAVING;
 use super::{http1, http2, tcp};
 use crate::clock::{Alarm, now};
 use crate::http1::ServerConn;
@@ -51,9 +52,11 @@ pub async fn serve(
     };
     let mut down = ServerConn::new(stream, ends, alarm, listener.drains());
     down.channel.wire.unread(&ahead);
-    // It was waited for once.
     let silent = down.channel.wire.stream().proof().is_none() && ahead.is_empty();
-    let accepts = if silent && accepts == Accepts::Detect { Accepts::Opaque } else { accepts };
+    if silent && accepts != Accepts::Http {
+        // It was waited for once.
+        return tcp::pass(&worker, listener, None, down).await;
+    }
     match alpn {
         Some(Alpn::Tcp) => tcp::serve(worker, listener, Accepts::Opaque, down).await,
         _ if accepts == Accepts::Opaque => tcp::serve(worker, listener, accepts, down).await,
@@ -92,9 +95,9 @@ async fn greet(
     mut tcp: TcpStream,
     alarm: &Alarm,
 ) -> Result<Begun, Parted> {
+    let begun = now();
     let (until, patience) = {
         let snapshot = worker.snapshot_for(listener);
-        let begun = now();
         // Whoever needs no TLS may wait for a server that speaks first.
         let quiet = accepts != Accepts::Http && !is_strict(&snapshot, listener);
         let patience = quiet.then(|| begun + snapshot.config.sidecar.detection.timeout);
@@ -102,8 +105,9 @@ async fn greet(
     };
     let mut ahead = Vec::new();
     let first = loop {
-        // Nothing is in hand yet: a drain doesn't wait for it.
-        let by = patience.unwrap_or(until).min(until);
+        // Nothing is in hand yet: a drain doesn't wait for it, but for a moment if it has just come.
+        let last = if worker.leaves(listener) { begun + LEAVING } else { until };
+        let by = patience.unwrap_or(until).min(last);
         if listener.drains() {
             alarm.set_idle(by);
         } else {
@@ -111,7 +115,7 @@ async fn greet(
         }
         match within(alarm, first_octets(worker, &mut tcp, &mut ahead)).await {
             Ok(first) => break first,
-            Err(Late) if worker.leaves(listener) => return Err(Parted::Quietly),
+            Err(Late) if last < until && now() >= last => return Err(Parted::Quietly),
             Err(Late) if patience.is_some_and(|patience| now() >= patience) => {
                 worker.shared.metrics.downstream(listener.direction).detected(worker.id, "timeout");
                 return Ok(Begun::Plain(tcp, ahead));

@@ -52,14 +52,24 @@ pub struct ServerConn {
     pub active: Option<Held>,
     /// Idle times may be cut short by a drain.
     drains: bool,
-    /// No head has come yet, so it may turn out to speak HTTP/2.
-    fresh: bool,
+    /// No head has come yet.
+    unasked: bool,
+    /// Nothing says yet that it will not turn out to speak HTTP/2.
+    may_be_http2: bool,
 }
 
 impl ServerConn {
     /// Over an accepted socket.
     pub fn new(stream: impl Into<Stream>, ends: impl Into<Ends>, alarm: Alarm, drains: bool) -> Self {
-        Self { channel: Channel::new(stream), alarm, ends: ends.into(), active: None, drains, fresh: true }
+        Self {
+            channel: Channel::new(stream),
+            alarm,
+            ends: ends.into(),
+            active: None,
+            drains,
+            unasked: true,
+            may_be_http2: true,
+        }
     }
 
     /// The next request. The connection may be idle until `idle_until`; a head may take `head_timeout` from its first octet.
@@ -72,7 +82,7 @@ impl ServerConn {
     ) -> Result<RequestHead, Ended> {
         let mut reader = HeadReader { conn: self, limits, head_timeout, searched: None };
         let head = poll_fn(|cx| reader.poll(cx, scratch, idle_until)).await?;
-        self.fresh = false;
+        (self.unasked, self.may_be_http2) = (false, false);
         self.channel.wire.rise(scratch);
         self.channel.decoder = Decoder::new(head.framing, trailers);
         Ok(head)
@@ -80,12 +90,12 @@ impl ServerConn {
 
     /// No request has come yet.
     pub fn is_fresh(&self) -> bool {
-        self.fresh
+        self.unasked
     }
 
     /// It was agreed on to speak nothing else over it.
     pub fn speaks_http1(&mut self) {
-        self.fresh = false;
+        self.may_be_http2 = false;
     }
 
     /// Its socket and what was read of it, for who speaks something else over it.
@@ -230,14 +240,14 @@ impl HeadReader<'_> {
                 self.begin(count);
                 (count >= PREFACE.len()).then_some(Err(Ended::Http2))
             }
-            Err(_) if self.conn.fresh && buffer[0] == HANDSHAKE => Some(Err(Ended::Tls)),
+            Err(_) if self.conn.may_be_http2 && buffer[0] == HANDSHAKE => Some(Err(Ended::Tls)),
             Err(error) => Some(Err(Ended::Malformed(error))),
         })
     }
 
     /// To HTTP/1 the preface looks like a head of a version that nobody knows, before it is complete.
     fn is_preface(&self, octets: &[u8]) -> bool {
-        self.conn.fresh && (octets.starts_with(PREFACE) || PREFACE.starts_with(octets))
+        self.conn.may_be_http2 && (octets.starts_with(PREFACE) || PREFACE.starts_with(octets))
     }
 
     /// The slow way. A head that trickles in is parsed once, when its empty line is there, not at every octet.

@@ -149,7 +149,9 @@ async fn opened(
     let _pending = backend.upstream.wait().ok_or(Failure::PendingLimit)?;
     let _waiting = backend.upstream.metrics.pending(worker.id);
     let stage = Stage::default();
-    let alpn = if backend.upstream.config.protocol == Protocol::Tcp { Alpn::Tcp } else { Alpn::Http1 };
+    // Nobody who reads HTTP is to take octets for it, whatever else the endpoint speaks.
+    let octets = exchange.is_opaque() || backend.upstream.config.protocol == Protocol::Tcp;
+    let alpn = if octets { Alpn::Tcp } else { Alpn::Http1 };
     let connecting = connect(&backend.upstream, load.addr, alpn, (worker.id, &stage));
     let connected = within_connect(exchange, backend, down, began, (connecting, &stage)).await;
     if let Err(Failure::Connect(failure)) = connected {

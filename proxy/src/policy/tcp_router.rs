@@ -51,9 +51,14 @@ impl TcpRouter {
         fitting.rev().max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, id)| id)
     }
 
-    /// Whether a name would make a difference to a connection that was meant to go there.
-    pub fn asks_for_names(&self, destination: SocketAddr) -> bool {
-        self.0.iter().any(|(found, _)| !found.snis.is_empty() && place(found, destination).is_some())
+    /// Whether a name would make a difference to a connection that was meant to go there; `by_port`: to a rule that names
+    /// its port.
+    pub fn asks_for_names(&self, destination: SocketAddr, by_port: bool) -> bool {
+        let asks = |found: &TcpMatch| match place(found, destination) {
+            Some((_, named)) => !found.snis.is_empty() && (named || !by_port),
+            None => false,
+        };
+        self.0.iter().any(|(found, _)| asks(found))
     }
 }
 
@@ -139,10 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn only_where_a_name_would_count_is_it_waited_for() {
+    fn u_19_only_where_a_name_would_count_is_it_waited_for() {
         let router = router(&["ports: [443], snis: ['*']", "ports: [5432]"]);
-        assert!(router.asks_for_names(([10, 0, 0, 1], 443).into()));
-        assert!(!router.asks_for_names(([10, 0, 0, 1], 5432).into()));
+        assert!(router.asks_for_names(([10, 0, 0, 1], 443).into(), true));
+        assert!(!router.asks_for_names(([10, 0, 0, 1], 5432).into(), false));
+        let router = self::router(&["snis: ['*.b.c']"]);
+        assert!(router.asks_for_names(([10, 0, 0, 1], 3306).into(), false));
+        assert!(!router.asks_for_names(([10, 0, 0, 1], 3306).into(), true), "the server speaks first there");
         assert_eq!(taken(&router, "10.0.0.1:443", None), None, "no name, no match");
     }
 }

@@ -60,10 +60,15 @@ impl Snapshot {
         own.or_else(named).or_else(there).or(passage.otherwise.as_ref())
     }
 
-    /// Whether the name that a connection's TLS asks for may decide where it goes.
+    /// Whether the name that a connection's TLS asks for may decide where it goes. On a port of which it is known that the
+    /// server speaks first, a rule that takes every port is no reason to wait for the client (REQUIREMENTS U19).
     pub fn asks_for_names(&self, listener: ListenerId, meant: Option<SocketAddr>) -> bool {
         let destination = self.destination(listener, meant);
-        self.table(listener).is_some_and(|table| table.passage.router.asks_for_names(destination))
+        let Some(passage) = self.table(listener).map(|table| &table.passage) else { return false };
+        let leads_on = meant.is_some()
+            || listener.direction == Direction::Inbound
+            || passage.own.iter().any(|(addr, _)| *addr == listener.addr);
+        passage.router.asks_for_names(destination, leads_on)
     }
 
     /// Where a connection was meant to go; where nobody redirected it, the port that callers know.

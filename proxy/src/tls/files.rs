@@ -14,6 +14,8 @@ const LARGEST: u64 = 16 << 20;
 
 /// `rwx` of the group and of others.
 const STRANGERS: u32 = 0o077;
+/// The same of others. A mounted Secret belongs to root, and it is by its group (`fsGroup`) that anybody else may read it.
+const OTHERS: u32 = 0o007;
 
 /// The content of the files that cert-manager, Kubernetes' TLS Secrets and SPIFFE helpers write.
 pub struct Files {
@@ -50,7 +52,8 @@ impl Files {
     /// Reads them all, from one side of the kubelet's swap of `..data`. Blocks.
     pub fn read(dir: &Path) -> Result<Self, Unreadable> {
         // `pkg/volume/util/atomic_writer.go`: the link names one snapshot of all files.
-        let root = dir.join("..data").canonicalize().unwrap_or_else(|_| dir.to_owned());
+        let mounted = dir.join("..data").canonicalize().ok();
+        let root = mounted.as_deref().unwrap_or(dir);
         let read =
             |name: &str| open(&root.join(name)).map_err(|error| Unreadable { path: dir.join(name), error });
         let (key, mode) = read(Self::KEY)?;
@@ -64,7 +67,7 @@ impl Files {
             roots: read(Self::ROOTS)?.0.to_vec(),
             revoked,
             dir: dir.to_owned(),
-            exposed: mode & STRANGERS != 0,
+            exposed: mode & if mounted.is_some() { OTHERS } else { STRANGERS } != 0,
         })
     }
 

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use outrigger_config::model::{self, Config, Direction, Discovery, PeerIdentity};
+use http::Method;
+use outrigger_config::model::{self, Config, Direction, Discovery, PeerIdentity, Protocol};
 use outrigger_config::scalars::Percent;
 use outrigger_config::{
     describe_match, describe_policy, describe_rate_limit, describe_treatment, describe_upstream,
@@ -145,7 +146,13 @@ fn meet(
     (head, meant): (&RequestHead, Option<SocketAddr>),
 ) {
     explanation.tried = tried(snapshot, listener, head);
-    let Some(rule) = snapshot.route(listener, head.host(), head, meant) else {
+    // What speaks no HTTP is reached by a tunnel alone.
+    let speaks = |rule: &&Rule| {
+        let mut backends = rule.backends();
+        head.method == Method::CONNECT
+            || backends.any(|(backend, _)| backend.upstream.config.protocol != Protocol::Tcp)
+    };
+    let Some(rule) = snapshot.route(listener, head.host(), head, meant).filter(speaks) else {
         explanation.decision = Decision::refused(Failure::NoRoute);
         return;
     };

@@ -99,6 +99,20 @@ fn agrees(snapshot: &Snapshot, listener: ListenerId, request: &Asked) -> usize {
 }
 
 #[test]
+fn d4_what_speaks_no_http_answers_no_request() {
+    let snapshot = snapshot(
+        "apiVersion: outrigger/v1\nkind: Sidecar\nname: a\noutbound: {}\n---\napiVersion: outrigger/v1\nkind: Upstream\n\
+         name: ledger\ndiscovery: {static: [10.0.0.5:5432]}\nprotocol: tcp\n",
+    );
+    let told = explain(&snapshot, snapshot.listeners()[0], &asked("GET", "ledger/x", &[]), &NOBODY);
+    assert!(
+        matches!(told.decision, Decision::Refused { status: 404, reason: "no-route" }),
+        "{:?}",
+        told.decision
+    );
+}
+
+#[test]
 fn d4_each_failed_match_says_why_and_each_value_whence() {
     let snapshot = snapshot(CANARY);
     let listener = snapshot.listeners()[0];
